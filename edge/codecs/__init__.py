@@ -1,0 +1,1 @@
+"""South-side protocols that a profile's data cannot describe: one module each, pure."""

@@ -1,0 +1,1 @@
+"""South side: one module a protocol; bytes or nodes in, samples out."""

@@ -1,0 +1,254 @@
+"""Frozen models of a profile: one TOML file says everything about a device type.
+
+Owns the shape of `profiles/*.toml`. Unknown keys are refused. No expressions or code: what data cannot say is a
+named codec (`edge/codecs/`) or a new, tested field type here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from firmware_specs.errors import nearest
+from firmware_specs.readings import METRIC_PATTERN, NAME_PATTERN, Lane, Severity, Unit
+from firmware_specs.tomlfile import Model
+
+Metric = Annotated[str, StringConstraints(pattern=METRIC_PATTERN)]
+ConnectorKind = Literal["mqtt", "coap", "serial", "opcua", "gateway"]
+Category = Literal["smoke", "temperature", "door", "checkin", "armband", "gnss", "radio", "panel", "gateway", "other"]
+
+
+class Text(Model):
+    """A text in both languages."""
+
+    zh: str
+    en: str
+
+
+class MetricSpec(Model):
+    """One metric: what it measures and how it is judged on arrival."""
+
+    title: Text
+    type: Literal["number", "bool", "text", "position"] = "number"
+    unit: Unit = Unit.NONE
+    minimum: float | None = None
+    """Below it a number is kept with bad quality."""
+    maximum: float | None = None
+    """Above it a number is kept with bad quality."""
+    deadband: float | None = Field(default=None, ge=0)
+    """A number that moved less than this since the last one kept is not kept again before `heartbeat_s`."""
+    heartbeat_s: float = Field(default=300, gt=0)
+    """Within a deadband one reading is kept at least this often."""
+    precision: int = Field(default=1, ge=0, le=9)
+    """Decimals shown; stores keep what came."""
+    lane: Lane = Lane.TELEMETRY
+    """`alarms` for presence events that must never wait: check-ins, SOS."""
+
+
+class Above(Model):
+    """A number over a limit; clears at `clear` or below (hysteresis)."""
+
+    kind: Literal["above"]
+    limit: float
+    clear: float | None = None
+    """Defaults to `limit`."""
+
+
+class Below(Model):
+    """A number under a limit; clears at `clear` or above (hysteresis)."""
+
+    kind: Literal["below"]
+    limit: float
+    clear: float | None = None
+
+
+class Equals(Model):
+    """A boolean or text that has a value; clears when it has another."""
+
+    kind: Literal["equals"]
+    value: bool | str
+
+
+class OneOf(Model):
+    """A text that is one of several, such as the status codes that mean an emergency."""
+
+    kind: Literal["one_of"]
+    values: tuple[str, ...] = Field(min_length=1)
+
+
+class RateOfRise(Model):
+    """A number that rises by more than `per_minute` a minute, measured over `window_s`; clears at half of it."""
+
+    kind: Literal["rate_of_rise"]
+    per_minute: float = Field(gt=0)
+    window_s: float = Field(default=60, gt=0, le=3600)
+
+
+class Missing(Model):
+    """Nothing of the metric for `after_s`; by default three reporting intervals of the profile."""
+
+    kind: Literal["missing"]
+    after_s: float | None = Field(default=None, gt=0)
+
+
+Condition = Annotated[Above | Below | Equals | OneOf | RateOfRise | Missing, Field(discriminator="kind")]
+
+
+class AlarmRule(Model):
+    """A declarative alarm: judged at the gateway, offline too, by the same code that the cloud uses."""
+
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    """Unique in the profile."""
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    """What it means: `fire`, `door-forced`, `sos`, `emergency`, `device-silent`, `battery-low`, …"""
+    severity: Severity
+    metric: Metric
+    when: Condition
+    for_s: float = Field(default=0, ge=0, le=86400)
+    """The condition must hold this long, by event time, before the alarm is raised; kept through restarts."""
+    title: Text
+
+
+class JsonField(Model):
+    """Where a metric stands in a JSON object."""
+
+    path: str
+    """Keys joined by dots: `state.temp`."""
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class JsonPosition(Model):
+    """Where the parts of a position stand in a JSON object."""
+
+    lat: str
+    lon: str
+    accuracy_m: str | None = None
+
+
+class JsonCodec(Model):
+    """A JSON object with fixed places."""
+
+    kind: Literal["json"]
+    time: str | None = None
+    """Path of the device's time."""
+    time_unit: Literal["s", "ms"] = "ms"
+    fields: dict[Metric, JsonField | JsonPosition]
+
+
+class SenmlCodec(Model):
+    """SenML JSON or CBOR (RFC 8428); the last part of a resolved name is the metric.
+
+    names: name in the pack to metric, where they differ.
+    """
+
+    kind: Literal["senml"]
+    names: dict[str, Metric] = {}
+
+
+class NodesCodec(Model):
+    """OPC UA variables below the device's folder, by browse name."""
+
+    kind: Literal["nodes"]
+    nodes: dict[Metric, str]
+    sampling_ms: int = Field(default=500, ge=0)
+
+
+class BinaryField(Model):
+    """A fixed-width field of a binary frame."""
+
+    metric: Metric
+    offset: int = Field(ge=0)
+    """Bytes from the start of the frame."""
+    type: Literal["u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "f32", "f64", "bit", "bcd"]
+    length: int = Field(default=1, ge=1, le=10)
+    """Bytes of a `bcd` field."""
+    bit: int = Field(default=0, ge=0, le=7)
+    """The bit of a `bit` field, 0 the lowest."""
+    scale: float = 1.0
+    add: float = 0.0
+
+
+class BinaryCodec(Model):
+    """A frame of fixed layout with an optional check sum over all bytes before it."""
+
+    kind: Literal["binary"]
+    byte_order: Literal["big", "little"] = "big"
+    length: int = Field(ge=1, le=4096)
+    """Bytes of the whole frame, check sum included."""
+    header: str = ""
+    """Hex bytes that the frame begins with."""
+    checksum: Literal["none", "xor8", "sum8", "crc16-modbus", "crc16-ccitt"] = "none"
+    fields: tuple[BinaryField, ...]
+
+
+class NamedCodec(Model):
+    """A protocol that data cannot describe: a module of `edge/codecs/`."""
+
+    kind: Literal["named"]
+    name: Literal["nmea", "fleetsync", "nexedge", "owntracks", "status"]
+    emergency_statuses: tuple[str, ...] = ()
+    """Radio status codes that mean an emergency; what a status means is radio programming."""
+    sos_field: str | None = None
+    """OwnTracks: the JSON field that is true when the wearer asks for help."""
+
+
+Codec = Annotated[JsonCodec | SenmlCodec | NodesCodec | BinaryCodec | NamedCodec, Field(discriminator="kind")]
+
+
+class FirmwareChannel(Model):
+    """Where releases for this device type come from."""
+
+    channel: str = "stable"
+    model: str
+
+
+class Profile(Model):
+    """One device type, the whole truth."""
+
+    profile: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    """Its name: the file's name without `.toml`, `<vendor>-<model>`."""
+    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
+    title: Text
+    category: Category
+    connector: ConnectorKind
+    source: str
+    """The document or capture that the layout was taken from."""
+    interval_s: float = Field(gt=0)
+    """How often a healthy device reports; silence beyond three of these is a fault."""
+    silence_after_s: float | None = Field(default=None, gt=0)
+    """Overrides three intervals."""
+    codec: Codec
+    metrics: dict[Metric, MetricSpec] = Field(min_length=1)
+    alarms: tuple[AlarmRule, ...] = ()
+    firmware: FirmwareChannel | None = None
+
+    @property
+    def silent_after_ms(self) -> int:
+        """Milliseconds without a word after which the device counts as silent."""
+        return round(1000 * (self.silence_after_s or 3 * self.interval_s))
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Self:
+        names = [rule.name for rule in self.alarms]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"alarms: two rules are called {name!r}")
+        for where, metric in self._named_metrics():
+            if metric not in self.metrics:
+                raise ValueError(f"{where}: no metric {metric!r}{nearest(metric, self.metrics)}")
+        return self
+
+    def _named_metrics(self) -> list[tuple[str, str]]:
+        named = [(f"alarms {rule.name!r}", rule.metric) for rule in self.alarms]
+        codec = self.codec
+        if isinstance(codec, JsonCodec):
+            named += [("codec.fields", metric) for metric in codec.fields]
+        elif isinstance(codec, SenmlCodec):
+            named += [("codec.names", metric) for metric in codec.names.values()]
+        elif isinstance(codec, NodesCodec):
+            named += [("codec.nodes", metric) for metric in codec.nodes]
+        elif isinstance(codec, BinaryCodec):
+            named += [("codec.fields", field.metric) for field in codec.fields]
+        return named

@@ -1,0 +1,1 @@
+"""Devices, communities and load that speak over real sockets."""
