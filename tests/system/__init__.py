@@ -1,0 +1,1 @@
+"""System tests: real processes, started by command line and checked from outside."""
