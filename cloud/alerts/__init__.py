@@ -1,0 +1,1 @@
+"""Alarms: raised, acknowledged, cleared, and everything that happened to them."""

@@ -1,0 +1,219 @@
+"""cloud.toml: read once, checked, frozen.
+
+Owns every limit of the cloud with its unit. Secrets come by file or environment, never inline. A wrong key is an
+error that names the file, the key and the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path  # noqa: TC003 - pydantic reads it
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, model_validator
+
+from firmware_specs.errors import ConfigError
+from firmware_specs.tomlfile import Model, load_toml
+
+
+def _bind(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'{text!r} is not "address:port"')
+    return text
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+        raise ValueError(f"no such time zone: {text!r}") from e
+    return text
+
+
+Bind = Annotated[str, AfterValidator(_bind)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address of a `bind` or a URL is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class HttpConfig(Model):
+    """The API and the console."""
+
+    bind: Bind = "127.0.0.1:8000"
+    """Address and port; port 0 takes a free one."""
+    public: bool = False
+    """Must be true for a bind beyond loopback: put a TLS proxy in front of it."""
+    secure_cookies: bool = False
+    """True behind TLS: the session cookie is then sent over HTTPS only."""
+    session_h: float = Field(default=12, gt=0, le=24 * 30)
+    """A session ends after this many hours."""
+    stream_queue: int = Field(default=1000, ge=10)
+    """Events that wait for one slow stream client before it is cut; it resumes by the last id."""
+    heartbeat_s: float = Field(default=15, gt=0)
+    """A comment is sent on an idle event stream this often; the session is checked again each time."""
+
+    @property
+    def host(self) -> str:
+        """The address without the port."""
+        return self.bind.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port, 0 for a free one."""
+        return int(self.bind.rpartition(":")[2])
+
+    @model_validator(mode="after")
+    def _loopback_unless_public(self) -> Self:
+        if not self.public and not is_loopback(self.host):
+            raise ValueError(
+                f"bind: {self.bind!r} is reachable from other machines; set public = true if that is meant"
+            )
+        return self
+
+
+class BrokerConfig(Model):
+    """The uplink broker that the gateways publish to."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    user: str | None = None
+    password_file: Path | None = None
+    """Or the environment variable PATROL_BROKER_PASSWORD."""
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    group: str = Field(default="ingest", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    """The shared subscription's name; all ingest processes of one cloud use the same."""
+
+    def password(self) -> str | None:
+        """The broker's password, when one is configured."""
+        return secret(self.password_file, "PATROL_BROKER_PASSWORD")
+
+    @model_validator(mode="after")
+    def _plain_on_loopback_only(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise ValueError(f"url: {self.url!r} is not mqtt://host:port or mqtts://host:port")
+        if parts.scheme == "mqtt" and not is_loopback(parts.hostname):
+            raise ValueError(f"url: {self.url!r}: plain mqtt:// is accepted on loopback only; use mqtts://")
+        if parts.password:
+            raise ValueError("url: a password does not belong in the file; use password_file")
+        return self
+
+
+class TelemetryConfig(Model):
+    """The time-series store and how long it keeps what."""
+
+    url: str = "sqlite"
+    """`sqlite`, `influxdb+http://…` or `victoriametrics+http://…`."""
+    token_file: Path | None = None
+    """Or the environment variable PATROL_TELEMETRY_TOKEN."""
+    raw_days: int = Field(default=90, ge=1)
+    minute_days: int = Field(default=400, ge=1)
+    hour_days: int = Field(default=3650, ge=1)
+    position_days: int = Field(default=7, ge=1, le=30)
+    """Raw positions; more than 30 days is refused."""
+
+    def token(self) -> str | None:
+        """The store's token, when one is configured."""
+        return secret(self.token_file, "PATROL_TELEMETRY_TOKEN")
+
+
+class DatabaseConfig(Model):
+    """Everything but time series."""
+
+    url: str = "sqlite"
+    """`sqlite` or `postgresql://user@host/name`."""
+    password_file: Path | None = None
+    """Or the environment variable PATROL_DATABASE_PASSWORD."""
+
+    def password(self) -> str | None:
+        """The database's password, when one is configured."""
+        return secret(self.password_file, "PATROL_DATABASE_PASSWORD")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        parts = urlsplit(self.url)
+        if self.url != "sqlite" and parts.scheme not in {"postgresql", "postgres"}:
+            raise ValueError(f'url: {self.url!r} is neither "sqlite" nor postgresql://…')
+        if parts.password:
+            raise ValueError("url: a password does not belong in the file; use password_file")
+        return self
+
+
+class LivenessConfig(Model):
+    """When silence becomes a state."""
+
+    gateway_s: float = Field(default=90, gt=0)
+    """A gateway that was not heard for this long is offline."""
+    device_grace_s: float = Field(default=15, ge=0)
+    """The gateway judges its devices first; the cloud waits this much longer before it does."""
+    tick_s: float = Field(default=1, gt=0, le=60)
+    """How often due deadlines are looked for."""
+
+
+class LimitsConfig(Model):
+    """Bounds on what is accepted and kept."""
+
+    late_s: float = Field(default=900, gt=0)
+    """An alarm or reading older than this on arrival is labelled late."""
+    events_days: int = Field(default=7, ge=1)
+    """How long the event stream can be resumed."""
+    body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """Of an HTTP request."""
+    sign_in_tries: int = Field(default=10, ge=1)
+    """Failed tries in `sign_in_window_s` per account and address."""
+    sign_in_window_s: float = Field(default=900, gt=0)
+
+
+class Config(Model):
+    """cloud.toml."""
+
+    data_dir: Path
+    """Where the embedded databases live; made when it is missing."""
+    time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    """The site's zone; pages and reports name it."""
+    profiles_dir: Path | None = None
+    """More profiles; they override built-in ones of the same name."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    http: HttpConfig = HttpConfig()
+    broker: BrokerConfig = BrokerConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    liveness: LivenessConfig = LivenessConfig()
+    limits: LimitsConfig = LimitsConfig()
+
+
+def load_config(path: Path) -> Config:
+    """Read cloud.toml; relative paths in it are relative to the file.
+
+    Raises ConfigError naming the file, the key and the cause.
+    """
+    config = load_toml(path, Config)
+    base = path.resolve().parent
+    return config.model_copy(
+        update={
+            "data_dir": base / config.data_dir,
+            "profiles_dir": base / config.profiles_dir if config.profiles_dir else None,
+        }
+    )
+
+
+def secret(file: Path | None, variable: str) -> str | None:
+    """A secret from its file, else from the environment. Raises ConfigError when the file cannot be read."""
+    if file is None:
+        return os.environ.get(variable) or None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(file, "", getattr(e, "strerror", None) or str(e)) from e

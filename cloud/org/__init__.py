@@ -1,0 +1,1 @@
+"""Users, roles, sessions, tokens, the one scope predicate, and the audit chain."""

@@ -1,0 +1,91 @@
+"""Who may do what, and who may see what. Pure.
+
+Owns the roles, what each permits, and the one scope predicate: `visible` for one thing, `scope` for a column of a
+query. Every list, count and stream uses one of the two. The organisation is a tree; a node is named by its path, `/`
+the root, `/3/17/` a node below; a principal sees its own node and everything beneath it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+ROOT: Final = "/"
+
+
+class Role(StrEnum):
+    """What a user or token is for."""
+
+    TECHNICIAN = "technician"
+    PROPERTY = "property"
+    DISPATCHER = "dispatcher"
+    SUPERVISOR = "supervisor"
+    AUDITOR = "auditor"
+    ADMINISTRATOR = "administrator"
+
+
+class Permission(StrEnum):
+    """One thing that a role may or may not do."""
+
+    VIEW = "view"
+    """See devices, gateways, telemetry, alarms and the stream."""
+    COMMENT = "comment"
+    ACKNOWLEDGE = "acknowledge"
+    CLEAR = "clear"
+    ASSIGN = "assign"
+    SHELVE = "shelve"
+    AUDIT = "audit"
+    """Read the audit chain."""
+    ADMINISTER = "administer"
+    """Users, tokens, gateways."""
+
+
+_HANDLE: Final = frozenset({Permission.VIEW, Permission.COMMENT, Permission.ACKNOWLEDGE})
+PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
+    Role.TECHNICIAN: _HANDLE,
+    Role.PROPERTY: _HANDLE,
+    Role.DISPATCHER: _HANDLE | {Permission.CLEAR, Permission.ASSIGN, Permission.SHELVE},
+    Role.SUPERVISOR: _HANDLE | {Permission.CLEAR, Permission.ASSIGN, Permission.SHELVE, Permission.AUDIT},
+    Role.AUDITOR: frozenset({Permission.VIEW, Permission.AUDIT}),
+    Role.ADMINISTRATOR: frozenset(Permission),
+}
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who acts: a user, a token, or the system itself.
+
+    kind: `user`, `token` or `system`. node: path of the organisation node it belongs to.
+    """
+
+    kind: str
+    id: int
+    name: str
+    role: Role
+    node: str = ROOT
+
+    @property
+    def label(self) -> str:
+        """How it is named in histories and in the audit chain."""
+        return self.name if self.kind == "user" else f"{self.kind}:{self.name}"
+
+    def may(self, permission: Permission) -> bool:
+        """Whether its role permits it."""
+        return permission in PERMISSIONS[self.role]
+
+
+SYSTEM: Final = Principal("system", 0, "patrolgrid", Role.ADMINISTRATOR)
+
+
+def visible(principal: Principal, node: str) -> bool:
+    """Whether something that belongs to `node` may be seen."""
+    return node.startswith(principal.node)
+
+
+def scope(principal: Principal, column: ColumnElement[str]) -> ColumnElement[bool]:
+    """The same as a condition on a column of node paths."""
+    return column.startswith(principal.node, autoescape=True)

@@ -1,0 +1,50 @@
+"""The event stream: persisted rows that a client can resume, and live values that it cannot.
+
+`append` within a write transaction; ids follow the order of commits. Kinds: `alarm` (data: AlarmView), `gateway` (data:
+GatewayView without its ledger); `device` (data: DeviceView) is live only: coalesced to one a second for each device,
+never stored, without an id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from cloud.db import BigId, finishers, metadata, work_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.db import Work
+    from cloud.paging import View
+
+events: Final = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("node", sa.String(255), nullable=False),
+    sa.Column("gateway", sa.String(64), nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+
+def append(tx: Connection, kind: str, data: View, *, at: int, node: str, gateway: str = "", device: str = "") -> None:
+    """Add an event; it is written at the end of the transaction and sent after its commit."""
+    row: dict[str, Any] = {
+        "at": at, "kind": kind, "node": node, "gateway": gateway, "device": device, "data": data.model_dump_json(),
+    }  # fmt: skip
+    work_of(tx).buffers.setdefault("events", []).append(row)
+
+
+def _write(tx: Connection, work: Work) -> None:
+    rows = work.buffers.get("events")
+    if rows:
+        tx.execute(events.insert(), rows)
+
+
+finishers.append(_write)
