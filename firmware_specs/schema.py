@@ -54,6 +54,12 @@ class Above(Model):
     clear: float | None = None
     """Defaults to `limit`."""
 
+    @model_validator(mode="after")
+    def _clear_is_not_above(self) -> Self:
+        if self.clear is not None and self.clear > self.limit:
+            raise ValueError(f"clear {self.clear:g} is above limit {self.limit:g}")
+        return self
+
 
 class Below(Model):
     """A number under a limit; clears at `clear` or above (hysteresis)."""
@@ -61,6 +67,13 @@ class Below(Model):
     kind: Literal["below"]
     limit: float
     clear: float | None = None
+    """Defaults to `limit`."""
+
+    @model_validator(mode="after")
+    def _clear_is_not_below(self) -> Self:
+        if self.clear is not None and self.clear < self.limit:
+            raise ValueError(f"clear {self.clear:g} is below limit {self.limit:g}")
+        return self
 
 
 class Equals(Model):
@@ -90,6 +103,15 @@ class Missing(Model):
 
     kind: Literal["missing"]
     after_s: float | None = Field(default=None, gt=0)
+
+
+def _judged(when: Above | Below | Equals | OneOf | RateOfRise | Missing) -> tuple[str, ...]:
+    """The types of metric that a condition can judge."""
+    if isinstance(when, Above | Below | RateOfRise):
+        return ("number",)
+    if isinstance(when, Equals):
+        return ("bool",) if isinstance(when.value, bool) else ("text",)
+    return ("text",) if isinstance(when, OneOf) else ("number", "bool", "text", "position")
 
 
 Condition = Annotated[Above | Below | Equals | OneOf | RateOfRise | Missing, Field(discriminator="kind")]
@@ -138,13 +160,13 @@ class JsonCodec(Model):
 
 
 class SenmlCodec(Model):
-    """SenML JSON or CBOR (RFC 8428); the last part of a resolved name is the metric.
-
-    names: name in the pack to metric, where they differ.
-    """
+    """SenML JSON or CBOR (RFC 8428), told apart by content; the last part of a resolved name is the metric."""
 
     kind: Literal["senml"]
-    names: dict[str, Metric] = {}
+    encoding: Literal["json", "cbor"] = "json"
+    """What the device sends, for those who speak by the profile; both are understood."""
+    names: dict[str, Metric] = Field(default_factory=dict)
+    """Name in the pack, whole or its last part, to metric, where they differ."""
 
 
 class NodesCodec(Model):
@@ -169,6 +191,11 @@ class BinaryField(Model):
     scale: float = 1.0
     add: float = 0.0
 
+    @property
+    def width(self) -> int:
+        """Bytes that the field takes."""
+        return self.length if self.type == "bcd" else 1 if self.type == "bit" else int(self.type[1:]) // 8
+
 
 class BinaryCodec(Model):
     """A frame of fixed layout with an optional check sum over all bytes before it."""
@@ -180,7 +207,26 @@ class BinaryCodec(Model):
     header: str = ""
     """Hex bytes that the frame begins with."""
     checksum: Literal["none", "xor8", "sum8", "crc16-modbus", "crc16-ccitt"] = "none"
+    """The last byte, or the last two (Modbus: low byte first; CCITT, initially FFFF: in `byte_order`)."""
     fields: tuple[BinaryField, ...]
+
+    @property
+    def body_length(self) -> int:
+        """Bytes before the check sum."""
+        return self.length - {"none": 0, "xor8": 1, "sum8": 1}.get(self.checksum, 2)
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        try:
+            header = bytes.fromhex(self.header)
+        except ValueError as e:
+            raise ValueError(f"header: {self.header!r} is not hex") from e
+        if len(header) > self.body_length:
+            raise ValueError(f"header: {len(header)} bytes where {self.body_length} precede the check sum")
+        for field in self.fields:
+            if field.offset + field.width > self.body_length:
+                raise ValueError(f"fields: {field.metric!r} ends after the {self.body_length} bytes that carry data")
+        return self
 
 
 class NamedCodec(Model):
@@ -238,6 +284,23 @@ class Profile(Model):
         for where, metric in self._named_metrics():
             if metric not in self.metrics:
                 raise ValueError(f"{where}: no metric {metric!r}{nearest(metric, self.metrics)}")
+        return self
+
+    @model_validator(mode="after")
+    def _types_agree(self) -> Self:
+        for rule in self.alarms:
+            kind = self.metrics[rule.metric].type
+            if kind not in _judged(rule.when):
+                raise ValueError(f"alarms {rule.name!r}: {rule.when.kind} does not judge a {kind} ({rule.metric!r})")
+        if isinstance(self.codec, JsonCodec):
+            for metric, place in self.codec.fields.items():
+                if isinstance(place, JsonPosition) != (self.metrics[metric].type == "position"):
+                    raise ValueError(f"codec.fields {metric!r}: a position has lat and lon, anything else a path")
+        elif isinstance(self.codec, BinaryCodec):
+            for field in self.codec.fields:
+                wanted = "bool" if field.type == "bit" else "text or number" if field.type == "bcd" else "number"
+                if self.metrics[field.metric].type not in wanted:
+                    raise ValueError(f"codec.fields {field.metric!r}: {field.type} gives a {wanted}")
         return self
 
     def _named_metrics(self) -> list[tuple[str, str]]:
