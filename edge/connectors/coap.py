@@ -1,0 +1,153 @@
+"""CoAP: a server that sensors POST to, and a client that observes sensors which serve their own values.
+
+Owns the endpoint. Its rules:
+- 2.04 Changed follows the group commit that holds the readings; a commit that failed is 5.03. aiocoap sends the empty
+  acknowledgement meanwhile and absorbs repeats of a message for 247 s.
+- Errors are one line of text: 4.00 what is wrong with the payload, 4.04 no such device, 4.13 too large.
+- A device whose address begins with `coap://` is observed (`edge/connectors/coap_observe.py`).
+
+Must not know what a payload means.
+Source: RFC 7252, RFC 7959; protocols.md section 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from edge.codecs import frame_decoder
+from firmware_specs.errors import FrameError, LinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiocoap.protocol import Context
+
+    from edge.codecs import FrameDecoder
+    from edge.config import CoapConfig
+    from edge.connectors.base import DeviceBinding, Sink
+
+COMMIT_TIMEOUT_S: Final = 60.0
+"""A commit that takes longer is answered with 5.03; the sensor tries again."""
+MAX_TEXT_BYTES: Final = 200
+
+
+class Answer(IntEnum):
+    """The response codes used here (RFC 7252, 12.1.2): class x 32 + detail."""
+
+    CHANGED = 68
+    BAD_REQUEST = 128
+    NOT_FOUND = 132
+    SERVICE_UNAVAILABLE = 163
+
+
+class CoapConnector:
+    """A CoAP endpoint with the devices that post to it and those that it observes."""
+
+    def __init__(self, config: CoapConfig, devices: Sequence[DeviceBinding]) -> None:
+        self.name = config.name
+        self._config = config
+        self._posting: dict[tuple[str, ...], tuple[str, FrameDecoder]] = {}
+        for device in devices:
+            path = tuple(part for part in device.address.split("/") if part)
+            self._posting[path] = (device.id, frame_decoder(device.profile))
+
+    async def run(self, sink: Sink, started: Callable[[], None]) -> None:
+        """Serve until cancelled. Raises LinkError when the port is taken or the address is not ours."""
+        context = await self._listen(sink)
+        try:
+            started()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await context.shutdown()
+
+    async def _listen(self, sink: Sink) -> Context:
+        from aiocoap import error  # noqa: PLC0415 - only when CoAP is configured
+        from aiocoap.protocol import Context  # noqa: PLC0415
+
+        host, port = self._config.host_port
+        family = _probe(self._config.bind, host, port)
+        transport = "udp6" if family is not None and socket.has_ipv6 else "simplesocketserver"
+        root = _root(lambda path, payload: self._post(sink, path, payload), self._config.max_payload_bytes)
+        try:
+            context: Context = await Context.create_server_context(root, bind=(host, port), transports=[transport])
+        except (OSError, error.Error) as e:
+            raise LinkError(self._config.bind, _reason(e)) from e
+        return context
+
+    async def _post(self, sink: Sink, path: tuple[str, ...], payload: bytes) -> tuple[Answer, str]:
+        """Take one request's payload; answer when its readings are on disk."""
+        device, decode = self._posting.get(path, ("", None))
+        if decode is None:
+            where = f"/{'/'.join(path)}"
+            sink.refuse(self.name, payload, FrameError(where, 0, "no device posts here"))
+            return Answer.NOT_FOUND, f"no device posts to {where}"
+        await sink.ready()
+        try:
+            samples = decode(payload, time.time_ns() // 1_000_000)
+        except FrameError as e:
+            sink.refuse(device, payload, e)
+            return Answer.BAD_REQUEST, str(e)
+        committed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def settle(good: bool) -> None:
+            if not committed.done():
+                committed.set_result(good)
+
+        sink.accept(device, samples, settle)
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                kept = await committed
+        except TimeoutError:
+            kept = False
+        return (Answer.CHANGED, "") if kept else (Answer.SERVICE_UNAVAILABLE, "not kept: try again")
+
+
+def _probe(bind: str, host: str, port: int) -> socket.AddressFamily:
+    """The family of the address, having made sure that nobody has the port: aiocoap would share it in silence."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except OSError as e:
+        raise LinkError(bind, _reason(e)) from e
+    return family
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(error, "errno", None)
+    if code == errno.EADDRINUSE:
+        return "the port is taken"
+    if code == errno.EADDRNOTAVAIL:
+        return "the address is not one of this machine"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _root(answer: Callable[[tuple[str, ...], bytes], Awaitable[tuple[Answer, str]]], max_bytes: int) -> Any:  # noqa: ANN401 - a library type stays here
+    """The resource tree: one resource for all paths, since each is nothing but a device's name."""
+    from aiocoap import error, resource  # noqa: PLC0415
+    from aiocoap.message import Message  # noqa: PLC0415
+    from aiocoap.numbers.codes import Code  # noqa: PLC0415
+
+    class Root(resource.Resource, resource.PathCapable):
+        """Takes POST and PUT; aiocoap answers other methods with 4.05."""
+
+        async def needs_blockwise_assembly(self, request: Message) -> bool:
+            block = request.opt.block1
+            so_far = len(request.payload) + (block.start if block else 0)
+            if max(so_far, request.opt.size1 or 0) > max_bytes:
+                raise error.RequestEntityTooLarge(f"more than {max_bytes} bytes")
+            return True
+
+        async def render_post(self, request: Message) -> Message:
+            code, text = await answer(tuple(request.opt.uri_path), request.payload)
+            return Message(code=Code(code), payload=" ".join(text.split()).encode()[:MAX_TEXT_BYTES])
+
+        render_put = render_post
+
+    return Root()  # type: ignore[no-untyped-call]

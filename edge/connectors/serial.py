@@ -1,0 +1,167 @@
+"""Serial lines: radios, GNSS receivers and whatever else speaks in frames on a wire.
+
+Owns the port: opening it exclusively by its stable path, reading it without ever blocking, noticing that it was
+unplugged, and naming the device behind each frame. What the bytes mean is the line codec's business.
+A silent line is not an error unless `silence_s` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge.codecs import line_codec
+from edge.codecs.lines import Heard
+from firmware_specs.errors import LinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import serial as pyserial
+
+    from edge.codecs.lines import LineCodec, Refused
+    from edge.config import SerialConfig
+    from edge.connectors.base import DeviceBinding, Sink
+
+READ_BYTES: Final = 4096
+"""At a time; the loop gets its turn between two reads."""
+SETTLE_S: Final = 0.25
+"""How long a line must be quiet before the codec judges what it held back."""
+PATH_CHECK_S: Final = 5.0
+"""How often a quiet port is asked whether its path still leads to it."""
+_REASONS: Final = {
+    errno.ENOENT: "no such port",
+    errno.EACCES: "permission denied; the agent's user needs the port's group, often dialout",
+    errno.EPERM: "permission denied",
+    errno.EBUSY: "in use by another program",
+    errno.EAGAIN: "in use by another program",
+    errno.ENOTTY: "not a serial port",
+    errno.ENXIO: "no device behind the port",
+    errno.ENODEV: "no device behind the port",
+}
+
+
+class SerialConnector:
+    """One serial line with its devices."""
+
+    def __init__(self, config: SerialConfig, devices: Sequence[DeviceBinding]) -> None:
+        self.name = config.name
+        self._config = config
+        self._profiles = {device.address: device.profile for device in devices}
+        self._ids = {device.address: device.id for device in devices}
+        self._codec_for_check = self._codec()
+
+    def _codec(self) -> LineCodec | None:
+        if not self._profiles:
+            return None
+        return line_codec(self._profiles, self._config.framing, self._config.max_frame_bytes)
+
+    async def run(self, sink: Sink, started: Callable[[], None]) -> None:
+        """Read the line until cancelled. Raises LinkError when the port cannot be opened or went away."""
+        port = _open(self._config)
+        try:
+            started()
+            await self._read(port.fileno(), sink)
+        finally:
+            port.close()
+
+    async def _read(self, fd: int, sink: Sink) -> None:
+        codec = self._codec()
+        heard_at = checked_at = time.monotonic()
+        settled = True
+        while True:
+            if await _readable(fd, PATH_CHECK_S if settled else SETTLE_S):
+                data = self._chunk(fd)
+                heard_at = time.monotonic()
+                settled = codec is None
+                if codec is not None:
+                    self._hand_on(codec.feed(data, _now_ms()), sink)
+                await sink.ready()
+            elif not settled and codec is not None:
+                settled = True
+                self._hand_on(codec.settle(_now_ms()), sink)
+            silent_s = time.monotonic() - heard_at
+            if self._config.silence_s is not None and silent_s > self._config.silence_s:
+                raise LinkError(self._config.port, f"nothing came for {silent_s:.0f} s")
+            if time.monotonic() - checked_at >= PATH_CHECK_S:
+                checked_at = time.monotonic()
+                self._check_path(fd)
+
+    def _chunk(self, fd: int) -> bytes:
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError as e:
+            raise LinkError(self._config.port, f"the port went away: {e.strerror}") from e
+        if not data:
+            raise LinkError(self._config.port, "the port went away: end of file")
+        return data
+
+    def _check_path(self, fd: int) -> None:
+        """A stable path that leads elsewhere means that the adapter was plugged in again."""
+        try:
+            same = Path(self._config.port).stat().st_rdev == os.fstat(fd).st_rdev
+        except OSError as e:
+            raise LinkError(self._config.port, f"the port went away: {e.strerror}") from e
+        if not same:
+            raise LinkError(self._config.port, "the path leads to another port now")
+
+    def _hand_on(self, heard: Sequence[Heard | Refused], sink: Sink) -> None:
+        for item in heard:
+            device = self._ids.get(item.address, self.name)
+            if isinstance(item, Heard):
+                sink.accept(device, item.samples)
+            else:
+                sink.refuse(device, item.frame, item.error)
+
+
+def _open(config: SerialConfig) -> pyserial.Serial:
+    import serial as pyserial  # noqa: PLC0415 - only when a line is configured
+
+    parity = {"none": pyserial.PARITY_NONE, "even": pyserial.PARITY_EVEN, "odd": pyserial.PARITY_ODD}[config.parity]
+    try:
+        return pyserial.Serial(
+            config.port,
+            config.baud,
+            bytesize=config.data_bits,
+            parity=parity,
+            stopbits=config.stop_bits,
+            timeout=0,
+            exclusive=True,
+        )
+    except (OSError, ValueError) as e:  # pyserial's own error is an OSError
+        code = getattr(e, "errno", None)
+        raise LinkError(config.port, _REASONS.get(code or 0, _short(e))) from e
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+async def _readable(fd: int, timeout_s: float) -> bool:
+    """Whether the descriptor can be read, waiting at most `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def is_ready() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, is_ready)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ready
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(fd)
+    return True
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
