@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from firmware_specs.codec import decoder
 from firmware_specs.errors import ProfileError
-from firmware_specs.schema import Profile
+from firmware_specs.schema import NamedCodec, Profile
 from firmware_specs.tomlfile import load_toml
 
 BUILTIN: Final = Path(__file__).parent / "profiles"
@@ -22,6 +23,11 @@ def load_profile(path: Path) -> Profile:
     profile = load_toml(path, Profile, ProfileError)
     if profile.profile != path.stem:
         raise ProfileError(path, "profile", f"{profile.profile!r} is not the file's name {path.stem!r}")
+    if not isinstance(profile.codec, NamedCodec):
+        try:
+            decoder(profile)
+        except ProfileError as e:
+            raise ProfileError(path, e.key, e.reason) from e
     return profile
 
 
