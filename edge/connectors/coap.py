@@ -13,6 +13,7 @@ Source: RFC 7252, RFC 7959; protocols.md section 4.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import time
@@ -20,6 +21,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.codecs import frame_decoder
+from edge.connectors.coap_observe import Observed, observe
 from firmware_specs.errors import FrameError, LinkError
 
 if TYPE_CHECKING:
@@ -52,26 +54,45 @@ class CoapConnector:
         self.name = config.name
         self._config = config
         self._posting: dict[tuple[str, ...], tuple[str, FrameDecoder]] = {}
+        self._observed: list[Observed] = []
         for device in devices:
-            path = tuple(part for part in device.address.split("/") if part)
-            self._posting[path] = (device.id, frame_decoder(device.profile))
+            decode = frame_decoder(device.profile)
+            if device.address.startswith("coap://"):
+                self._observed.append(Observed(device.id, device.address, decode, config.renew_slack_s))
+            else:
+                self._posting[tuple(part for part in device.address.split("/") if part)] = (device.id, decode)
 
     async def run(self, sink: Sink, started: Callable[[], None]) -> None:
         """Serve until cancelled. Raises LinkError when the port is taken or the address is not ours."""
-        context = await self._listen(sink)
-        try:
-            started()
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await context.shutdown()
+        async with contextlib.AsyncExitStack() as contexts:
+            server = await self._listen(sink)
+            contexts.push_async_callback(server.shutdown)
+            if self._observed:
+                client = await self._client()
+                contexts.push_async_callback(client.shutdown)
+                async with asyncio.TaskGroup() as observers:
+                    for observed in self._observed:
+                        observers.create_task(observe(client, observed, sink), name=f"observe {observed.uri}")
+                    started()
+            else:
+                started()
+                await asyncio.get_running_loop().create_future()
+
+    @staticmethod
+    async def _client() -> Context:
+        """A socket of its own: one that is bound to loopback cannot reach sensors elsewhere."""
+        from aiocoap.protocol import Context  # noqa: PLC0415 - only when something is observed
+
+        client: Context = await Context.create_client_context(transports=["udp6" if _has_ipv6() else "simple6"])
+        return client
 
     async def _listen(self, sink: Sink) -> Context:
         from aiocoap import error  # noqa: PLC0415 - only when CoAP is configured
         from aiocoap.protocol import Context  # noqa: PLC0415
 
         host, port = self._config.host_port
-        family = _probe(self._config.bind, host, port)
-        transport = "udp6" if family is not None and socket.has_ipv6 else "simplesocketserver"
+        _probe(self._config.bind, host, port)
+        transport = "udp6" if _has_ipv6() else "simplesocketserver"
         root = _root(lambda path, payload: self._post(sink, path, payload), self._config.max_payload_bytes)
         try:
             context: Context = await Context.create_server_context(root, bind=(host, port), transports=[transport])
@@ -107,8 +128,17 @@ class CoapConnector:
         return (Answer.CHANGED, "") if kept else (Answer.SERVICE_UNAVAILABLE, "not kept: try again")
 
 
-def _probe(bind: str, host: str, port: int) -> socket.AddressFamily:
-    """The family of the address, having made sure that nobody has the port: aiocoap would share it in silence."""
+def _has_ipv6() -> bool:
+    """Whether the kernel knows IPv6; then one socket serves both versions."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
+    return True
+
+
+def _probe(bind: str, host: str, port: int) -> None:
+    """Make sure that nobody has the port: aiocoap would share it in silence."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST)
         family, kind, protocol, _, address = found[0]
@@ -116,7 +146,6 @@ def _probe(bind: str, host: str, port: int) -> socket.AddressFamily:
             probe.bind(address)
     except OSError as e:
         raise LinkError(bind, _reason(e)) from e
-    return family
 
 
 def _reason(error: Exception) -> str:
