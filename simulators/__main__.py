@@ -1,0 +1,160 @@
+"""`patrol-sim`: simulated devices, communities, load, recorded files, and the demo.
+
+Owns the command line: options, one-line errors, exit codes (1 a failure, 2 misuse).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import structlog
+import typer
+
+from firmware_specs.errors import ConfigError, PatrolError, ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Simulated devices, communities, load and recorded files for PatrolGrid.",
+)  # fmt: skip
+
+StateOption = Annotated[Path, typer.Option("--state", help="Folder for simulated serial ports and state.")]
+SpeedOption = Annotated[float, typer.Option(min=0.01, max=10_000, help="How much faster than real the day passes.")]
+SeedOption = Annotated[int, typer.Option(help="The same seed gives the same day.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine output: JSON on stdout.")]
+DurationOption = Annotated[float | None, typer.Option(min=0, help="End after so many real seconds.")]
+
+
+@app.command()
+def community(  # noqa: PLR0917 - a command's options
+    mqtt: Annotated[str, typer.Option(help="The gateway's south broker.")] = "mqtt://127.0.0.1:1883",
+    coap: Annotated[str, typer.Option(help="Where the gateway's CoAP server listens.")] = "127.0.0.1:5683",
+    opcua: Annotated[str, typer.Option(help="Where our door controller listens.")] = "opc.tcp://127.0.0.1:4840",
+    state: StateOption = Path(".patrol-sim"),
+    speed: SpeedOption = 1.0,
+    duration: DurationOption = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the day ends.")] = False,
+    seed: SeedOption = 1,
+    script: Annotated[Path | None, typer.Option(help="Another community than the built-in one.")] = None,
+    uplink_proxy: Annotated[
+        str | None,
+        typer.Option(metavar="LISTEN=TARGET", help="Forward the gateway's uplink, and cut it when the script says."),
+    ] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the gateway.toml for this community and end.")
+    ] = None,
+    gateway: Annotated[str, typer.Option(help="With --write-config: the gateway's id.")] = "gw-0001",
+    uplink: Annotated[str, typer.Option(help="With --write-config: the uplink broker.")] = "mqtt://127.0.0.1:1884",
+    as_json: JsonOption = False,
+) -> None:
+    """Two neighbourhoods with devices of every kind, and a day on which things happen."""
+    from simulators import runner  # noqa: PLC0415 - the protocol libraries load only when they are needed
+
+    ends = runner.Endpoints(mqtt, coap, opcua, state)
+    if write_config is not None:
+        print(runner.write_config(script, write_config, ends, gateway, uplink))
+        return
+    _run(
+        runner.run_community(
+            script, ends, speed=speed, duration_s=duration, once=once, seed=seed, proxy=uplink_proxy, as_json=as_json
+        )
+    )
+
+
+@app.command()
+def device(  # noqa: PLR0917 - a command's options
+    profile: Annotated[str, typer.Argument(help="A profile's name, or the path of a profile's file.")],
+    to: Annotated[str, typer.Option(help="mqtt://host:port/topic, coap://host:port/path, or serial:PATH for a pty.")],
+    name: Annotated[str, typer.Option("--id", help="The device's id.")] = "sim-1",
+    unit: Annotated[str, typer.Option(help="Of a radio: its unit id.")] = "",
+    speed: SpeedOption = 1.0,
+    duration: DurationOption = None,
+    seed: SeedOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """One device of any profile."""
+    from simulators import runner  # noqa: PLC0415
+
+    _run(
+        runner.run_device(
+            profile, to, name=name, unit=unit, speed=speed, duration_s=duration, seed=seed, as_json=as_json
+        )
+    )
+
+
+@app.command()
+def demo(  # noqa: PLR0917 - a command's options
+    state: Annotated[Path, typer.Option("--state", help="Where brokers, cloud and gateway keep their files.")] = Path(
+        ".demo"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The console's port.")] = 8000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew: forget what an earlier demo stored.")] = False,
+    no_simulators: Annotated[
+        bool, typer.Option("--no-simulators", help="Leave the south side to real devices.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line when ready, and nothing else on stdout.")
+    ] = False,
+    speed: SpeedOption = 60.0,
+    seed: SeedOption = 1,
+) -> None:
+    """Brokers, cloud, one gateway and a simulated community on this machine."""
+    from simulators import demo as orchestrator  # noqa: PLC0415
+
+    options = orchestrator.Options(state.absolute(), port, fresh, not no_simulators, as_json, speed, seed)
+    raise typer.Exit(orchestrator.run(options))
+
+
+def _run(work: Coroutine[Any, Any, dict[str, Any] | None]) -> None:
+    """Run until done, SIGINT or SIGTERM; print what it returns as JSON."""
+
+    async def stoppable() -> dict[str, Any] | None:
+        task = asyncio.ensure_future(work)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            return await task
+        return None
+
+    result = asyncio.run(stoppable())
+    if result is not None:
+        print(json.dumps(result))
+
+
+def _configure_logs() -> None:
+    human = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> None:
+    """The console script."""
+    _configure_logs()
+    try:
+        app(prog_name="patrol-sim")
+    except (ConfigError, ProfileError, ValueError) as e:
+        print(f"patrol-sim: {e}", file=sys.stderr)
+        sys.exit(2)
+    except (PatrolError, OSError) as e:
+        print(f"patrol-sim: {e}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The demo's cloud made ready: its configuration, first user, gateway and token, by the commands a user would type.
+
+Owns `cloud.toml` and `credentials.json` (0600) of a state folder; a second start finds them and is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from firmware_specs.errors import PatrolError
+from simulators.site import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_COMMAND_TIMEOUT_S: Final = 60.0
+FIRST_USER: Final = "admin"
+
+
+class Credentials(NamedTuple):
+    """How to sign in, for a person and for a program."""
+
+    user: str
+    password: str
+    token: str
+
+
+def command(program: str) -> str:
+    """One of our console scripts, from the environment that this process runs in."""
+    beside = Path(sys.executable).parent / program
+    return str(beside) if beside.exists() else program
+
+
+def write_cloud_toml(state: Path, http_port: int, broker_url: str) -> Path:
+    """The cloud's configuration; written anew at each start, since ports change."""
+    path = state / "cloud.toml"
+    path.write_text(
+        f"# Written by ./patrol demo at each start.\ndata_dir = {quoted(str(state / 'cloud'))}\n\n"
+        f'[http]\nbind = "127.0.0.1:{http_port}"\n\n[broker]\nurl = {quoted(broker_url)}\n\n'
+        '[telemetry]\nurl = "sqlite"\n\n[database]\nurl = "sqlite"\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+def ensure(state: Path, config: Path, gateway: str, check: Callable[[], None]) -> Credentials:
+    """The credentials of this state; made on the first start. check: called between steps, raises to give up.
+
+    Raises PatrolError when a command fails.
+    """
+    path = state / "credentials.json"
+    try:
+        return Credentials(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        # A first start that was cut short left a cloud that nobody has the password of.
+        shutil.rmtree(state / "cloud", ignore_errors=True)
+    password = _last_word(_run("init", "--config", config))
+    check()
+    _run("gateway", "add", gateway, "--config", config)
+    check()
+    token = _last_word(_run("token", "add", "demo", "--config", config))
+    credentials = Credentials(FIRST_USER, password, token)
+    _write_private(path, json.dumps(credentials._asdict()))
+    return credentials
+
+
+def _run(*arguments: str | Path) -> str:
+    argv = [command("patrol-cloud"), *(str(a) for a in arguments)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise PatrolError(f"{' '.join(argv[:3])}: {e}") from e
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise PatrolError(f"{' '.join(argv[:3])}: exit code {done.returncode}: {lines[-1]}")
+    return done.stdout
+
+
+def _last_word(stdout: str) -> str:
+    """A secret stands alone on the last line of stdout."""
+    words = stdout.split()
+    if not words:
+        raise PatrolError("patrol-cloud printed no secret")
+    return words[-1]
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
