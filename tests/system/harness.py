@@ -132,7 +132,7 @@ class Stack:
         self.edge_toml = folder / "gateway.toml"
         self.state_dir = folder / "edge"
         self.cloud_toml.write_text(
-            f'data_dir = "{folder}/cloud"\n[http]\nbind = "127.0.0.1:{self.http_port}"\n'
+            f'data_dir = "{folder}/cloud"\nprofiles_dir = "{PROFILES}"\n[http]\nbind = "127.0.0.1:{self.http_port}"\n'
             f'[broker]\nurl = "mqtt://127.0.0.1:{self.north_port}"\n[telemetry]\nurl = "sqlite"\n'
             f'[database]\nurl = "sqlite"\n{cloud_lines}'
         )

@@ -59,7 +59,7 @@ def _all_there(stack: Stack, device: str, first_ms: int, accepted: int) -> bool:
 
 
 def _alarm_frames(count: int, first_ms: int) -> list[tuple[bytes, bytes]]:
-    """Fires that burn for one message each: number 0 quiet, 1 fire, 2 quiet, …"""
+    """Fires that burn for one message each: every odd number is one."""
     return [(b"sensors/alarm-1", counter_frame(i, first_ms + i, fire=i % 2 == 1)) for i in range(count)]
 
 

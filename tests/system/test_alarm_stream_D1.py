@@ -1,0 +1,86 @@
+"""D1: an alarm reaches an open event stream, and again after every kind of break that leaves a path."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from bench.load import Relay, Source
+from support import wait_for
+
+from system.harness import counter, counter_frame, now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from system.harness import Json, Stack
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+
+class Listener:
+    """An open event stream; keeps every event with its arrival time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.events: list[tuple[float, str, Json]] = []
+        self._answer = stack.stream()
+        threading.Thread(target=self._read, name="listener", daemon=True).start()
+
+    def _read(self) -> None:
+        kind, data = "", ""
+        try:
+            for raw in self._answer:
+                line = raw.decode().rstrip("\r\n")
+                if line.startswith("event:"):
+                    kind = line[6:].strip()
+                elif line.startswith("data:"):
+                    data += line[5:].strip()
+                elif not line and data:
+                    self.events.append((time.monotonic(), kind, json.loads(data)))
+                    kind, data = "", ""
+        except (OSError, ValueError):
+            return  # the stream ended with the cloud
+
+    def alarm_of(self, device: str) -> float | None:
+        """When the first event about an alarm of this device came."""
+        told = (at for at, kind, data in self.events if "alarm" in kind and device in json.dumps(data))
+        return next(told, None)
+
+
+def _raise(stack: Stack, device: str) -> float:
+    sent = time.monotonic()
+    frame = counter_frame(1, now_ms(), fire=True)
+    Source(stack.south_port, [(f"sensors/{device}".encode(), frame)], f"src-{device}").run(deadline_s=10)
+    return sent
+
+
+def test_D1_an_alarm_reaches_the_event_stream_at_once_and_within_10_s_after_any_break(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack([counter(f"alarm-{i}") for i in range(4)])
+    stack.start(stack.south, stack.north)
+    with Relay(stack.north_port) as relay:
+        stack.write_edge_toml([counter(f"alarm-{i}") for i in range(4)], {}, relay.port)
+        stack.start(stack.cloud, stack.edge)
+        listener = Listener(stack)
+        _told_within(stack, listener, "alarm-0", 2)
+        stack.edge.kill()
+        stack.edge.start()
+        _told_within(stack, listener, "alarm-1", 10)
+        relay.cut()
+        wait_for(lambda: not stack.online(), 10, "the gateway offline")
+        relay.mend()
+        _told_within(stack, listener, "alarm-2", 10)
+        stack.north.kill()
+        stack.north.start()
+        _told_within(stack, listener, "alarm-3", 10)
+
+
+def _told_within(stack: Stack, listener: Listener, device: str, seconds: float) -> None:
+    sent = _raise(stack, device)
+    at = wait_for(lambda: listener.alarm_of(device), seconds, f"the alarm of {device} on the stream")
+    assert at is not None
+    print(f"{device}: {1000 * (at - sent):.0f} ms")

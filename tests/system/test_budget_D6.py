@@ -1,0 +1,75 @@
+"""D6: nothing is dropped silently: at the disk budget telemetry is thinned and counted, alarms are kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from bench.load import Source
+from support import wait_for
+
+from system.harness import BIN, counter, counter_frame, ms_of, now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from system.harness import Json, Stack
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+MESSAGES = 40_000
+STEP_MS = 100
+FIRE_EVERY = 1000
+
+
+def _outbox(stack: Stack) -> Json:
+    """What `patrol-edge outbox --json` says."""
+    argv = [str(BIN / "patrol-edge"), "outbox", "--config", str(stack.edge_toml), "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+    view: Json = json.loads(done.stdout)
+    return view
+
+
+def _disk_bytes(stack: Stack) -> int:
+    return sum(file.stat().st_size for file in stack.state_dir.rglob("*") if file.is_file())
+
+
+def test_D6_at_the_disk_budget_telemetry_is_thinned_and_counted_and_every_alarm_kept(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack([counter("mqtt-1"), counter("mqtt-2")], edge_lines={"outbox": "budget_mb = 4"})
+    stack.start(stack.south, stack.edge)
+    first_ms = now_ms() - MESSAGES * STEP_MS
+    frames = [
+        (b"sensors/mqtt-1", counter_frame(i, first_ms + i * STEP_MS, fire=i % FIRE_EVERY == FIRE_EVERY // 2))
+        for i in range(MESSAGES)
+    ]
+    source = Source(stack.south_port, frames)
+    source.run(deadline_s=60)
+    marker = Source(stack.south_port, [(b"sensors/mqtt-2", counter_frame(1, now_ms()))])
+    marker.run(deadline_s=10)
+    budget_bytes = 4_000_000
+    wait_for(lambda: _outbox(stack)["lanes"]["telemetry"]["thinned"] > 0, 60, "the outbox thinned")
+    assert _disk_bytes(stack) <= budget_bytes * 1.1
+    assert stack.edge.running.alive
+
+    stack.start(stack.north, stack.cloud)
+    wait_for(lambda: stack.try_get(f"/devices/{stack.gateway}/mqtt-2"), 60, "the last reading in the cloud")
+    wait_for(lambda: _outbox(stack)["lanes"]["telemetry"]["waiting"] == 0, 60, "the outbox drained")
+    assert _disk_bytes(stack) <= budget_bytes * 1.1
+
+    fires = [alarm for alarm in stack.items("/alarms") if alarm["kind"] == "fire"]
+    expected = {first_ms + i * STEP_MS for i in range(FIRE_EVERY // 2, MESSAGES, FIRE_EVERY)}
+    assert sorted(ms_of(alarm["raised_at"]) for alarm in fires) == sorted(expected)
+    assert {alarm["state"] for alarm in fires} == {"cleared"}
+
+    ledger = stack.ledger()
+    numbers, flags = stack.raw("mqtt-1", "n"), stack.raw("mqtt-1", "fire")
+    print(f"ledger {ledger}, kept {len(numbers)} of {MESSAGES}")
+    assert ledger["lost"] == 0
+    assert ledger["thinned"] > 0
+    assert len(numbers) + len(flags) + ledger["thinned"] == 2 * MESSAGES
+    minutes = {(at - first_ms) // 60_000 for at, _ in numbers}
+    assert len(minutes) >= MESSAGES * STEP_MS // 60_000 - 1, "a minute without a single reading"
+    assert numbers[-1][1] == MESSAGES - 1, "the newest reading is kept"
