@@ -207,7 +207,7 @@ class NameRefused(PatrolError):  # noqa: N818 - reads as what happened
 
 def checked_name(what: str, name: str) -> str:
     """The name itself. Raises NameRefused, naming `what`, when it does not fit NAME_PATTERN."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise NameRefused(what, name)
     return name
 
