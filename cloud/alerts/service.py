@@ -2,66 +2,193 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from cloud.alerts import views
+from cloud.alerts.apply import apply_events, clear_own, raise_own, resettle
+from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState, AlarmView, ClearReason, OpenCounts
+from cloud.alerts.store import alarms, history
+from cloud.devices.places import hold, touch
+from cloud.errors import Forbidden, NotFound
+from cloud.org import audit
+from cloud.org.rules import Permission, Principal, scope
+from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor, to_ms
+from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Row
 
-    from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmView, OpenCounts
-    from cloud.org.rules import Principal
-    from cloud.paging import Page
-    from firmware_specs.readings import AlarmEvent
+__all__ = [
+    "acknowledge", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "fold", "get_alarm",
+    "list_alarms", "open_counts", "raise_own", "shelve",
+]  # fmt: skip
 
-
-def apply_events(
-    tx: Connection, gateway: str, epoch: str, items: Sequence[tuple[int, AlarmEvent]], now_ms: int
-) -> None:
-    """Apply new alarm events of one gateway and outbox epoch, each with its sequence number, in any order.
-
-    Repeats change nothing. Emits `alarm` events to the stream for what changed.
-    """
-    raise NotImplementedError
+DAY_MS = 86_400_000
 
 
 def list_alarms(
     tx: Connection, principal: Principal, query: AlarmFilter, *, limit: int = 100, cursor: str | None = None
 ) -> Page[AlarmView]:
     """Alarms within scope, newest raised first. Raises Invalid on a cursor that is none."""
-    raise NotImplementedError
+    limit = min(max(limit, 1), MAX_LIMIT)
+    wanted = sa.select(alarms).where(scope(principal, alarms.c.node), *_conditions(query))
+    if cursor:
+        raised_at, alarm_id = decode_cursor(cursor, int, int)
+        wanted = wanted.where(sa.tuple_(alarms.c.raised_at, alarms.c.id) < sa.tuple_(raised_at, alarm_id))
+    wanted = wanted.order_by(alarms.c.raised_at.desc(), alarms.c.id.desc()).limit(limit + 1)
+    rows = tx.execute(wanted).all()
+    shown = rows[:limit]
+    following = encode_cursor(shown[-1].raised_at, shown[-1].id) if len(rows) > limit else None
+    return Page(items=views.views_of(tx, shown), next_cursor=following)
+
+
+def _conditions(query: AlarmFilter) -> Iterable[ColumnElement[bool]]:
+    if query.state:
+        yield sa.or_(*(_in_state(state) for state in query.state))
+    if query.gateway is not None:
+        yield alarms.c.gateway == query.gateway
+    if query.device is not None:
+        yield alarms.c.device == query.device
+    if query.kind is not None:
+        yield alarms.c.kind == query.kind
+    if query.severity:
+        yield alarms.c.severity.in_([severity.value for severity in query.severity])
+    if query.drill is not None:
+        yield alarms.c.drill.is_(query.drill)
+    if query.folded is not None:
+        yield alarms.c.folded_into.is_not(None) if query.folded else alarms.c.folded_into.is_(None)
+    if query.raised_from is not None:
+        yield alarms.c.raised_at >= to_ms(query.raised_from)
+    if query.raised_to is not None:
+        yield alarms.c.raised_at < to_ms(query.raised_to)
+
+
+def _in_state(state: AlarmState) -> ColumnElement[bool]:
+    if state is AlarmState.CLEARED:
+        return alarms.c.cleared_at.is_not(None)
+    seen = alarms.c.acknowledged_at.is_(None) if state is AlarmState.OPEN else alarms.c.acknowledged_at.is_not(None)
+    return sa.and_(alarms.c.cleared_at.is_(None), seen)
 
 
 def get_alarm(tx: Connection, principal: Principal, alarm_id: int) -> AlarmDetail:
     """One alarm with its history. Raises NotFound when absent or out of scope."""
-    raise NotImplementedError
+    return views.detail_of(tx, _row(tx, principal, alarm_id))
+
+
+def _row(tx: Connection, principal: Principal, alarm_id: int) -> Row[Any]:
+    wanted = sa.select(alarms).where(alarms.c.id == alarm_id, scope(principal, alarms.c.node))
+    row = tx.execute(wanted).first() if 0 < alarm_id < 2**63 else None
+    if row is None:
+        raise NotFound(f"alarm {alarm_id}: not found")
+    return row
 
 
 def open_counts(tx: Connection, principal: Principal, now_ms: int) -> OpenCounts:
     """Counts of what `list_alarms` would list as not cleared and not folded."""
-    raise NotImplementedError
+    mine = scope(principal, alarms.c.node)
+    seen = alarms.c.acknowledged_at.is_not(None)
+    counted = sa.select(alarms.c.severity, seen, sa.func.count()).where(
+        mine, alarms.c.cleared_at.is_(None), alarms.c.folded_into.is_(None)
+    )
+    by_severity = dict.fromkeys(Severity, 0)
+    by_seen = {False: 0, True: 0}
+    for severity, was_seen, count in tx.execute(counted.group_by(alarms.c.severity, seen)):
+        by_severity[Severity(severity)] += count
+        by_seen[bool(was_seen)] += count
+    missed = sa.select(sa.func.count()).where(
+        mine, alarms.c.cleared_at >= now_ms - DAY_MS, alarms.c.acknowledged_at.is_(None)
+    )
+    return OpenCounts(
+        open=by_seen[False], acknowledged=by_seen[True], by_severity=by_severity,
+        unacknowledged_cleared=tx.execute(missed).scalar_one(),
+    )  # fmt: skip
+
+
+def active_kinds(tx: Connection, gateways: Iterable[str] | None = None) -> dict[tuple[str, str], list[str]]:
+    """The kinds of alarms that are not cleared, by (gateway, device)."""
+    wanted = sa.select(alarms.c.gateway, alarms.c.device, alarms.c.kind).where(alarms.c.cleared_at.is_(None))
+    if gateways is not None:
+        wanted = wanted.where(alarms.c.gateway.in_(list(gateways)))
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for gateway, device, kind in tx.execute(wanted):
+        kinds.setdefault((gateway, device), []).append(kind)
+    return kinds
+
+
+def _act(tx: Connection, actor: Principal, alarm_id: int, permission: Permission) -> Row[Any]:
+    """The row, locked for change. Raises Forbidden, NotFound."""
+    row = _row(tx, actor, alarm_id)
+    if not actor.may(permission):
+        raise Forbidden(f"role {actor.role} may not {permission} alarms")
+    hold(tx, row.gateway)
+    return _row(tx, actor, alarm_id)
+
+
+def _done(
+    tx: Connection, actor: Principal, row: Row[Any], action: str, now_ms: int, *, detail: str = "",
+    also: Iterable[int] = (), **values: object,
+) -> AlarmView:  # fmt: skip
+    """Write what a person did: the row, its history, the audit chain, the stream."""
+    if values:
+        tx.execute(alarms.update().where(alarms.c.id == row.id).values(**values))
+    tx.execute(history.insert().values(alarm=row.id, at=now_ms, actor=actor.label, action=action, detail=detail))
+    audit.record(tx, actor, f"alarm.{action}", f"alarm/{row.id}", at=now_ms, detail=detail)
+    touch(tx, row.gateway, row.device, now_ms)
+    changed = {row.id, *also}
+    if action == "cleared":
+        changed |= resettle(tx, row.gateway, row.device, row.kind, row.id)
+    views.announce(tx, changed, now_ms)
+    return views.views_of(tx, [_row(tx, actor, row.id)])[0]
 
 
 def acknowledge(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, comment: str | None = None) -> AlarmView:
-    """Somebody has seen it. A repeat changes nothing. Raises NotFound, Forbidden."""
-    raise NotImplementedError
+    """Somebody has seen it, and what is folded into it. A repeat changes nothing. Raises NotFound, Forbidden."""
+    row = _act(tx, actor, alarm_id, Permission.ACKNOWLEDGE)
+    if row.acknowledged_at is not None:
+        return views.views_of(tx, [row])[0]
+    seen: dict[str, Any] = {"acknowledged_at": now_ms, "acknowledged_by": actor.label}
+    below = (alarms.c.folded_into == row.id, alarms.c.acknowledged_at.is_(None), alarms.c.kind == row.kind)
+    folded = tx.execute(alarms.update().where(*below).values(**seen).returning(alarms.c.id)).scalars().all()
+    return _done(tx, actor, row, "acknowledged", now_ms, detail=comment or "", also=folded, **seen)
 
 
 def clear(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, comment: str | None = None) -> AlarmView:
     """Clear by hand. A repeat changes nothing. Raises NotFound, Forbidden."""
-    raise NotImplementedError
+    row = _act(tx, actor, alarm_id, Permission.CLEAR)
+    if row.cleared_at is not None:
+        return views.views_of(tx, [row])[0]
+    return _done(
+        tx, actor, row, "cleared", now_ms, detail=comment or "", cleared_at=now_ms, cleared_by=actor.label,
+        clear_reason=ClearReason.MANUAL.value, open_key=None, folded_into=None,
+    )  # fmt: skip
 
 
 def comment(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, text: str) -> AlarmView:
     """Add a remark. Raises NotFound, Forbidden."""
-    raise NotImplementedError
+    row = _act(tx, actor, alarm_id, Permission.COMMENT)
+    return _done(tx, actor, row, "comment", now_ms, detail=text)
 
 
 def assign(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, user: str | None) -> AlarmView:
-    """Give it to somebody. Raises NotFound, Forbidden, Invalid (no such user)."""
-    raise NotImplementedError
+    """Give it to somebody, or with None to nobody. Raises NotFound, Forbidden."""
+    row = _act(tx, actor, alarm_id, Permission.ASSIGN)
+    return _done(tx, actor, row, "assigned", now_ms, detail=user or "", assigned_to=user)
 
 
 def shelve(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, *, until_ms: int, reason: str) -> AlarmView:
     """Take it out of sight until a time; a time that has passed brings it back. Raises NotFound, Forbidden."""
-    raise NotImplementedError
+    row = _act(tx, actor, alarm_id, Permission.SHELVE)
+    if until_ms <= now_ms:
+        return _done(tx, actor, row, "unshelved", now_ms, detail=reason, shelved_until=None, shelve_reason=None)
+    return _done(tx, actor, row, "shelved", now_ms, detail=reason, shelved_until=until_ms, shelve_reason=reason)
+
+
+def fold(tx: Connection, gateway: str, kind: str, into: int | None, now_ms: int) -> None:
+    """Let one alarm stand for a gateway's open alarms of a kind; None lets them stand for themselves again."""
+    mine = (alarms.c.gateway == gateway, alarms.c.kind == kind, alarms.c.open_key.is_not(None))
+    changed = tx.execute(alarms.update().where(*mine).values(folded_into=into).returning(alarms.c.id)).scalars().all()
+    views.announce(tx, changed, now_ms)

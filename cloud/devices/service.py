@@ -2,88 +2,272 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from cloud.devices import liveness, views
+from cloud.devices.liveness import Allowed, attend, next_due, tick
+from cloud.devices.models import DeviceState, DeviceView, GatewayView, StateCounts
+from cloud.devices.places import hold
+from cloud.devices.store import deadlines, devices, gateways, latest
+from cloud.errors import Conflict, NotFound
+from cloud.order import ordinal_of, rank
+from cloud.org import audit
+from cloud.org.rules import ROOT, Principal, scope
+from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor
+from cloud.text import clean, clean_ms
+from firmware_specs.readings import Clock, Reading, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
-    from cloud.devices.models import DeviceView, GatewayView, StateCounts
-    from cloud.org.rules import Principal
-    from cloud.paging import Page
-    from firmware_specs.readings import Reading
     from firmware_specs.wire import Reported, Status
+
+__all__ = [
+    "Allowed", "add_gateway", "apply_readings", "apply_reported", "apply_status", "attend", "changed_devices",
+    "changed_gateways", "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways",
+    "next_due", "remove_gateway", "state_counts", "tick",
+]  # fmt: skip
 
 
 def apply_readings(tx: Connection, gateway: str, epoch: str, items: Sequence[tuple[int, Reading]], now_ms: int) -> None:
     """Take new readings of one gateway and outbox epoch, each with its sequence number, into the latest values.
 
-    The highest sequence wins, whatever the clocks say. Unknown devices are created with profile "".
+    The highest sequence wins, whatever the clocks say: it is the last thing that the gateway heard. A device that sends
+    an older value later is thus shown with that value and its true age. Unknown devices are created with profile "".
     """
-    raise NotImplementedError
+    newest: dict[tuple[str, str], tuple[int, Reading]] = {}
+    for sequence, reading in items:
+        key = (reading.device, reading.metric)
+        if key not in newest or newest[key][0] < sequence:
+            newest[key] = (sequence, reading)
+    if not newest:
+        return
+    _hear_devices(tx, gateway, sorted({device for device, _ in newest}), now_ms)
+    ordinal = ordinal_of(tx, gateway, epoch, now_ms)
+    put = views.insert(tx, latest)
+    given = put.excluded
+    columns = ("rank", "value", "unit", "observed_at", "received_at", "quality", "clock")
+    put = put.on_conflict_do_update(
+        index_elements=["gateway", "device", "metric"],
+        set_={name: given[name] for name in columns},
+        where=latest.c.rank < given.rank,
+    )
+    rows = [_latest_row(gateway, rank(ordinal, sequence), reading) for _, (sequence, reading) in sorted(newest.items())]
+    tx.execute(put, rows)
+
+
+def _latest_row(gateway: str, place: int, reading: Reading) -> dict[str, Any]:
+    return {
+        "gateway": gateway, "device": reading.device, "metric": clean(reading.metric, 32), "rank": place,
+        "value": views.encode_value(reading.value), "unit": clean(reading.unit, 32),
+        "observed_at": clean_ms(reading.observed_at), "received_at": clean_ms(reading.received_at),
+        "quality": reading.quality.value, "clock": reading.clock.value,
+    }  # fmt: skip
+
+
+def _hear_devices(tx: Connection, gateway: str, names: Sequence[str], now_ms: int) -> None:
+    """Renew the leases of devices; make those that are new; bring back those that were silent."""
+    rows = tx.execute(sa.select(devices.c.id, devices.c.silent).where(devices.c.gateway == gateway)).all()
+    silent = {row.id for row in rows if row.silent}.intersection(names)
+    new = set(names).difference(row.id for row in rows)
+    if new:
+        _insert_devices(tx, gateway, [{"id": name} for name in sorted(new)], now_ms)
+    mine = (devices.c.gateway == gateway, devices.c.id == sa.bindparam("name"))
+    renew = devices.update().where(*mine).values(heard_at=now_ms, lease_at=now_ms, touched_at=now_ms)
+    tx.execute(renew, [{"name": name} for name in names])
+    if silent:
+        hold(tx, gateway)
+        liveness.heard_silent(tx, gateway, silent, now_ms)
+
+
+def _insert_devices(tx: Connection, gateway: str, rows: Sequence[dict[str, Any]], now_ms: int) -> None:
+    node = tx.execute(sa.select(gateways.c.node).where(gateways.c.id == gateway)).scalar() or ROOT
+    common = {
+        "gateway": gateway, "node": node, "profile": "", "connector": "", "address": "", "location": "",
+        "created_at": now_ms, "heard_at": None, "lease_at": now_ms, "touched_at": now_ms, "silent": False,
+    }  # fmt: skip
+    tx.execute(views.insert(tx, devices).on_conflict_do_nothing(), [common | row for row in rows])
 
 
 def heard(tx: Connection, gateway: str, now_ms: int) -> None:
     """The gateway is alive: a pack or a canary came. Renews its lease; brings it back online."""
-    raise NotImplementedError
+    renew = gateways.update().where(gateways.c.id == gateway).values(heard_at=now_ms, lease_at=now_ms)
+    online = tx.execute(renew.returning(gateways.c.online)).scalar()
+    if online is False:
+        liveness.came_online(tx, gateway, now_ms)
 
 
 def apply_status(tx: Connection, gateway: str, status: Status, now_ms: int, *, retained: bool = False) -> None:
     """Take a status. `online: false` (the will) puts the gateway offline at once; a retained one proves no life."""
-    raise NotImplementedError
+    hold(tx, gateway)
+    before = tx.execute(sa.select(gateways).where(gateways.c.id == gateway)).first()
+    if before is None:
+        return
+    if not status.online:
+        if before.online:
+            liveness.went_offline(tx, gateway, at_ms=now_ms, now_ms=now_ms)
+        return
+    values = {
+        "boot": status.boot, "agent_version": clean(status.agent_version, 64), "clock": status.clock.value,
+        "config_hash": clean(status.config_hash, 128), "degraded": clean(status.degraded, 500),
+        "connectors": msgspec.json.encode(status.connectors).decode(),
+    }  # fmt: skip
+    values = {name: clean(value, 20_000) for name, value in values.items()}
+    moving = {
+        "lanes": msgspec.json.encode(status.lanes).decode(),
+        "counters": msgspec.json.encode(status.counters).decode(),
+        "touched_at": now_ms,
+    }
+    tx.execute(gateways.update().where(gateways.c.id == gateway).values(values | moving))
+    if not retained:
+        heard(tx, gateway, now_ms)
+    if before.online and any(getattr(before, name) != value for name, value in values.items()):
+        views.announce_gateway(tx, gateway, now_ms)
 
 
 def apply_reported(tx: Connection, gateway: str, reported: Reported, now_ms: int) -> None:
-    """Take the devices that a gateway serves. The same report again changes nothing."""
-    raise NotImplementedError
+    """Take the devices that a gateway serves; those it serves no longer are forgotten, their history stays.
+
+    The same report again changes nothing.
+    """
+    hold(tx, gateway)
+    state = {"config_version": clean_ms(reported.version), "config_hash": clean(reported.config_hash, 128)}
+    tx.execute(gateways.update().where(gateways.c.id == gateway).values(state))
+    known = {row.id: row for row in tx.execute(sa.select(devices).where(devices.c.gateway == gateway))}
+    wanted = {
+        device.id: {
+            "profile": clean(device.profile, 64), "connector": clean(device.connector, 64),
+            "address": clean(device.address, 500), "location": clean(device.location, 500),
+        }
+        for device in reported.devices
+    }  # fmt: skip
+    new = [{"id": name, **wanted[name]} for name in sorted(wanted.keys() - known.keys())]
+    if new:
+        _insert_devices(tx, gateway, new, now_ms)
+    for name in sorted(wanted.keys() & known.keys()):
+        if any(getattr(known[name], key) != value for key, value in wanted[name].items()):
+            mine = (devices.c.gateway == gateway, devices.c.id == name)
+            tx.execute(devices.update().where(*mine).values(**wanted[name], touched_at=now_ms))
+    gone = sorted(known.keys() - wanted.keys())
+    if gone:
+        tx.execute(devices.delete().where(devices.c.gateway == gateway, devices.c.id.in_(gone)))
+        tx.execute(deadlines.delete().where(deadlines.c.gateway == gateway, deadlines.c.device.in_(gone)))
+    liveness.expect(tx, "device", gateway, wanted, now_ms)
+    if new or gone:
+        views.announce_gateway(tx, gateway, now_ms)
 
 
 def known_gateways(tx: Connection) -> set[str]:
     """The gateways whose packs are accepted."""
-    raise NotImplementedError
+    return set(tx.execute(sa.select(gateways.c.id)).scalars())
 
 
 def add_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int, location: str = "") -> None:
     """Make a gateway known. Raises Conflict when it is, NameRefused when the name cannot be."""
-    raise NotImplementedError
+    checked_name("gateway", gateway)
+    row = {
+        "id": gateway, "node": actor.node, "location": clean(location, 500), "added_at": now_ms, "online": False,
+        "touched_at": now_ms, "boot": "", "agent_version": "", "config_hash": "", "config_version": 0,
+        "clock": Clock.SYNCED.value, "degraded": "", "lanes": "{}", "connectors": "{}", "counters": "{}",
+    }  # fmt: skip
+    put = views.insert(tx, gateways).on_conflict_do_nothing().returning(gateways.c.id)
+    if tx.execute(put.values(row)).first() is None:
+        raise Conflict(f"gateway {gateway}: known already")
+    audit.record(tx, actor, "gateway.add", f"gateway/{gateway}", at=now_ms)
 
 
 def remove_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int) -> None:
     """Forget a gateway and its devices; telemetry and alarms stay. Raises NotFound."""
-    raise NotImplementedError
+    gone = gateways.delete().where(gateways.c.id == gateway, scope(actor, gateways.c.node)).returning(gateways.c.id)
+    if tx.execute(gone).first() is None:
+        raise NotFound(f"gateway {gateway}: not known")
+    tx.execute(deadlines.delete().where(deadlines.c.gateway == gateway))
+    audit.record(tx, actor, "gateway.remove", f"gateway/{gateway}", at=now_ms)
+
+
+def _fleet() -> sa.Select[Any]:
+    return sa.select(devices, gateways.c.online).join(gateways, gateways.c.id == devices.c.gateway)
 
 
 def list_devices(
     tx: Connection, principal: Principal, now_ms: int, *, gateway: str | None = None, profile: str | None = None,
     search: str | None = None, limit: int = 100, cursor: str | None = None,
 ) -> Page[DeviceView]:  # fmt: skip
-    """Devices within scope, by gateway and id."""
-    raise NotImplementedError
+    """Devices within scope, by gateway and id. search: a part of the id or the location."""
+    limit = min(max(limit, 1), MAX_LIMIT)
+    wanted = _fleet().where(scope(principal, devices.c.node))
+    if gateway is not None:
+        wanted = wanted.where(devices.c.gateway == gateway)
+    if profile is not None:
+        wanted = wanted.where(devices.c.profile == profile)
+    if search:
+        found = (column.icontains(search, autoescape=True) for column in (devices.c.id, devices.c.location))
+        wanted = wanted.where(sa.or_(*found))
+    if cursor:
+        after = sa.tuple_(*decode_cursor(cursor, str, str))
+        wanted = wanted.where(sa.tuple_(devices.c.gateway, devices.c.id) > after)
+    rows = tx.execute(wanted.order_by(devices.c.gateway, devices.c.id).limit(limit + 1)).all()
+    shown = rows[:limit]
+    following = encode_cursor(shown[-1].gateway, shown[-1].id) if len(rows) > limit else None
+    return Page(items=views.device_views(tx, shown, now_ms), next_cursor=following)
 
 
 def get_device(tx: Connection, principal: Principal, gateway: str, device: str, now_ms: int) -> DeviceView:
     """One device. Raises NotFound when absent or out of scope."""
-    raise NotImplementedError
+    mine = (devices.c.gateway == gateway, devices.c.id == device, scope(principal, devices.c.node))
+    row = tx.execute(_fleet().where(*mine)).first()
+    if row is None:
+        raise NotFound(f"device {gateway}/{device}: not found")
+    return views.device_views(tx, [row], now_ms)[0]
 
 
 def list_gateways(
     tx: Connection, principal: Principal, *, limit: int = 100, cursor: str | None = None
 ) -> Page[GatewayView]:
     """Gateways within scope, by id."""
-    raise NotImplementedError
+    limit = min(max(limit, 1), MAX_LIMIT)
+    wanted = sa.select(gateways).where(scope(principal, gateways.c.node))
+    if cursor:
+        wanted = wanted.where(gateways.c.id > decode_cursor(cursor, str)[0])
+    rows = tx.execute(wanted.order_by(gateways.c.id).limit(limit + 1)).all()
+    following = encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
+    return Page(items=views.gateway_views(tx, rows[:limit]), next_cursor=following)
 
 
 def get_gateway(tx: Connection, principal: Principal, gateway: str) -> GatewayView:
     """One gateway. Raises NotFound when absent or out of scope."""
-    raise NotImplementedError
+    wanted = sa.select(gateways).where(gateways.c.id == gateway, scope(principal, gateways.c.node))
+    row = tx.execute(wanted).first()
+    if row is None:
+        raise NotFound(f"gateway {gateway}: not found")
+    return views.gateway_views(tx, [row])[0]
 
 
 def state_counts(tx: Connection, principal: Principal) -> StateCounts:
     """Devices by state and gateways by line, within scope."""
-    raise NotImplementedError
+    counts = dict.fromkeys(DeviceState, 0)
+    for _, state in views.states(tx, tx.execute(_fleet().where(scope(principal, devices.c.node)))):
+        counts[state] += 1
+    counted = sa.select(gateways.c.online, sa.func.count()).where(scope(principal, gateways.c.node))
+    lines = {bool(online): int(count) for online, count in tx.execute(counted.group_by(gateways.c.online))}
+    return StateCounts(devices=counts, gateways_online=lines.get(True, 0), gateways_offline=lines.get(False, 0))
 
 
-def tick(tx: Connection, now_ms: int) -> None:
-    """Judge every deadline that is due: gateways not heard, devices silent."""
-    raise NotImplementedError
+def changed_devices(tx: Connection, since_ms: int, now_ms: int, limit: int) -> list[tuple[str, int, DeviceView]]:
+    """Devices touched at or after a time, the longest waiting first: node, when touched, view. For the live stream."""
+    wanted = _fleet().where(devices.c.touched_at >= since_ms).order_by(devices.c.touched_at).limit(limit)
+    rows: Sequence[Row[Any]] = tx.execute(wanted).all()
+    shown = views.device_views(tx, rows, now_ms)
+    return [(row.node, row.touched_at, view) for row, view in zip(rows, shown, strict=True)]
+
+
+def changed_gateways(tx: Connection, since_ms: int, limit: int) -> list[tuple[str, int, GatewayView]]:
+    """The same of gateways."""
+    wanted = sa.select(gateways).where(gateways.c.touched_at >= since_ms).order_by(gateways.c.touched_at).limit(limit)
+    rows: Sequence[Row[Any]] = tx.execute(wanted).all()
+    return [(row.node, row.touched_at, view) for row, view in zip(rows, views.gateway_views(tx, rows), strict=True)]

@@ -1,0 +1,109 @@
+"""From rows to what the API says of alarms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from cloud import catalogue, stream
+from cloud.alerts.models import (
+    AlarmDetail,
+    AlarmState,
+    AlarmView,
+    ClearReason,
+    EvidenceView,
+    HistoryEntry,
+)
+from cloud.alerts.store import alarms, history
+from cloud.paging import at, at_or_none
+from firmware_specs.readings import Clock, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from sqlalchemy import Connection, Row
+
+OWN_TITLES: Final = {
+    "gateway-offline": ("网关离线", "Gateway offline"),
+    "device-silent": ("设备失联", "Device silent"),
+}
+
+
+def state_of(row: Row[Any]) -> AlarmState:
+    """Where a row stands."""
+    if row.cleared_at is not None:
+        return AlarmState.CLEARED
+    return AlarmState.OPEN if row.acknowledged_at is None else AlarmState.ACKNOWLEDGED
+
+
+def title(kind: str, rule: str) -> tuple[str, str]:
+    """What an alarm is called in Chinese and English: by its rule's profile, else by its kind."""
+    name, _, rule_name = rule.partition("/")
+    profile = catalogue.profile(name)
+    for known in profile.alarms if profile else ():
+        if known.name == rule_name:
+            return known.title.zh, known.title.en
+    return OWN_TITLES.get(kind, (kind, kind))
+
+
+def view_fields(row: Row[Any], folded: int) -> dict[str, Any]:
+    """The fields of an AlarmView."""
+    zh, en = title(row.kind, row.rule)
+    return {
+        "id": row.id, "gateway": row.gateway, "device": row.device or None, "location": row.location, "kind": row.kind,
+        "title_zh": zh, "title_en": en, "severity": Severity(row.severity), "state": state_of(row),
+        "raised_at": at(row.raised_at), "received_at": at(row.received_at), "late": row.late, "drill": row.drill,
+        "clock": Clock(row.clock), "occurrence": row.occurrence, "rule": row.rule, "rule_version": row.rule_version,
+        "evidence": [
+            EvidenceView(metric=metric, value=value, observed_at=at(ms))
+            for metric, value, ms in msgspec.json.decode(row.evidence)
+        ],
+        "acknowledged_at": at_or_none(row.acknowledged_at), "acknowledged_by": row.acknowledged_by,
+        "cleared_at": at_or_none(row.cleared_at), "cleared_by": row.cleared_by,
+        "clear_reason": ClearReason(row.clear_reason) if row.clear_reason else None,
+        "assigned_to": row.assigned_to, "shelved_until": at_or_none(row.shelved_until),
+        "shelve_reason": row.shelve_reason, "folded_into": row.folded_into, "folded": folded,
+    }  # fmt: skip
+
+
+def views_of(tx: Connection, rows: Iterable[Row[Any]]) -> list[AlarmView]:
+    """Views of rows, in their order."""
+    rows = list(rows)
+    counts = folded_counts(tx, [row.id for row in rows])
+    return [AlarmView(**view_fields(row, counts.get(row.id, 0))) for row in rows]
+
+
+def folded_counts(tx: Connection, ids: Collection[int]) -> dict[int, int]:
+    """How many alarms each of these stands for."""
+    if not ids:
+        return {}
+    counted = sa.select(alarms.c.folded_into, sa.func.count()).where(alarms.c.folded_into.in_(ids))
+    return {int(alarm): int(count) for alarm, count in tx.execute(counted.group_by(alarms.c.folded_into))}
+
+
+def detail_of(tx: Connection, row: Row[Any]) -> AlarmDetail:
+    """A row with what happened to it.
+
+    What the gateway did is read from the row itself, so it is the same whatever order the events came in; what people
+    did is in the history table.
+    """
+    entries = [HistoryEntry(at=at(row.raised_at), actor="gateway", action="raised", detail=row.rule)]
+    done = sa.select(history).where(history.c.alarm == row.id).order_by(history.c.at, history.c.id)
+    entries += [HistoryEntry(at=at(h.at), actor=h.actor, action=h.action, detail=h.detail) for h in tx.execute(done)]
+    if row.clear_reason in {ClearReason.CONDITION, ClearReason.SUPERSEDED}:
+        action = "cleared" if row.clear_reason == ClearReason.CONDITION else "superseded"
+        entries.append(HistoryEntry(at=at(row.cleared_at), actor="gateway", action=action, detail=""))
+    entries.sort(key=lambda entry: entry.at)
+    counts = folded_counts(tx, [row.id])
+    return AlarmDetail(**view_fields(row, counts.get(row.id, 0)), history=entries)
+
+
+def announce(tx: Connection, ids: Collection[int], now_ms: int) -> None:
+    """Tell the event stream how these alarms stand now."""
+    if not ids:
+        return
+    rows = tx.execute(sa.select(alarms).where(alarms.c.id.in_(ids)).order_by(alarms.c.id)).all()
+    for row, view in zip(rows, views_of(tx, rows), strict=True):
+        stream.append(tx, "alarm", view, at=now_ms, node=row.node, gateway=row.gateway, device=row.device)

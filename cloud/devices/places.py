@@ -1,0 +1,45 @@
+"""Where things belong: what other folders may know of a gateway or a device without its views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from cloud.devices.store import devices, gateways
+from cloud.org.rules import ROOT
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+class Place(NamedTuple):
+    """The organisation node and the location of a gateway or a device; profile is empty for a gateway."""
+
+    node: str
+    location: str
+    profile: str = ""
+
+
+def place_of(tx: Connection, gateway: str, device: str) -> Place:
+    """The place of a device, or of the gateway when `device` is empty or not known yet."""
+    if device:
+        wanted = sa.select(devices.c.node, devices.c.location, devices.c.profile)
+        row = tx.execute(wanted.where(devices.c.gateway == gateway, devices.c.id == device)).first()
+        if row:
+            return Place(*row)
+    own = tx.execute(sa.select(gateways.c.node, gateways.c.location).where(gateways.c.id == gateway)).first()
+    return Place(*own) if own else Place(ROOT, "")
+
+
+def hold(tx: Connection, gateway: str) -> None:
+    """Take the gateway's row: changes of one gateway's state then happen one after the other."""
+    tx.execute(sa.select(gateways.c.id).where(gateways.c.id == gateway).with_for_update(key_share=True))
+
+
+def touch(tx: Connection, gateway: str, device: str, now_ms: int) -> None:
+    """Mark a device (or gateway) as changed, so that live views show it."""
+    if device:
+        where = (devices.c.gateway == gateway, devices.c.id == device)
+        tx.execute(devices.update().where(*where).values(touched_at=now_ms))
+    tx.execute(gateways.update().where(gateways.c.id == gateway).values(touched_at=now_ms))

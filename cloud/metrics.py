@@ -1,0 +1,34 @@
+"""What `/metrics` shows. Every folder declares its figures on this registry."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY: Final = CollectorRegistry()
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+REQUESTS: Final = Counter(
+    "patrol_http_requests_total", "HTTP requests by route and status", ["method", "route", "status"], registry=REGISTRY
+)
+REQUEST_SECONDS: Final = Histogram(
+    "patrol_http_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=REGISTRY
+)
+TIMER_LATENESS: Final = Histogram(
+    "patrol_timer_lateness_seconds",
+    "How much later than due a deadline fired",
+    buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+    registry=REGISTRY,
+)
+STREAM_CLIENTS: Final = Gauge("patrol_stream_clients", "Open event streams", registry=REGISTRY)
+STREAM_CUT: Final = Counter("patrol_stream_clients_cut_total", "Streams cut for being slow", registry=REGISTRY)
+SIGN_INS: Final = Counter("patrol_sign_ins_total", "Sign-ins by result", ["result"], registry=REGISTRY)
+GATEWAYS: Final = Gauge("patrol_gateways", "Gateways by line", ["state"], registry=REGISTRY)
+DEVICES: Final = Gauge("patrol_devices", "Devices by state", ["state"], registry=REGISTRY)
+ALARMS: Final = Gauge("patrol_alarms", "Alarms that are not cleared, by state", ["state"], registry=REGISTRY)
+
+
+def render() -> bytes:
+    """Everything in Prometheus text format."""
+    return generate_latest(REGISTRY)
