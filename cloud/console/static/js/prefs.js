@@ -1,0 +1,32 @@
+// Switches that need no server: dark or light, sound, filters that apply when chosen. Works on the sign-in page too.
+
+import { setSound, soundOn, unlock } from "./sound.js";
+
+const root = document.documentElement;
+const year = 365 * 86400;
+
+function isDark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+const theme = document.getElementById("theme");
+theme?.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  document.cookie = `patrol_theme=${root.dataset.theme}; path=/; max-age=${year}; samesite=lax`;
+  theme.setAttribute("aria-pressed", String(isDark()));
+  dispatchEvent(new Event("themechange"));
+});
+theme?.setAttribute("aria-pressed", String(isDark()));
+
+const sound = document.getElementById("sound");
+sound?.addEventListener("click", () => {
+  setSound(!soundOn());
+  sound.setAttribute("aria-pressed", String(soundOn()));
+});
+sound?.setAttribute("aria-pressed", String(soundOn()));
+addEventListener("pointerdown", unlock, { once: true });
+addEventListener("keydown", unlock, { once: true });
+
+for (const field of document.querySelectorAll("form.filters select")) {
+  field.addEventListener("change", () => field.form.requestSubmit());
+}
