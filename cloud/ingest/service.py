@@ -1,0 +1,100 @@
+"""What other folders may ask of ingest: the loss ledger, the gaps, the dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from cloud.ingest.store import Tally, dead_letters, gaps, ledgers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+_DAY_MS: Final = 86_400_000
+
+
+class LedgerDay(NamedTuple):
+    """A gateway's ledger of one day of arrival. begins_ms: midnight UTC."""
+
+    begins_ms: int
+    tally: Tally
+
+
+class Gap(NamedTuple):
+    """Readings that a gateway reported as not coming. from_ms, to_ms: 0 when unknown."""
+
+    reason: str
+    lane: str
+    readings: int
+    from_ms: int
+    to_ms: int
+    received_at: int
+
+
+class DeadLetterView(NamedTuple):
+    """A pack that was refused, and why. size: of the payload in bytes."""
+
+    id: int
+    gateway: str
+    reason: str
+    size: int
+    times: int
+    first_at: int
+    last_at: int
+
+
+def ledger(tx: Connection, gateway: str) -> Tally:
+    """All days of a gateway together: received, late (part of received), thinned, lost."""
+    return ledger_totals(tx, [gateway]).get(gateway, Tally())
+
+
+def ledger_totals(tx: Connection, gateways: Sequence[str]) -> dict[str, Tally]:
+    """`ledger` of several gateways in one query; those without any are absent."""
+    query = (
+        sa.select(ledgers.c.gateway, *(sa.func.sum(ledgers.c[name]) for name in Tally._fields))
+        .where(ledgers.c.gateway.in_(list(gateways)))
+        .group_by(ledgers.c.gateway)
+    )
+    return {row[0]: Tally(*(int(part) for part in row[1:])) for row in tx.execute(query)}
+
+
+def ledger_days(tx: Connection, gateway: str, limit: int = 31) -> list[LedgerDay]:
+    """The latest days of a gateway that have any entry, newest first."""
+    query = (
+        sa.select(ledgers.c.day, *(ledgers.c[name] for name in Tally._fields))
+        .where(ledgers.c.gateway == gateway)
+        .order_by(ledgers.c.day.desc())
+        .limit(limit)
+    )
+    return [LedgerDay(row[0] * _DAY_MS, Tally(*row[1:])) for row in tx.execute(query)]
+
+
+def list_gaps(tx: Connection, gateway: str, limit: int = 100) -> list[Gap]:
+    """What a gateway reported as thinned or quarantined, newest first."""
+    query = (
+        sa.select(gaps.c.reason, gaps.c.of_lane, gaps.c["count"], gaps.c.from_ms, gaps.c.to_ms, gaps.c.received_at)
+        .where(gaps.c.gateway == gateway)
+        .order_by(gaps.c.received_at.desc(), gaps.c.sequence.desc())
+        .limit(limit)
+    )
+    return [Gap(*row) for row in tx.execute(query)]
+
+
+def list_dead_letters(tx: Connection, gateway: str | None = None, limit: int = 100) -> list[DeadLetterView]:
+    """Refused packs, of one gateway or all, newest first."""
+    c = dead_letters.c
+    query = (
+        sa.select(c.id, c.gateway, c.reason, c.size, c.times, c.first_at, c.last_at).order_by(c.id.desc()).limit(limit)
+    )
+    if gateway is not None:
+        query = query.where(c.gateway == gateway)
+    return [DeadLetterView(*row) for row in tx.execute(query)]
+
+
+def forget_gateway(tx: Connection, gateway: str) -> None:
+    """Delete the gaps and dead letters of a gateway that is removed; marks and ledger stay, so repeats stay repeats."""
+    for table in (gaps, dead_letters):
+        tx.execute(table.delete().where(table.c.gateway == gateway))

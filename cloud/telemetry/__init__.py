@@ -1,0 +1,1 @@
+"""Time series: one protocol, and the stores that keep it."""
