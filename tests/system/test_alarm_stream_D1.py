@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Relay, Source
+from bench.load import Source
+from bench.relay import Relay
 from support import wait_for
 
 from system.harness import counter, counter_frame, now_ms

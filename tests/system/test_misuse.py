@@ -33,7 +33,9 @@ class Wrong(NamedTuple):
 EDGE_WRONG = {
     "bad TOML": Wrong(("run",), "gateway = [", ("config.toml", "not TOML")),
     "not UTF-8": Wrong(("run",), "\udcff", ("config.toml", "UTF-8")),
-    "unknown key": Wrong(("run",), EDGE + '[[connectors]]\nkind = "serial"\nport = "/dev/x"\nbuad = 1\n', ("buad", "baud")),
+    "unknown key": Wrong(
+        ("run",), EDGE + '[[connectors]]\nkind = "serial"\nport = "/dev/x"\nbuad = 1\n', ("buad", "baud")
+    ),
     "unknown table": Wrong(("run",), EDGE + "[outbocks]\n", ("outbocks", "outbox")),
     "missing key": Wrong(("run",), 'gateway = "gw-1"\nstate_dir = "s"\n', ("uplink",)),
     "unknown kind": Wrong(("run",), EDGE + '[[connectors]]\nkind = "mqqt"\n', ("mqqt",)),
@@ -52,7 +54,7 @@ CLOUD_WRONG = {
     "bad TOML": Wrong(("serve",), "data_dir = ", ("config.toml", "not TOML")),
     "unknown key": Wrong(("serve",), CLOUD + "[http2]\n", ("http2", "http")),
     "unknown key of a table": Wrong(("serve",), CLOUD + 'usr = "x"\n', ("usr", "user")),
-    "public by mistake": Wrong(("serve",), CLOUD.replace("127.0.0.1:{free}", "0.0.0.0:{free}"), ("0.0.0.0", "public")),
+    "public by mistake": Wrong(("serve",), CLOUD.replace("127.0.0.1:{free}", "0.0.0.0:{free}"), ("public = true",)),
     "unknown store": Wrong(("serve",), CLOUD + '[telemetry]\nurl = "influx://x"\n', ("influx://x",)),
     "unknown database": Wrong(("serve",), CLOUD + '[database]\nurl = "mysql://x/y"\n', ("mysql",)),
     "unknown time zone": Wrong(("serve",), 'time_zone = "Asia/Shangai"\n' + CLOUD, ("Asia/Shangai",)),
