@@ -240,15 +240,15 @@ def _cbor_field(index: int, label: str, value: object) -> object:
     return _refuse(0, f"record {index}: {label} is of the wrong type ({type(value).__name__})")
 
 
-def _decimal_fraction(decoder: cbor2.CBORDecoder, _immutable: object = None) -> float:
+def _decimal_fraction(content: object, _immutable: object = None) -> float:
     """Tag 4, [exponent, mantissa] (RFC 8949, 3.4.4), which RFC 8428 allows for numbers."""
-    match decoder.decode():
+    match content:
         case [int(exponent), int(mantissa)] if abs(exponent) <= 400 and abs(mantissa) < 2**64:
             return float(Decimal(mantissa).scaleb(exponent))
     raise ValueError("not a decimal fraction of a plain size")
 
 
-def _refuse_tag(_decoder: object, _tag: object = None) -> NoReturn:
+def _refuse_tag(_content: object, _more: object = None) -> NoReturn:
     """No other tag has a meaning in a pack, and some are dangerous: 35 compiles a regular expression."""
     raise ValueError("tag not allowed in SenML")
 

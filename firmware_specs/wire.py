@@ -31,7 +31,7 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Of a status or a report: ten thousand devices fit."""
 _NAME: Final = re.compile(NAME_PATTERN)
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
-_Line = Annotated[str, msgspec.Meta(max_length=512)]
+_Line = Annotated[str, msgspec.Meta(max_length=2048)]
 
 
 def topic(gateway: str, *parts: str) -> str:
