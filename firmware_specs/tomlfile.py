@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pydantic_core import ErrorDetails
+
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
@@ -68,14 +70,42 @@ def validate(table: Mapping[str, Any], name: Path | str, model: type[M], error: 
     try:
         return model.model_validate(table)
     except ValidationError as e:
-        first = min(e.errors(include_url=False), key=lambda d: d["type"] != "extra_forbidden")
-        loc = first["loc"]
-        key = _dotted(loc)
-        if first["type"] == "extra_forbidden":
-            raise error(name, key, f"unknown key{nearest(str(loc[-1]), _fields(model, loc[:-1]))}") from e
-        cause = first.get("ctx", {}).get("error")
-        reason = str(cause) if isinstance(cause, PatrolError | ValueError) else first["msg"]
-        raise error(name, key, reason[:1].lower() + reason[1:]) from e
+        details = e.errors(include_url=False)
+        first = min(details, key=lambda d: d["type"] != "extra_forbidden")
+        raise error(name, *_explained(first, table, model)) from e
+
+
+def _explained(detail: ErrorDetails, table: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
+    """The key as the file has it, and what is wrong with it."""
+    loc, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
+    key = _dotted(_in_file(loc, table, keep_last=kind in {"missing", "extra_forbidden"}))
+    if kind == "extra_forbidden":
+        return key, f"unknown key{nearest(str(loc[-1]), _fields(model, loc[:-1]))}"
+    if kind == "missing":
+        return key, "is missing"
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        discriminator = str(context["discriminator"]).strip("'")
+        where = f"{key}.{discriminator}" if key else discriminator
+        if kind == "union_tag_not_found":
+            return where, "is missing"
+        tags = [tag.strip(" '") for tag in str(context["expected_tags"]).split(",")]
+        return where, f"there is no {str(context['tag'])[:64]!r}{nearest(str(context['tag']), tags)}"
+    cause = context.get("error")
+    reason = str(cause) if isinstance(cause, PatrolError | ValueError) else detail["msg"]
+    return key, reason[:1].lower() + reason[1:]
+
+
+def _in_file(loc: tuple[int | str, ...], table: object, *, keep_last: bool) -> tuple[int | str, ...]:
+    """The parts of `loc` that stand in the file; pydantic's own, such as the name of a union's member, do not."""
+    parts: list[int | str] = []
+    for index, part in enumerate(loc):
+        in_list = isinstance(table, list) and isinstance(part, int) and part < len(table)
+        if in_list or (isinstance(table, dict) and part in table):
+            table = table[part]  # type: ignore[index]  # mypy does not follow in_list
+        elif not (keep_last and index == len(loc) - 1):
+            continue
+        parts.append(part)
+    return tuple(parts)
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:
@@ -93,11 +123,20 @@ def _fields(model: Any, loc: tuple[int | str, ...]) -> set[str]:  # noqa: ANN401
         for candidate in candidates:
             if isinstance(part, str) and part in candidate.model_fields:
                 following += _models(candidate.model_fields[part].annotation)
-        candidates = following or candidates
+        members = [candidate for candidate in candidates if _is_member(candidate, part)]
+        candidates = following or members or candidates
     names: set[str] = set()
     for candidate in candidates:
         names |= {field.alias or name for name, field in candidate.model_fields.items()}
     return names
+
+
+def _is_member(model: type[BaseModel], part: int | str) -> bool:
+    """Whether pydantic calls this member of a union so: by its class, or by the value of its discriminator."""
+    return model.__name__ == part or any(
+        typing.get_origin(field.annotation) is typing.Literal and part in typing.get_args(field.annotation)
+        for field in model.model_fields.values()
+    )
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401
