@@ -28,11 +28,11 @@ GATEWAY = "gw-bench"
 Key = tuple[str, int]
 
 
-def messages(count: int, first_ms: int) -> list[tuple[bytes, bytes]]:
+def messages(count: int, first_ms: int, devices: int = DEVICES) -> list[tuple[bytes, bytes]]:
     """Messages that each have their own device time; values stay off the alarm limits."""
     return [
         (
-            b"sensors/d%03d" % (i % DEVICES),
+            b"sensors/d%03d" % (i % devices),
             b'{"temp":%d.%d,"hum":%d,"bat":%d,"ts":%d}' % (15 + i % 20, i % 10, 30 + i % 40, 40 + i % 60, first_ms + i),
         )
         for i in range(count)

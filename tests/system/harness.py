@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -116,7 +117,8 @@ class Part:
 class Stack:
     """Two brokers, cloud and gateway. The cloud's and the gateway's files are written when it is made.
 
-    edge_lines: what is added to the tables of gateway.toml, by table: `uplink`, `outbox`.
+    edge_lines: what is added to the tables of gateway.toml, by table: `uplink`, `outbox`. profiles: folders of more
+    profiles than this one's own.
     """
 
     gateway = "gw-1"
@@ -124,15 +126,21 @@ class Stack:
     def __init__(
         self, folder: Path, devices: Iterable[Device] = (), *, edge_lines: Mapping[str, str] | None = None,
         cloud_lines: str = "", uplink_port: int | None = None,
+        profiles: Iterable[Path] = (),
     ) -> None:  # fmt: skip
         self.folder = folder
+        self.profiles = folder / "profiles"
+        self.profiles.mkdir()
+        for file in (file for source in (PROFILES, *profiles) for file in source.glob("*.toml")):
+            shutil.copy(file, self.profiles)
         self.south_port, self.north_port, self.http_port = free_port(), free_port(), free_port()
         self.coap_port = free_port(socket.SOCK_DGRAM)
         self.cloud_toml = folder / "cloud.toml"
         self.edge_toml = folder / "gateway.toml"
         self.state_dir = folder / "edge"
         self.cloud_toml.write_text(
-            f'data_dir = "{folder}/cloud"\nprofiles_dir = "{PROFILES}"\n[http]\nbind = "127.0.0.1:{self.http_port}"\n'
+            f'data_dir = "{folder}/cloud"\nprofiles_dir = "{self.profiles}"\n[http]\n'
+            f'bind = "127.0.0.1:{self.http_port}"\n'
             f'[broker]\nurl = "mqtt://127.0.0.1:{self.north_port}"\n[telemetry]\nurl = "sqlite"\n'
             f'[database]\nurl = "sqlite"\n{cloud_lines}'
         )
@@ -150,7 +158,7 @@ class Stack:
 
     def write_edge_toml(self, devices: list[Device], lines: Mapping[str, str], uplink_port: int) -> None:
         self.edge_toml.write_text(
-            f'gateway = "{self.gateway}"\nstate_dir = "{self.state_dir}"\nprofiles_dir = "{PROFILES}"\n'
+            f'gateway = "{self.gateway}"\nstate_dir = "{self.state_dir}"\nprofiles_dir = "{self.profiles}"\n'
             f'[uplink]\nurl = "mqtt://127.0.0.1:{uplink_port}"\nack_timeout_s = 2.0\nbackoff_max_s = 0.5\n'
             f"{lines.get('uplink', '')}\n"
             f"[outbox]\n{lines.get('outbox', '')}\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,42 +11,14 @@ from bench.relay import Relay
 from support import wait_for
 
 from system.harness import counter, counter_frame, now_ms
+from system.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from system.harness import Json, Stack
+    from system.harness import Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
-
-
-class Listener:
-    """An open event stream; keeps every event with its arrival time."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.events: list[tuple[float, str, Json]] = []
-        self._answer = stack.stream()
-        threading.Thread(target=self._read, name="listener", daemon=True).start()
-
-    def _read(self) -> None:
-        kind, data = "", ""
-        try:
-            for raw in self._answer:
-                line = raw.decode().rstrip("\r\n")
-                if line.startswith("event:"):
-                    kind = line[6:].strip()
-                elif line.startswith("data:"):
-                    data += line[5:].strip()
-                elif not line and data:
-                    self.events.append((time.monotonic(), kind, json.loads(data)))
-                    kind, data = "", ""
-        except (OSError, ValueError):
-            return  # the stream ended with the cloud
-
-    def alarm_of(self, device: str) -> float | None:
-        """When the first event about an alarm of this device came."""
-        told = (at for at, kind, data in self.events if "alarm" in kind and device in json.dumps(data))
-        return next(told, None)
 
 
 def _raise(stack: Stack, device: str) -> float:
