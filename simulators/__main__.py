@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +90,52 @@ def device(  # noqa: PLR0917 - a command's options
             profile, to, name=name, unit=unit, speed=speed, duration_s=duration, seed=seed, as_json=as_json
         )
     )
+
+
+@app.command()
+def load(  # noqa: PLR0917 - a command's options
+    broker: Annotated[str, typer.Option(help="The uplink broker, mqtt://host:port.")],
+    gateways: Annotated[int, typer.Option(min=1, max=10_000)] = 10,
+    devices: Annotated[int, typer.Option(min=1, max=100_000, help="Of each gateway.")] = 50,
+    rate: Annotated[float, typer.Option(min=0.01, help="Readings a second, all gateways together.")] = 500.0,
+    seconds: Annotated[float, typer.Option(min=0.1)] = 30.0,
+    prefix: Annotated[str, typer.Option(help="Gateways are PREFIX0001 and so on; the cloud must know them.")] = "load-",
+    as_json: JsonOption = False,
+) -> None:
+    """Many gateways at the wire: throughput, time to the commit acknowledgement, what stays unacknowledged.
+
+    Exit code 1 when anything is unacknowledged at the end.
+    """
+    from simulators import load as wire_load  # noqa: PLC0415
+    from simulators.peers.mqtt import endpoint  # noqa: PLC0415
+    from simulators.show import load_progress, load_table  # noqa: PLC0415
+
+    plan = wire_load.Load(*endpoint(broker), gateways, devices, rate, seconds, prefix)
+    with load_progress(seconds) as progress:
+        result = asyncio.run(wire_load.run(plan, progress))
+    print(json.dumps(result._asdict()) if as_json else load_table(result))
+    if result.unacked:
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A CSV file or an NMEA log.")],
+    to: Annotated[str, typer.Option(help="mqtt://host:port/topic, coap://host:port/path, or serial:PATH.")],
+    speed: SpeedOption = 1.0,
+    fast: Annotated[bool, typer.Option("--fast", help="Without any pause.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A recorded file as a device, by the file's own times."""
+    from simulators import replay as recording  # noqa: PLC0415
+    from simulators.show import counter  # noqa: PLC0415
+
+    goal = recording.target(to)
+    began = time.monotonic()
+    with counter("records") as sent:
+        count = asyncio.run(recording.run(file, goal, 0 if fast else speed, sent))
+    summary = {"file": str(file), "records": count, "seconds": round(time.monotonic() - began, 2)}
+    print(json.dumps(summary) if as_json else f"{count} records of {file} in {summary['seconds']} s")
 
 
 @app.command()

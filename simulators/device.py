@@ -145,7 +145,8 @@ class Device:
             minutes = minutes_since(at_s, day_s)
             if minutes is not None and minutes <= path.minutes:
                 return path.at(minutes)
-        return ordinary
+        # Between rounds a patrol member stands at the post, or they would jump when the next one begins.
+        return self._rounds[0][1].places[0] if self._rounds else ordinary
 
     def _texts(self, moment: Moment) -> list[Sample]:
         """The events since the last look: scripted ones, and a credential whenever a door was opened with one."""
@@ -155,8 +156,10 @@ class Device:
             for at_s, hold in self._holds
             if isinstance(hold.value, str) and _occurrences(at_s + hold.from_min * 60, last, moment.day_s)
         ]
+        if "credential" not in self.profile.metrics:
+            return found
         opened = physics.door_open(self.seed, moment.day_s)
-        if "credential" in self.profile.metrics and opened and opened != physics.door_open(self.seed, last):
+        if opened and opened != physics.door_open(self.seed, last):
             found.append(self._sample("credential", f"p-{zlib.crc32(f'{self.seed}/{opened}'.encode()):08x}"))
         return found
 

@@ -95,43 +95,43 @@ def door_open(seed: int, day_s: float) -> int:
     return 0
 
 
-def _wobble(seed: int, at_s: float, size: float, period_s: float) -> float:
-    """Smooth noise: two sines of the seed's own periods and phases."""
+def _wobble(seed: int, size: float, period_s: float) -> Callable[[float], float]:
+    """Smooth noise of a time: two sines of the seed's own periods and phases."""
     rng = random.Random(seed)
-    total = 0.0
-    for _ in range(2):
-        total += math.sin(2 * math.pi * (at_s / (period_s * rng.uniform(0.6, 1.7)) + rng.random()))
-    return size * total / 2
+    waves = [(2 * math.pi / (period_s * rng.uniform(0.6, 1.7)), 2 * math.pi * rng.random()) for _ in range(2)]
+    return lambda at_s: size / 2 * sum(math.sin(at_s * rate + phase) for rate, phase in waves)
 
 
 def _temperature(seed: int) -> Callable[[Moment], float]:
     mean = 22 + random.Random(seed).uniform(-2, 2)
+    noise = _wobble(seed, 0.3, 40)
 
     def at(moment: Moment) -> float:
         day = 3.5 * math.cos(2 * math.pi * (moment.day_s - _WARMEST_S) / _DAY_S)
-        return mean + day + _wobble(seed, moment.real_s, 0.3, 40)
+        return mean + day + noise(moment.real_s)
 
     return at
 
 
 def _number(spec: MetricSpec, seed: int) -> Callable[[Moment], float]:
-    rng = random.Random(seed)
     if spec.unit is Unit.CELSIUS:
         return _temperature(seed)
     if spec.unit is Unit.RELATIVE_HUMIDITY:
         warmth = _temperature(seed)
         return lambda moment: 45 - 2.2 * (warmth(moment) - 22)
     if spec.unit is Unit.BATTERY:
-        full = rng.uniform(62, 99)
+        full = random.Random(seed).uniform(62, 99)
         return lambda moment: max(5.0, full - moment.day_s / _DAY_S * 0.5)
     if spec.unit is Unit.OBSCURATION:
-        return lambda moment: 0.06 + abs(_wobble(seed, moment.real_s, 0.05, 30))
+        haze = _wobble(seed, 0.05, 30)
+        return lambda moment: 0.06 + abs(haze(moment.real_s))
     if spec.unit is Unit.COUNT or spec.unit is Unit.NONE:
-        return lambda moment: float(round(9 + _wobble(seed, moment.real_s, 3, 60)))
+        sky = _wobble(seed, 3, 60)
+        return lambda moment: float(round(9 + sky(moment.real_s)))
     low = spec.minimum if spec.minimum is not None else 0.0
     high = spec.maximum if spec.maximum is not None else low + 100.0
-    middle, swing = (low + high) / 2, (high - low) / 20
-    return lambda moment: middle + _wobble(seed, moment.real_s, swing, 60)
+    noise = _wobble(seed, (high - low) / 20, 60)
+    return lambda moment: (low + high) / 2 + noise(moment.real_s)
 
 
 def model(name: str, spec: MetricSpec, walk: Walk, seed: int) -> Callable[[Moment], Value]:

@@ -12,8 +12,8 @@ import aiocoap.error
 import structlog
 from aiocoap.message import Message
 from aiocoap.numbers.codes import POST
+from aiocoap.numbers.constants import Reliable
 from aiocoap.numbers.contentformat import ContentFormat
-from aiocoap.numbers.types import CON
 from aiocoap.protocol import Context
 
 from simulators.device import encoder
@@ -85,7 +85,7 @@ class CoapPeer:
         if self._context is None:
             return False
         request = Message(
-            code=POST, mtype=CON, uri=f"{self.base}/{path.lstrip('/')}", payload=payload,
+            code=POST, transport_tuning=Reliable, uri=f"{self.base}/{path.lstrip('/')}", payload=payload,
             content_format=ContentFormat(content_format),
         )  # fmt: skip
         try:
