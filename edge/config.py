@@ -253,10 +253,8 @@ class OutboxConfig(Model):
 
     budget_mb: int = Field(default=400, ge=4, le=1_000_000)
     """Of the outbox and its journal, in 10⁶ bytes; beyond it the oldest telemetry is thinned, never alarms."""
-    commit_readings: int = Field(default=500, ge=1, le=100_000)
-    """Telemetry is committed at the latest when this many readings wait."""
-    commit_ms: int = Field(default=100, ge=1, le=10_000)
-    """Telemetry is committed at the latest after this; at once when the disk is idle."""
+    commit_linger_ms: int = Field(default=0, ge=0, le=100)
+    """Telemetry waits this long for company before a commit, which spares an SD card; alarms never wait."""
 
 
 class MetricsConfig(Model):

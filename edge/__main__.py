@@ -1,0 +1,64 @@
+"""Command line of the gateway agent.
+
+Owns arguments, exit codes and the one line that an error is. Each verb loads only what it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from firmware_specs.errors import ConfigError, PatrolError
+
+app = typer.Typer(
+    help="The PatrolGrid gateway agent.", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="gateway.toml")]
+
+
+@app.callback()
+def _verbs() -> None:
+    """The PatrolGrid gateway agent."""
+
+
+@app.command()
+def run(config: ConfigOption = Path("gateway.toml")) -> None:
+    """Run the agent until it is told to stop."""
+    from edge import log  # noqa: PLC0415
+    from edge.gateway import Gateway  # noqa: PLC0415
+
+    log.set_up()
+
+    async def serve() -> None:
+        task = asyncio.current_task()
+        if task:
+            for which in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(which, task.cancel)
+        await Gateway(config).run()
+
+    try:
+        asyncio.run(serve())
+    except asyncio.CancelledError:
+        return
+
+
+def main() -> None:
+    """Entry of `patrol-edge`: errors are one line on stderr; 2 is misuse, 1 is failure."""
+    try:
+        app()
+    except ConfigError as e:
+        print(f"patrol-edge: {e}", file=sys.stderr)
+        sys.exit(2)
+    except PatrolError as e:
+        print(f"patrol-edge: {e}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The gateway's clocks: wall time with its quality, monotonic time, and the boot that the latter belongs to.
+
+Owns the question whether a time source disciplines the wall clock. Everything else is handed its times.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+import uuid
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from firmware_specs.readings import Clock
+
+_ASK_EVERY_S: Final = 10.0
+_STA_UNSYNC: Final = 0x0040
+_TIME_ERROR: Final = 5
+_TIMEX_BYTES: Final = 256
+_STATUS_AT: Final = 40
+"""Bytes before `status` in struct timex on 64-bit Linux: modes, offset, freq, maxerror, esterror (4 + 4 + 4 x 8)."""
+
+
+class Moment(NamedTuple):
+    """When something was received: wall clock, its quality, and the monotonic clock."""
+
+    wall_ms: int
+    monotonic_ms: int
+    clock: Clock
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot; a random one where the kernel gives none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
+    except OSError:
+        return uuid.uuid4().hex
+
+
+class GatewayClock:
+    """Reads the clocks of the machine; asks the kernel every 10 s whether they are disciplined."""
+
+    def __init__(self) -> None:
+        self.boot = boot_id()
+        self._ask_at = 0.0
+        self._quality = Clock.UNSYNCED
+
+    def now_ms(self) -> int:
+        """Wall clock, ms UTC."""
+        return time.time_ns() // 1_000_000
+
+    def now(self) -> Moment:
+        """All of it."""
+        monotonic = time.monotonic()
+        if monotonic >= self._ask_at:
+            self._ask_at = monotonic + _ASK_EVERY_S
+            self._quality = Clock.SYNCED if is_disciplined() else Clock.UNSYNCED
+        return Moment(time.time_ns() // 1_000_000, int(monotonic * 1000), self._quality)
+
+
+def is_disciplined() -> bool:
+    """Whether the kernel says that a time source disciplines the wall clock."""
+    timex = ctypes.create_string_buffer(_TIMEX_BYTES)
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
+    except (OSError, AttributeError):
+        return Path("/run/systemd/timesync/synchronized").exists()
+    status = int.from_bytes(timex.raw[_STATUS_AT : _STATUS_AT + 4], "little")
+    return state >= 0 and state != _TIME_ERROR and not status & _STA_UNSYNC

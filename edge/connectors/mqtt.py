@@ -1,0 +1,191 @@
+"""Sensors that publish to a broker: subscribe, decode, acknowledge what is on disk.
+
+Owns topics to devices, the persistent session, and PUBACKs: they follow the group commit, joined, so whatever the
+broker was told is safe, is. What it sends again after a crash of ours carries DUP, and a mark that was committed
+with the readings tells whether they are kept already. Knows nothing of the outbox; paho stops in `edge.mqttclient`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from paho.mqtt.client import topic_matches_sub
+
+from edge.codecs import frame_decoder
+from edge.connectors.base import Sink
+from edge.mqttlink import MqttLink, mqtt_link
+from firmware_specs.errors import FrameError, LinkError
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Sequence
+
+    from edge.config import MqttConfig
+    from edge.connectors.base import DeviceBinding
+    from edge.mqttclient import Message
+    from firmware_specs.readings import Sample
+
+    Decode = Callable[[bytes, int], list[Sample]]
+
+_TOPICS_A_SUBSCRIBE: Final = 500
+_TOPICS_REMEMBERED: Final = 10_000
+_STALL_S: Final = 5.0
+
+
+class MarkingSink(Sink, Protocol):
+    """A sink that remembers messages by their marks over restarts."""
+
+    def accept(  # noqa: D102 - as in Sink; the mark is committed with the readings
+        self,
+        device: str,
+        samples: Sequence[Sample],
+        committed: Callable[[bool], None] | None = None,
+        mark: int = 0,
+    ) -> None: ...
+
+
+class MqttConnector:
+    """One broker and the devices that publish to it."""
+
+    def __init__(self, config: MqttConfig, devices: Sequence[DeviceBinding], client_id: str, marks: deque[int]) -> None:
+        """marks: of messages that are on disk, bounded; shared by all of a gateway, older runs included."""
+        self.name = config.name
+        self._config = config
+        self._client_id = config.client_id or client_id
+        self._marks = marks
+        self._kept: frozenset[int] = frozenset()
+        self._seed = zlib.crc32(self._client_id.encode())
+        self._routes: dict[bytes, tuple[str, Decode] | None] = {}
+        self._patterns: list[tuple[str, str, Decode]] = []
+        decoders: dict[str, Decode] = {}
+        for device in devices:
+            decode = decoders.get(device.profile.profile)
+            if decode is None:
+                decode = decoders[device.profile.profile] = frame_decoder(device.profile)
+            if "+" in device.address or "#" in device.address:
+                self._patterns.append((device.address, device.id, decode))
+            else:
+                self._routes[device.address.encode()] = (device.id, decode)
+        self._topics = sorted({device.address for device in devices})
+        self._link: MqttLink | None = None
+        self._pending: dict[int, MqttLink] = {}
+        """Marks of messages that were handed on and are not yet committed, and the link that wants to know."""
+        self._acks: list[int] = []
+        self._refused = False
+        self.redelivered = 0
+        """Messages that came again although they were kept."""
+
+    async def run(self, sink: Sink, started: Callable[[], None]) -> None:
+        """See `Connector`."""
+        config = self._config
+        self._refused = False
+        self._kept = frozenset(self._marks)
+        async with mqtt_link(
+            config,
+            self._client_id,
+            partial(self._heard, cast("MarkingSink", sink)),
+            v5=config.version == "5",
+            session_expiry_s=config.session_expiry_s,
+            receive_maximum=config.receive_maximum,
+        ) as link:
+            self._link = link
+            try:
+                for start in range(0, len(self._topics), _TOPICS_A_SUBSCRIBE):
+                    await link.subscribe([(t, config.qos) for t in self._topics[start : start + _TOPICS_A_SUBSCRIBE]])
+                started()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(link.keep_alive(), name=f"{self.name}-keepalive")
+                    group.create_task(self._hold_back(sink, link), name=f"{self.name}-flow")
+            except* LinkError as errors:
+                raise errors.exceptions[0] from errors
+            finally:
+                self._link = None
+                self._acks.clear()
+
+    async def _hold_back(self, sink: Sink, link: MqttLink) -> None:
+        """Stop reading while nothing more can be taken; reconnect when something was refused."""
+        while True:
+            await asyncio.sleep(0.05)
+            if self._refused:
+                await asyncio.sleep(_STALL_S)
+                raise LinkError(self._config.url, "readings could be kept neither on disk nor in memory")
+            waiting = asyncio.ensure_future(sink.ready())
+            done, _ = await asyncio.wait({waiting}, timeout=0)
+            if not done:
+                link.pause()
+                await waiting
+                link.resume()
+
+    def _heard(self, sink: MarkingSink, messages: list[Message]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        link = self._link
+        if link is None:
+            return
+        routes = self._routes
+        for topic, payload, mid, dup, _ in messages:
+            mark = 0
+            if mid:
+                mark = (zlib.crc32(payload, zlib.crc32(topic, self._seed)) << 16) | mid
+                if dup and self._is_kept(mark, link, mid):
+                    continue
+            route = routes[topic] if topic in routes else self._find(topic)
+            if route is None:
+                sink.refuse(self.name, payload, FrameError(self.name, 0, f"no device publishes to {topic!r}"))
+                self._done_with(mid)
+                continue
+            device, decode = route
+            try:
+                samples = decode(payload, now_ms)
+            except FrameError as e:
+                sink.refuse(device, payload, e)
+                self._done_with(mid)
+                continue
+            if mid:
+                self._pending[mark] = link
+                sink.accept(device, samples, partial(self._committed, mark), mark)
+            else:
+                sink.accept(device, samples)
+        self._send_acks()
+
+    def _is_kept(self, mark: int, link: MqttLink, mid: int) -> bool:
+        """Whether a message that came again is on disk, which is said at once, or on its way there."""
+        if mark in self._pending:
+            self._pending[mark] = link
+        elif mark in self._kept:
+            self._done_with(mid)
+        else:
+            return False
+        self.redelivered += 1
+        return True
+
+    def _find(self, topic: bytes) -> tuple[str, Decode] | None:
+        """The device of a topic by the patterns; the answer is remembered."""
+        text = topic.decode("utf-8", "replace")
+        found = next(((d, decode) for pattern, d, decode in self._patterns if topic_matches_sub(pattern, text)), None)
+        if len(self._routes) < _TOPICS_REMEMBERED:
+            self._routes[topic] = found
+        return found
+
+    def _committed(self, mark: int, kept: bool) -> None:
+        link = self._pending.pop(mark, None)
+        if not kept:
+            self._refused = True
+            return
+        self._marks.append(mark)
+        if link is not None and link is self._link:
+            self._done_with(mark & 0xFFFF)
+
+    def _done_with(self, mid: int) -> None:
+        if mid:
+            if not self._acks:
+                asyncio.get_running_loop().call_soon(self._send_acks)
+            self._acks.append(mid)
+
+    def _send_acks(self) -> None:
+        acks, self._acks = self._acks, []
+        if acks and self._link:
+            self._link.acknowledge(acks)

@@ -1,0 +1,301 @@
+"""The agent, put together.
+
+Owns the only task group, the lock on the state folder, and the step from one configuration to the next: what did
+not change keeps running, and a plan that cannot be served is never begun. The only module that builds and joins
+parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from edge import VERSION, sdnotify
+from edge.binding import Plan, make_plan
+from edge.clock import GatewayClock
+from edge.connectors import Shared, build_connector
+from edge.health import Health
+from edge.intake import Intake
+from edge.outbox import Outbox
+from edge.outbox_file import MARKS_KEPT
+from edge.supervise import supervise
+from edge.uplink import Uplink
+from firmware_specs.errors import ConfigError, ProfileError
+from firmware_specs.wire import Reported, ReportedDevice, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from edge.connectors.base import Connector
+
+_HEALTH_EVERY_S: Final = 30.0
+_LOOK_EVERY_S: Final = 2.0
+_ALIVE_WITHIN_S: Final = 10.0
+_CONFIG_KEY: Final = "config"
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
+
+
+class InForce(msgspec.Struct):
+    """The configuration that was last in force, kept over restarts: its version rises with each change."""
+
+    version: int = 0
+    hash: str = ""
+
+
+class Gateway:
+    """See the module. `run` until cancelled."""
+
+    def __init__(self, path: Path) -> None:
+        """path: of `gateway.toml`. Raises ConfigError when it cannot be served."""
+        self._path = path
+        self.plan = make_plan(path)
+        self.clock = GatewayClock()
+        self.connectors: dict[str, str] = {}
+        """How each link is: `up`, `connecting`, or why it is down."""
+        self.config_error = ""
+        self._in_force = InForce()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._health = Health(self.plan.config.state_dir)
+        self._reload_now = asyncio.Event()
+        self._seen = self._mtimes()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises ConfigError when another agent has the state folder."""
+        config = self.plan.config
+        lock = take_lock(self._path, config.state_dir)
+        try:
+            self.outbox = Outbox(config.state_dir, self.clock.boot, linger_s=config.outbox.commit_linger_ms / 1000)
+            states, marks = await self.outbox.open()
+            self.intake = Intake(self.outbox, self.clock)
+            self.intake.restore(states)
+            self.outbox.on_new_file = self._all_states
+            if _CONFIG_KEY in states:
+                self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
+            kept = msgspec_marks(marks)
+            self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT))
+            built = self._build(self.plan, list(self.plan.devices))
+            try:
+                async with asyncio.TaskGroup() as self._group:
+                    self._start(built)
+            finally:
+                await self.outbox.close()
+        finally:
+            os.close(lock)
+
+    def _start(self, built: dict[str, Connector]) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_now.set)
+        self._put_in_force(self.plan)
+        self._start_uplink()
+        for name, connector in built.items():
+            self._start_connector(name, connector)
+        self._task(self.intake.run_timers(), "rules")
+        self._task(self._measure(), "health")
+        self._task(self._follow_files(), "reload")
+        self._task(self._keep_watch(), "watchdog")
+        sdnotify.notify("READY=1")
+        _log.info("gateway running", gateway=self.plan.config.gateway, devices=len(self.plan.config.devices))
+
+    def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        return self._group.create_task(work, name=name)
+
+    def _start_uplink(self) -> None:
+        self.uplink = Uplink(
+            gateway=self.plan.config.gateway, config=self.plan.config.uplink, outbox=self.outbox,
+            boot=self.clock.boot, status=self.status, reported=self.reported,
+        )  # fmt: skip
+        self._uplink_task = self._task(self.uplink.run(), "uplink")
+
+    def _start_connector(self, name: str, connector: Connector) -> None:
+        config = next(c for c in self.plan.config.connectors if c.name == name)
+
+        def tell(state: str) -> None:
+            self.connectors[name] = state
+
+        work = supervise(connector, self.intake, tell, config.backoff_max_s)
+        self._running[name] = self._task(work, f"connector-{name}")
+
+    def _build(self, plan: Plan, names: list[str]) -> dict[str, Connector]:
+        """The connectors by name. Raises ConfigError when one cannot serve its devices."""
+        configs = {connector.name: connector for connector in plan.config.connectors}
+        try:
+            return {name: build_connector(configs[name], plan.devices[name], self._shared) for name in names}
+        except ProfileError as e:
+            raise ConfigError(self._path, "devices", str(e)) from e
+
+    def _put_in_force(self, plan: Plan) -> None:
+        """Serve the plan's devices and number the configuration."""
+        self.plan = plan
+        self.intake.configure(plan.profiles.items())
+        if plan.hash != self._in_force.hash:
+            self._in_force = InForce(self._in_force.version + 1, plan.hash)
+            self.outbox.add((), (), {_CONFIG_KEY: msgspec.json.encode(self._in_force)})
+        for error in plan.refused:
+            _log.warning("profile refused", reason=str(error))
+
+    def _all_states(self) -> dict[str, bytes | None]:
+        return {**self.intake.engine.states(), _CONFIG_KEY: msgspec.json.encode(self._in_force)}
+
+    # hot reload
+
+    def _mtimes(self) -> tuple[tuple[str, int], ...]:
+        folder = self.plan.config.profiles_dir
+        files = [self._path, *(sorted(folder.glob("*.toml")) if folder else ())]
+        found = []
+        for file in files:
+            try:
+                found.append((str(file), file.stat().st_mtime_ns))
+            except OSError:
+                found.append((str(file), 0))
+        return tuple(found)
+
+    async def _follow_files(self) -> None:
+        """Apply the configuration again on SIGHUP and when a file changed."""
+        while True:
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._reload_now.wait()
+            except TimeoutError:
+                if self._mtimes() == self._seen:
+                    continue
+            self._reload_now.clear()
+            self._seen = self._mtimes()
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Stage the files as they are; change over when all of it can be served, else keep what is in force."""
+        try:
+            plan = make_plan(self._path)
+            if plan.hash == self.plan.hash:
+                self.config_error = ""
+                return
+            self._check_fixed(plan)
+            old = self.plan
+            configs = {c.name: c for c in old.config.connectors}
+            changed = [
+                c.name for c in plan.config.connectors
+                if configs.get(c.name) != c or old.devices[c.name] != plan.devices[c.name]
+            ]  # fmt: skip
+            built = self._build(plan, changed)
+        except ConfigError as e:
+            self.config_error = str(e)
+            _log.error("configuration refused, the last good one stays", reason=str(e))
+            self.uplink.publish_status()
+            return
+        self.config_error = ""
+        await self._change_over(plan, built)
+
+    async def _change_over(self, plan: Plan, built: dict[str, Connector]) -> None:
+        old = self.plan
+        gone = [name for name in self._running if name not in plan.devices]
+        for name in (*gone, *(name for name in built if name in self._running)):
+            await _ended(self._running.pop(name))
+            self.connectors.pop(name, None)
+        await self.outbox.settled()
+        self._put_in_force(plan)
+        for name, connector in built.items():
+            self._start_connector(name, connector)
+        if old.config.uplink != plan.config.uplink:
+            await _ended(self._uplink_task)
+            self._start_uplink()
+        else:
+            self.uplink.publish_state()
+        _log.info("configuration changed", version=self._in_force.version, connectors=sorted({*gone, *built}))
+
+    def _check_fixed(self, plan: Plan) -> None:
+        old, new = self.plan.config, plan.config
+        for key in ("gateway", "state_dir", "outbox", "metrics"):
+            if getattr(old, key) != getattr(new, key):
+                raise ConfigError(self._path, key, "cannot change while the agent runs; restart it")
+
+    # what it tells of itself
+
+    def status(self, online: bool) -> Status:
+        """The status as it is now."""
+        moment = self.clock.now()
+        degraded = self.outbox.degraded or (f"config: {self.config_error}" if self.config_error else "")
+        return Status(
+            online=online, agent_version=VERSION, boot=self.clock.boot, config_hash=self._in_force.hash,
+            at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.status(),
+            connectors=dict(self.connectors), counters=self.counters(),
+        )  # fmt: skip
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start."""
+        intake = self.intake
+        return {
+            "frames": intake.frames, "readings": intake.readings, "frames_refused": intake.frames_refused,
+            "repeats": intake.repeats, "frames_unknown": intake.unknown, "dropped": self.outbox.dropped,
+            "timer_lateness_ms": intake.engine.lateness_ms, **self.uplink.counters,
+        }  # fmt: skip
+
+    def reported(self) -> Reported:
+        """The configuration in force, for the cloud."""
+        places = {device.id: device for device in self.plan.config.devices}
+        devices = [
+            ReportedDevice(d.id, d.profile.profile, connector, d.address, places[d.id].location)
+            for connector, bindings in self.plan.devices.items()
+            for d in bindings
+        ]
+        own = self.plan.config
+        if own.gateway in self.plan.profiles:
+            profile = self.plan.profiles[own.gateway].profile
+            devices.append(ReportedDevice(own.gateway, profile, location=own.location))
+        return Reported(self._in_force.version, self._in_force.hash, tuple(devices))
+
+    async def _measure(self) -> None:
+        gateway, budget = self.plan.config.gateway, self.plan.config.outbox.budget_mb * 1_000_000
+        while True:
+            lanes = self.outbox.status().values()
+            self.intake.accept(
+                gateway,
+                self._health.samples(
+                    sum(lane.waiting for lane in lanes), 100 * self.outbox.used_bytes / budget,
+                    self.intake.frames_refused, self.uplink.state == "up",
+                ),
+            )  # fmt: skip
+            await asyncio.sleep(_HEALTH_EVERY_S)
+
+    async def _keep_watch(self) -> None:
+        """Tell systemd that all parts live; say nothing when one does not, so that it starts us again."""
+        loop = asyncio.get_running_loop()
+        every_s = min((sdnotify.watchdog_s() or 20.0) / 2, 10.0)
+        while True:
+            uplink_alive = loop.time() - self.uplink.ticked_at < _ALIVE_WITHIN_S + self.plan.config.uplink.ack_timeout_s
+            if uplink_alive and self.outbox.alive:
+                sdnotify.notify("WATCHDOG=1")
+            if not self.outbox.alive:
+                raise RuntimeError("the outbox's writer has ended")
+            await asyncio.sleep(every_s)
+
+
+def msgspec_marks(marks: bytes) -> list[int]:
+    """The marks of a file as numbers."""
+    return [int.from_bytes(marks[at : at + 8], "little") for at in range(0, len(marks), 8)]
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def take_lock(path: Path, state_dir: Path) -> int:
+    """The state folder for this process alone. Raises ConfigError when it cannot be made or another has it."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise ConfigError(path, "state_dir", f"{state_dir}: {(e.strerror or str(e)).lower()}") from e
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(lock)
+        raise ConfigError(path, "state_dir", f"{state_dir}: another agent is running on it") from e
+    return lock

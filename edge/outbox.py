@@ -1,0 +1,410 @@
+"""The outbox: nothing counts before it is on disk, nothing is deleted before the cloud has it.
+
+Owns the order of commits (one at a time, in a thread of its own; what comes meanwhile is the next commit, so a slow
+disk makes larger groups and a fast one none), the window of chunks that stand ready for the uplink, and what
+happens while the disk refuses (`outbox_live`). Must not know devices, rules or MQTT. Everything here runs in the
+event loop; only the jobs that are handed to the writer run elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import zstandard
+
+from edge.outbox_file import Chunk, CorruptError, OutboxFile
+from edge.outbox_live import LiveLane
+from edge.outbox_open import open_outbox, quarantine, write_note
+from edge.outbox_parts import Batch, Committed, Lease, Ready, Writer
+from firmware_specs.errors import StoreError
+from firmware_specs.readings import GapReason, GapReport, Lane
+from firmware_specs.wire import MAX_PACK_ITEMS, LaneStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from firmware_specs.readings import Item, Reading
+    from firmware_specs.wire import Ack
+
+_MAX_UNCOMMITTED: Final = 50_000
+"""Readings in memory at which devices that can be held back are."""
+_PACK_BYTES: Final = 2_000_000
+_FOLD_S: Final = 1.0
+"""How long an acknowledgement may wait for a commit to travel with; a crash before only causes repeats."""
+_RETRY_S: Final = 1.0
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("outbox")
+_Written = tuple[list[tuple[Lane, Chunk]], dict[Lane, int]]
+
+
+class Outbox:
+    """See the module. `open` first; `on_change` is called after every commit and every chunk that is ready."""
+
+    def __init__(self, folder: Path, boot: str, *, linger_s: float = 0.0, vfs: str | None = None) -> None:
+        """linger_s: how long telemetry may wait for company before a commit; alarms never wait."""
+        self._folder = folder
+        self._boot = boot
+        self._linger_s = linger_s
+        self._vfs = vfs
+        self._loop = asyncio.get_running_loop()
+        self._writer = Writer(self._loop)
+        self._file: OutboxFile | None = None
+        self._batch = Batch()
+        self._committing = 0
+        """Items of the commit that runs, and one, or none."""
+        self._flush_at: asyncio.Handle | None = None
+        self._hurried = False
+        self._acked: dict[Lane, int] = {}
+        self._folded_at = 0.0
+        self._fold_at: asyncio.TimerHandle | None = None
+        self._ready = {lane: Ready(1) for lane in Lane}
+        self._live = LiveLane()
+        self._live_lease: dict[Lane, Lease] = {}
+        self._dirty: dict[str, bytes | None] = {}
+        self._probe_at: asyncio.TimerHandle | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing = False
+        self._used_bytes = 0
+        self._step = asyncio.Event()
+        self.degraded = ""
+        """One line while the disk refuses, else empty."""
+        self.dropped = 0
+        """Readings refused since the start because neither disk nor memory could take them."""
+        self._dropped_told = 0
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_new_file: Callable[[], dict[str, bytes | None]] = dict
+        """Asked for all states when a new file has to begin."""
+
+    # opening and closing
+
+    async def open(self) -> tuple[dict[str, bytes], bytes]:
+        """Open the file. The states and the marks that it keeps; nothing while the disk refuses."""
+        try:
+            return await self._open()
+        except StoreError as e:
+            self._degrade(e)
+            return {}, b""
+
+    async def _open(self) -> tuple[dict[str, bytes], bytes]:
+        def job() -> tuple[OutboxFile, list[GapReport], dict[str, bytes], bytes]:
+            file, gaps = open_outbox(self._folder, vfs=self._vfs)
+            return file, gaps, file.state(), file.marks()
+
+        file, gaps, state, marks = await self._writer.run(job)
+        self._adopt(file, gaps)
+        return state, marks
+
+    def _adopt(self, file: OutboxFile, gaps: Sequence[GapReport]) -> None:
+        for gap in gaps:
+            _log.warning("outbox set aside", lane=gap.lane.value, lost=gap.count, epoch=gap.epoch)
+        if self._file is None or self._file.epoch != file.epoch:
+            self._ready = {lane: Ready(file.oldest(lane)) for lane in Lane}
+            self._acked = {}
+        self._file = file
+        if gaps:
+            self._batch.alarms += gaps
+            self._schedule(hurry=True)
+
+    async def close(self) -> None:
+        """Commit what is there and close the file."""
+        self._closing = True
+        self._flush()
+        await self.settled()
+        for handle in (self._fold_at, self._probe_at):
+            if handle:
+                handle.cancel()
+        if self._file and not self.degraded:
+            await self._writer.run(partial(self._last_fold, self._file, dict(self._acked)))
+        self._writer.stop()
+        await asyncio.get_running_loop().run_in_executor(None, self._writer.thread.join)
+
+    def _last_fold(self, file: OutboxFile, acked: dict[Lane, int]) -> None:
+        file.commit((), {}, b"", acked)
+        write_note(self._folder, file)
+        file.close()
+
+    async def settled(self) -> None:
+        """Return when all that was added is committed, or is kept in memory because the disk refuses."""
+        while self._committing or (self._batch and not self.degraded):
+            self._step.clear()
+            await self._step.wait()
+
+    @property
+    def used_bytes(self) -> int:
+        """What the file takes of its budget, as last measured."""
+        return self._used_bytes
+
+    @property
+    def alive(self) -> bool:
+        """Whether the writer's thread lives."""
+        return self._writer.thread.is_alive()
+
+    # the south side
+
+    def add(
+        self,
+        telemetry: Sequence[Reading],
+        alarms: Sequence[Item],
+        state: dict[str, bytes | None] | None = None,
+        mark: int = 0,
+        committed: Committed | None = None,
+    ) -> None:
+        """Keep this with the next commit; `committed` is told when it is safe, or False that it never will be."""
+        batch = self._batch
+        if telemetry:
+            batch.telemetry += telemetry
+        if alarms:
+            batch.alarms += alarms
+        if state:
+            batch.state.update(state)
+        if mark:
+            batch.marks.append(mark)
+        if committed:
+            batch.callbacks.append(committed)
+        if len(batch.telemetry) > _MAX_UNCOMMITTED:
+            self._room.clear()
+        if self._flush_at is None or (alarms and not self._hurried):
+            self._schedule(hurry=bool(alarms))
+
+    async def ready(self) -> None:
+        """Return when more can be taken."""
+        await self._room.wait()
+
+    def _schedule(self, *, hurry: bool) -> None:
+        if self._flush_at:
+            self._flush_at.cancel()
+        self._hurried = hurry or not self._linger_s
+        self._flush_at = (
+            self._loop.call_soon(self._flush) if self._hurried else self._loop.call_later(self._linger_s, self._flush)
+        )
+
+    def _flush(self) -> None:
+        """Begin a commit unless one runs; its end begins the next."""
+        self._flush_at = None
+        if self._committing or not (self._batch or self._fold_due()):
+            return
+        batch, self._batch = self._batch, Batch()
+        if self.degraded or self._file is None:
+            self._go_live(batch)
+            return
+        acked = {}
+        if self._fold_due():
+            acked, self._acked = self._acked, {}
+            self._folded_at = self._loop.time()
+        self._committing = 1 + len(batch.telemetry) + len(batch.alarms)
+        self._writer.submit(partial(self._write, self._file, batch, acked), partial(self._written, batch, acked))
+
+    def _fold_due(self) -> bool:
+        return bool(self._acked) and self._loop.time() - self._folded_at >= _FOLD_S / 4
+
+    def _write(self, file: OutboxFile, batch: Batch, acked: dict[Lane, int]) -> list[tuple[Lane, Chunk]]:
+        at_ms = time.time_ns() // 1_000_000
+        following = {lane: totals.next for lane, totals in file.totals.items()}
+        chunks = []
+        for lane, items, body in batch.encode():
+            chunks.append((lane, Chunk(following[lane], items, items, self._boot, at_ms, body)))
+            following[lane] += items
+        marks = b"".join([mark.to_bytes(8, "little") for mark in batch.marks])
+        file.commit(chunks, batch.state, marks, acked)
+        return chunks
+
+    def _written(self, batch: Batch, acked: dict[Lane, int], result: list[tuple[Lane, Chunk]] | StoreError) -> None:
+        self._committing = 0
+        self._step.set()
+        if isinstance(result, StoreError):
+            self._acked = {**acked, **self._acked}
+            self._refused(batch, result)
+            return
+        for lane, chunk in result:
+            self._ready[lane].put(chunk)
+        for committed in batch.callbacks:
+            committed(True)
+        self._room.set()
+        if result:
+            self.on_change()
+        if self._batch and self._flush_at is None:
+            self._flush()
+
+    # the disk refuses
+
+    def _refused(self, batch: Batch, error: StoreError) -> None:
+        file = self._file
+        self._degrade(error)
+        if isinstance(error, CorruptError) and file:
+            self._file = None
+            self._writer.submit(partial(self._set_aside, file), self._begun)
+        self._go_live(batch)
+
+    def _degrade(self, error: StoreError) -> None:
+        if not self.degraded:
+            _log.error("outbox degraded", reason=error.reason)
+        self.degraded = f"{error.store}: {error.reason}"
+        if not self._closing:
+            self._probe_at = self._loop.call_later(_RETRY_S, self._probe)
+
+    def _go_live(self, batch: Batch) -> None:
+        """Send from memory; refuse telemetry that memory cannot take."""
+        self._dirty.update(batch.state)
+        if not self._live.has_room(Lane.TELEMETRY) and batch.telemetry:
+            self.dropped += len(batch.telemetry)
+            batch.telemetry = []
+            batch.parts = []
+            refused, batch.callbacks = batch.callbacks, []
+            for committed in refused:
+                committed(False)
+        at_ms = time.time_ns() // 1_000_000
+        self._live.add(batch.encode(), self._boot, at_ms, batch.callbacks)
+        self.on_change()
+
+    def _set_aside(self, file: OutboxFile) -> tuple[OutboxFile, list[GapReport]]:
+        file.close()
+        gaps = quarantine(self._folder)
+        return open_outbox(self._folder, vfs=self._vfs)[0], gaps
+
+    def _probe(self) -> None:
+        """Try the disk again, with the states that could not be kept."""
+        if self.degraded and not self._committing:
+            old, dirty = self._file, dict(self._dirty)
+
+            def job() -> tuple[OutboxFile, list[GapReport]]:
+                if old:
+                    old.close()
+                file, gaps = open_outbox(self._folder, vfs=self._vfs)
+                file.commit((), dirty, b"", {})
+                return file, gaps
+
+            self._writer.submit(job, self._begun)
+
+    def _begun(self, result: tuple[OutboxFile, list[GapReport]] | StoreError) -> None:
+        if isinstance(result, StoreError):
+            self._degrade(result)
+            return
+        file, gaps = result
+        renewed = self._file is None or self._file.epoch != file.epoch
+        if self.dropped > self._dropped_told:
+            lost = self.dropped - self._dropped_told
+            gaps = [*gaps, GapReport(Lane.TELEMETRY, self._live.epoch, lost, GapReason.THINNED)]
+            self._dropped_told = self.dropped
+        self._dirty.clear()
+        self.degraded = ""
+        _log.info("outbox recovered", epoch=file.epoch)
+        self._adopt(file, gaps)
+        if renewed:
+            self._batch.state = {**self.on_new_file(), **self._batch.state}
+        self._schedule(hurry=True)
+
+    # the north side
+
+    def lease(self, lane: Lane) -> Lease | None:
+        """The oldest of a lane as one pack, or None when nothing waits or it has yet to be read from disk.
+
+        The same again until it is acknowledged.
+        """
+        live = self._live_lease.get(lane)
+        if live is None and (chunks := self._live.chunks(lane)):
+            live = self._live_lease[lane] = _leased(self._live.epoch, lane, chunks, chunks[0].first)
+        if live:
+            return live
+        ready = self._ready[lane]
+        if ready.lease is None and self._file:
+            if ready.chunks:
+                ready.lease = _leased(self._file.epoch, lane, ready.chunks, ready.cursor)
+            elif ready.cursor < self._file.totals[lane].next and not ready.loading and not self.degraded:
+                ready.loading = True
+                file, first = self._file, ready.cursor
+                self._writer.submit(partial(file.load, lane, first, MAX_PACK_ITEMS), partial(self._loaded, file, lane))
+        return ready.lease
+
+    def _loaded(self, file: OutboxFile, lane: Lane, result: list[Chunk] | StoreError) -> None:
+        ready = self._ready[lane]
+        ready.loading = False
+        if isinstance(result, StoreError):
+            if file is self._file:
+                self._refused(Batch(), result)
+            return
+        if file is not self._file:
+            return
+        if result and ready.end < result[0].first:
+            ready.end = ready.cursor = result[0].first
+        for chunk in result:
+            ready.put(chunk)
+        if result:
+            self.on_change()
+
+    def position(self, lane: Lane) -> tuple[str, int]:
+        """The epoch and the sequence that the next item of an idle lane will have: what a canary says."""
+        file = self._file
+        return (file.epoch, file.totals[lane].next) if file else (self._live.epoch, 1)
+
+    def acknowledge(self, ack: Ack) -> bool:
+        """The cloud has committed a lane of an epoch up to `through`. False when it is not ours to believe."""
+        lane, through = ack.lane, ack.through
+        if ack.epoch == self._live.epoch:
+            lease = self._live_lease.get(lane)
+            self._live.acknowledge(lane, through)
+            if lease and through >= lease.through:
+                del self._live_lease[lane]
+            return True
+        file, ready = self._file, self._ready[lane]
+        if file is None or ack.epoch != file.epoch or through >= file.totals[lane].next:
+            return False
+        if through < ready.cursor:
+            return True
+        ready.drop_through(through)
+        if ready.lease and through >= ready.lease.first:
+            ready.lease = None
+        self._acked[lane] = max(through, self._acked.get(lane, 0))
+        if self._fold_at is None and not self._closing:
+            self._fold_at = self._loop.call_later(_FOLD_S, self._fold)
+        return True
+
+    def _fold(self) -> None:
+        self._fold_at = None
+        if self._acked and not self._committing and not self.degraded:
+            self._flush()
+
+    def status(self) -> dict[str, LaneStatus]:
+        """What waits, by lane."""
+        lanes = {}
+        for lane in Lane:
+            totals = self._file.totals[lane] if self._file else None
+            live = self._live.waiting[lane]
+            lanes[lane.value] = LaneStatus(
+                waiting=live + (totals.waiting if totals else 0),
+                bytes=totals.bytes if totals else 0,
+                oldest_ms=totals.oldest_ms if totals else 0,
+                thinned=totals.thinned if totals else 0,
+            )
+        return lanes
+
+
+def _leased(epoch: str, lane: Lane, chunks: Any, base: int) -> Lease:  # noqa: ANN401 - a deque or a list
+    """As many of the chunks as one pack may hold: one boot, and a chunk with holes alone."""
+    bodies: list[bytes] = []
+    items = size = span = 0
+    boot = chunks[0].boot
+    for chunk in chunks:
+        whole = chunk.items == chunk.span
+        if bodies and (
+            chunk.boot != boot
+            or not whole
+            or items + chunk.items > MAX_PACK_ITEMS
+            or size + len(chunk.body) > _PACK_BYTES
+        ):
+            break
+        body = chunk.body
+        if body.startswith(_ZSTD):
+            body = zstandard.ZstdDecompressor().decompress(body)
+        bodies.append(body)
+        items += chunk.items
+        span += chunk.span
+        size += len(body)
+        if not whole:
+            break
+    return Lease(epoch, lane, chunks[0].first, span, min(base, chunks[0].first), boot, bodies)

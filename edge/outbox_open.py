@@ -1,0 +1,69 @@
+"""Open the outbox whatever state the disk is in.
+
+Owns the quarantine: a damaged file is renamed with the time and never looked at again, a new one begins with a new
+epoch, and how much was lost is known from a small note beside it that is renewed every few seconds. A corrupt
+file never stops the gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from edge.outbox_file import CorruptError, OutboxFile
+from firmware_specs.readings import GapReason, GapReport, Lane
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE: Final = "outbox.db"
+_NOTE: Final = "outbox.note"
+
+
+class Note(msgspec.Struct):
+    """What waited when the note was written. lanes: items, and received time of the oldest."""
+
+    epoch: str
+    lanes: dict[str, tuple[int, int]]
+
+
+def write_note(folder: Path, file: OutboxFile) -> None:
+    """Renew the note; a disk that refuses leaves the old one."""
+    note = Note(file.epoch, {lane.value: (t.waiting, t.oldest_ms) for lane, t in file.totals.items()})
+    draft = folder / (_NOTE + ".new")
+    with contextlib.suppress(OSError):
+        draft.write_bytes(msgspec.json.encode(note))
+        draft.replace(folder / _NOTE)
+
+
+def open_outbox(folder: Path, *, vfs: str | None = None) -> tuple[OutboxFile, list[GapReport]]:
+    """The outbox of a state folder, and what was lost when a damaged one had to be set aside. Raises StoreError."""
+    path = folder / FILE
+    try:
+        return OutboxFile(path, vfs=vfs), []
+    except CorruptError:
+        gaps = quarantine(folder)
+        return OutboxFile(path, vfs=vfs), gaps
+
+
+def quarantine(folder: Path) -> list[GapReport]:
+    """Set the file aside under the time; a report for each lane of which something waited."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    gaps: list[GapReport] = []
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        note = msgspec.json.decode((folder / _NOTE).read_bytes(), type=Note)
+        now_ms = time.time_ns() // 1_000_000
+        gaps = [
+            GapReport(lane, note.epoch, note.lanes[lane][0], GapReason.QUARANTINED, note.lanes[lane][1], now_ms)
+            for lane in Lane
+            if note.lanes.get(lane, (0, 0))[0]
+        ]
+        if not gaps:
+            gaps = [GapReport(Lane.TELEMETRY, note.epoch, 0, GapReason.QUARANTINED)]
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / (FILE + suffix)).rename(folder / f"outbox-{stamp}.corrupt{suffix}")
+    return gaps or [GapReport(Lane.TELEMETRY, "unknown", 0, GapReason.QUARANTINED)]
