@@ -149,6 +149,8 @@ class MqttLink:
         self._endpoint = endpoint
         self._loop = asyncio.get_running_loop()
         self._sock = sock
+        self._fd = sock.fileno()
+        """Kept apart: the client closes a broken socket before it says so, and a closed one has lost its number."""
         self._writing = False
         self.client = client
         self.session_present = False
@@ -162,7 +164,7 @@ class MqttLink:
 
     async def start(self) -> None:
         """Send CONNECT and wait for the answer. Raises LinkError."""
-        self._loop.add_reader(self._sock, self._readable)
+        self._loop.add_reader(self._fd, self._readable)
         self.client.start(self._sock)
         self.flush()
         try:
@@ -211,9 +213,9 @@ class MqttLink:
         if waiting != self._writing:
             self._writing = waiting
             if waiting:
-                self._loop.add_writer(self._sock, self.flush)
+                self._loop.add_writer(self._fd, self.flush)
             else:
-                self._loop.remove_writer(self._sock)
+                self._loop.remove_writer(self._fd)
 
     def _readable(self) -> None:
         self.client.loop_read()
@@ -222,12 +224,12 @@ class MqttLink:
 
     def pause(self) -> None:
         """Stop reading; the broker is held back by TCP."""
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._fd)
 
     def resume(self) -> None:
         """Read on after `pause`."""
         if not self.lost.done():
-            self._loop.add_reader(self._sock, self._readable)
+            self._loop.add_reader(self._fd, self._readable)
 
     async def keep_alive(self) -> None:
         """Ping as agreed until the link is lost. Raises LinkError."""
@@ -239,8 +241,8 @@ class MqttLink:
 
     def close(self, graceful: bool) -> None:
         """Leave; without grace the broker publishes our will."""
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
         self.client.on_disconnect = None
         if graceful and not self.lost.done():
             self.client.disconnect()
@@ -266,8 +268,8 @@ class MqttLink:
     def _on_disconnect(
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _p: Properties | None
     ) -> None:
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
         said = f"the broker ended it: {str(code).lower()}" if flags.is_disconnect_packet_from_server else ""
         cause = said or self.client.cause or str(code).lower()
         error = LinkError(self._endpoint.url, cause)
