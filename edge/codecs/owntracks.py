@@ -69,9 +69,7 @@ def _placed(message: dict[str, Any], sos_field: str | None, *, required: bool) -
     tst = _number(message, "tst")
     if tst is None:
         raise FrameError("owntracks", 0, "tst is missing")
-    if not 0 < tst <= MAX_TST_S:
-        raise FrameError("owntracks", 0, f"tst {tst:g} is not a time in seconds")
-    at_ms = round(tst * 1000)
+    at_ms = round(tst * 1000) if 0 < tst <= MAX_TST_S else None
     samples: list[Sample] = []
     lat, lon = _number(message, "lat"), _number(message, "lon")
     if lat is not None and lon is not None:

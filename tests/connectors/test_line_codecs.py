@@ -173,7 +173,7 @@ def test_results_and_texts_are_not_ours_to_read(frame: bytes) -> None:
         ("PKNSH,4954.1450,N,11923.6043,W,114400,A,U00000,", "is not U00001"),
         ("PKNSH,4954.1450,N,11923.6043,W,114400,X,U00002,", "validity 'X'"),
         ("PKNDS,114400,A,4954.1450,N,11923.6043,W,001.4,356.8,310223,19.20,W00,U00002,207,00,", "ddmmyy"),
-        ("PKNSH,4954.1450,N", "has 4 fields"),
+        ("PKNSH,4954.1450,N", "has 3 fields"),
     ],
 )
 def test_wrong_radio_sentences_are_refused_in_words(body: str, reason: str) -> None:
