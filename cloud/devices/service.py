@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from firmware_specs.wire import Reported, Status
 
 __all__ = [
-    "Allowed", "add_gateway", "apply_readings", "apply_reported", "apply_status", "attend", "changed_devices",
-    "changed_gateways", "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways",
-    "next_due", "remove_gateway", "state_counts", "tick",
+    "Allowed", "add_gateway", "apply_readings", "apply_reported", "apply_status", "attend", "devices_by_key",
+    "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways", "next_due",
+    "remove_gateway", "state_counts", "tick", "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 
@@ -258,16 +258,23 @@ def state_counts(tx: Connection, principal: Principal) -> StateCounts:
     return StateCounts(devices=counts, gateways_online=lines.get(True, 0), gateways_offline=lines.get(False, 0))
 
 
-def changed_devices(tx: Connection, since_ms: int, now_ms: int, limit: int) -> list[tuple[str, int, DeviceView]]:
-    """Devices touched at or after a time, the longest waiting first: node, when touched, view. For the live stream."""
-    wanted = _fleet().where(devices.c.touched_at >= since_ms).order_by(devices.c.touched_at).limit(limit)
-    rows: Sequence[Row[Any]] = tx.execute(wanted).all()
-    shown = views.device_views(tx, rows, now_ms)
-    return [(row.node, row.touched_at, view) for row, view in zip(rows, shown, strict=True)]
+def touched_devices(tx: Connection, since_ms: int) -> list[tuple[tuple[str, str], int]]:
+    """Gateway and id of devices touched at or after a time, and when, the longest waiting first."""
+    wanted = sa.select(devices.c.gateway, devices.c.id, devices.c.touched_at).where(devices.c.touched_at >= since_ms)
+    rows = tx.execute(wanted.order_by(devices.c.touched_at))
+    return [((row.gateway, row.id), row.touched_at) for row in rows]
 
 
-def changed_gateways(tx: Connection, since_ms: int, limit: int) -> list[tuple[str, int, GatewayView]]:
-    """The same of gateways."""
-    wanted = sa.select(gateways).where(gateways.c.touched_at >= since_ms).order_by(gateways.c.touched_at).limit(limit)
-    rows: Sequence[Row[Any]] = tx.execute(wanted).all()
+def devices_by_key(tx: Connection, keys: Sequence[tuple[str, str]], now_ms: int) -> list[tuple[str, DeviceView]]:
+    """Node and view of devices, for the live stream, which checks the scope of each."""
+    rows: Sequence[Row[Any]] = ()
+    if keys:
+        rows = tx.execute(_fleet().where(sa.tuple_(devices.c.gateway, devices.c.id).in_(keys))).all()
+    return [(row.node, view) for row, view in zip(rows, views.device_views(tx, rows, now_ms), strict=True)]
+
+
+def touched_gateways(tx: Connection, since_ms: int) -> list[tuple[str, int, GatewayView]]:
+    """Node, time and view of gateways touched at or after a time, for the live stream."""
+    wanted = sa.select(gateways).where(gateways.c.touched_at >= since_ms).order_by(gateways.c.touched_at)
+    rows: Sequence[Row[Any]] = tx.execute(wanted.limit(MAX_LIMIT)).all()
     return [(row.node, row.touched_at, view) for row, view in zip(rows, views.gateway_views(tx, rows), strict=True)]

@@ -1,0 +1,112 @@
+"""What the administrative verbs do: users, tokens, gateways; beside a running service and before the first start."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from cloud import schema
+from cloud.db import open_database
+from cloud.devices import service as devices
+from cloud.org import service as org
+from cloud.org.rules import ROOT, Principal, Role
+from cloud.state import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloud.config import Config
+    from cloud.db import Database
+    from cloud.devices.models import GatewayView
+
+OPERATOR: Final = Principal("system", 0, "patrol-cloud", Role.ADMINISTRATOR, ROOT)
+"""Who acts at the command line: whoever may read the configuration may administer."""
+FIRST_USER: Final = "admin"
+
+
+@contextmanager
+def database(config: Config) -> Iterator[Database]:
+    """The database, migrated. Raises StoreError."""
+    db = open_database(config.database.url, config.data_dir, config.database.password())
+    try:
+        schema.migrate(db)
+        yield db
+    finally:
+        db.close()
+
+
+def init(config: Config) -> str | None:
+    """Bring the database up to date; the first user's password when there was no user yet."""
+    with database(config) as db, db.begin() as tx:
+        if org.list_users(tx):
+            return None
+        return org.add_user(tx, OPERATOR, FIRST_USER, Role.ADMINISTRATOR, now_ms())
+
+
+def add_user(config: Config, name: str, role: Role) -> str:
+    """The new user's password."""
+    with database(config) as db, db.begin() as tx:
+        return org.add_user(tx, OPERATOR, name, role, now_ms())
+
+
+def reset_password(config: Config, name: str) -> str:
+    """The user's new password."""
+    with database(config) as db, db.begin() as tx:
+        return org.reset_password(tx, OPERATOR, name, now_ms())
+
+
+def disable_user(config: Config, name: str) -> None:
+    """The user cannot sign in any more."""
+    with database(config) as db, db.begin() as tx:
+        org.disable_user(tx, OPERATOR, name, now_ms())
+
+
+def list_users(config: Config) -> list[org.UserView]:
+    """Every user."""
+    with database(config) as db, db.read() as tx:
+        return org.list_users(tx)
+
+
+def add_token(config: Config, name: str, role: Role, days: float | None) -> str:
+    """The new token."""
+    now = now_ms()
+    expires_at = None if days is None else now + round(days * 86_400_000)
+    with database(config) as db, db.begin() as tx:
+        return org.add_token(tx, OPERATOR, name, role, now_ms=now, expires_at=expires_at)
+
+
+def revoke_token(config: Config, name: str) -> None:
+    """The token is refused from now on."""
+    with database(config) as db, db.begin() as tx:
+        org.revoke_token(tx, OPERATOR, name, now_ms())
+
+
+def list_tokens(config: Config) -> list[org.TokenView]:
+    """Every token, without its secret."""
+    with database(config) as db, db.read() as tx:
+        return org.list_tokens(tx, now_ms())
+
+
+def add_gateway(config: Config, name: str, location: str) -> None:
+    """The gateway's packs are accepted from now on."""
+    with database(config) as db, db.begin() as tx:
+        devices.add_gateway(tx, OPERATOR, name, now_ms(), location)
+
+
+def remove_gateway(config: Config, name: str) -> None:
+    """The gateway's packs are refused from now on."""
+    with database(config) as db, db.begin() as tx:
+        devices.remove_gateway(tx, OPERATOR, name, now_ms())
+
+
+def list_gateways(config: Config) -> list[GatewayView]:
+    """Every gateway."""
+    found: list[GatewayView] = []
+    with database(config) as db, db.read() as tx:
+        cursor: str | None = None
+        while True:
+            page = devices.list_gateways(tx, OPERATOR, limit=1000, cursor=cursor)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return found

@@ -1,0 +1,67 @@
+"""Background work of the worker role: judging deadlines, and keeping house."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from cloud import stream
+from cloud.devices import liveness
+from cloud.state import now_ms
+from firmware_specs.errors import StoreError
+
+if TYPE_CHECKING:
+    from cloud.devices.liveness import Allowed
+    from cloud.state import AppState
+
+ATTEND_EVERY_MS: Final = 2000
+HOUSE_EVERY_S: Final = 3600.0
+DAY_MS: Final = 86_400_000
+log: Final = structlog.get_logger("worker")
+
+
+async def judge(state: AppState, allowed: Allowed) -> None:
+    """Look at due deadlines until cancelled. A store that refuses is asked again; nothing due is forgotten."""
+    attended = 0
+    while True:
+        try:
+            attended = await asyncio.to_thread(judge_once, state, allowed, attended)
+        except StoreError as e:
+            log.warning("deadlines cannot be judged", error=str(e))
+        await asyncio.sleep(state.config.liveness.tick_s)
+
+
+def judge_once(state: AppState, allowed: Allowed, attended: int) -> int:
+    """One look. attended: when the cloud's own presence was last noted; gives when it is now."""
+    now = now_ms()
+    if not 0 <= now - attended < ATTEND_EVERY_MS:
+        with state.db.begin() as tx:
+            liveness.attend(tx, now)
+        attended = now
+    while True:
+        with state.db.read() as tx:
+            due = liveness.next_due(tx)
+        if due is None or due > now:
+            return attended
+        with state.db.begin() as tx:
+            if liveness.tick(tx, now, allowed) < liveness.BATCH:
+                return attended
+
+
+async def keep_house(state: AppState) -> None:
+    """Delete what is older than its retention, every hour, until cancelled."""
+    while True:
+        await asyncio.sleep(HOUSE_EVERY_S)
+        try:
+            await asyncio.to_thread(keep_house_once, state, now_ms())
+        except StoreError as e:
+            log.warning("old rows cannot be deleted", error=str(e))
+
+
+def keep_house_once(state: AppState, now: int) -> None:
+    """Telemetry by its own retention, events by `events_days`."""
+    state.telemetry.retain(now)
+    with state.db.begin() as tx:
+        stream.forget(tx, now - state.config.limits.events_days * DAY_MS)
