@@ -23,15 +23,20 @@ class Text(Model):
     """A text in both languages."""
 
     zh: str
+    """Chinese, shown first."""
     en: str
+    """English."""
 
 
 class MetricSpec(Model):
     """One metric: what it measures and how it is judged on arrival."""
 
     title: Text
+    """What people read."""
     type: Literal["number", "bool", "text", "position"] = "number"
+    """A position is one reading with latitude, longitude and accuracy."""
     unit: Unit = Unit.NONE
+    """Its SenML name (RFC 8428, 12.1). A unit that a frame states is brought to this one where that can be."""
     minimum: float | None = None
     """Below it a number is kept with bad quality."""
     maximum: float | None = None
@@ -51,6 +56,7 @@ class Above(Model):
 
     kind: Literal["above"]
     limit: float
+    """Raised over it."""
     clear: float | None = None
     """Defaults to `limit`."""
 
@@ -66,6 +72,7 @@ class Below(Model):
 
     kind: Literal["below"]
     limit: float
+    """Raised under it."""
     clear: float | None = None
     """Defaults to `limit`."""
 
@@ -81,6 +88,7 @@ class Equals(Model):
 
     kind: Literal["equals"]
     value: bool | str
+    """Raised while the metric has it."""
 
 
 class OneOf(Model):
@@ -88,6 +96,7 @@ class OneOf(Model):
 
     kind: Literal["one_of"]
     values: tuple[str, ...] = Field(min_length=1)
+    """Raised while the metric has one of them."""
 
 
 class RateOfRise(Model):
@@ -95,7 +104,9 @@ class RateOfRise(Model):
 
     kind: Literal["rate_of_rise"]
     per_minute: float = Field(gt=0)
+    """In the metric's unit."""
     window_s: float = Field(default=60, gt=0, le=3600)
+    """How far the rise looks back; two values closer than half of it say nothing."""
 
 
 class Missing(Model):
@@ -103,6 +114,7 @@ class Missing(Model):
 
     kind: Literal["missing"]
     after_s: float | None = Field(default=None, gt=0)
+    """Overrides the profile's silence."""
 
 
 def _judged(when: Above | Below | Equals | OneOf | RateOfRise | Missing) -> tuple[str, ...]:
@@ -125,11 +137,15 @@ class AlarmRule(Model):
     kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
     """What it means: `fire`, `door-forced`, `sos`, `emergency`, `device-silent`, `battery-low`, …"""
     severity: Severity
+    """How urgent it is."""
     metric: Metric
+    """What is judged."""
     when: Condition
+    """The condition."""
     for_s: float = Field(default=0, ge=0, le=86400)
     """The condition must hold this long, by event time, before the alarm is raised; kept through restarts."""
     title: Text
+    """What people read when it is raised."""
 
 
 class JsonField(Model):
@@ -138,15 +154,20 @@ class JsonField(Model):
     path: str
     """Keys joined by dots: `state.temp`."""
     scale: float = 1.0
+    """What the raw number is multiplied by."""
     offset: float = 0.0
+    """What is then added."""
 
 
 class JsonPosition(Model):
     """Where the parts of a position stand in a JSON object."""
 
     lat: str
+    """Path of the degrees north."""
     lon: str
+    """Path of the degrees east."""
     accuracy_m: str | None = None
+    """Path of the accuracy radius in metres."""
 
 
 class JsonCodec(Model):
@@ -156,7 +177,9 @@ class JsonCodec(Model):
     time: str | None = None
     """Path of the device's time."""
     time_unit: Literal["s", "ms"] = "ms"
+    """Since 1970, UTC."""
     fields: dict[Metric, JsonField | JsonPosition]
+    """Where each metric stands."""
 
 
 class SenmlCodec(Model):
@@ -174,22 +197,28 @@ class NodesCodec(Model):
 
     kind: Literal["nodes"]
     nodes: dict[Metric, str]
+    """Metric to browse name."""
     sampling_ms: int = Field(default=500, ge=0)
+    """How often the server looks for a change."""
 
 
 class BinaryField(Model):
     """A fixed-width field of a binary frame."""
 
     metric: Metric
+    """What the field is."""
     offset: int = Field(ge=0)
     """Bytes from the start of the frame."""
     type: Literal["u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "f32", "f64", "bit", "bcd"]
+    """Unsigned, signed, floating; `bit` gives a boolean, `bcd` its digits as text."""
     length: int = Field(default=1, ge=1, le=10)
     """Bytes of a `bcd` field."""
     bit: int = Field(default=0, ge=0, le=7)
     """The bit of a `bit` field, 0 the lowest."""
     scale: float = 1.0
+    """What the raw number is multiplied by."""
     add: float = 0.0
+    """What is then added."""
 
     @property
     def width(self) -> int:
@@ -202,6 +231,7 @@ class BinaryCodec(Model):
 
     kind: Literal["binary"]
     byte_order: Literal["big", "little"] = "big"
+    """Of numbers wider than a byte."""
     length: int = Field(ge=1, le=4096)
     """Bytes of the whole frame, check sum included."""
     header: str = ""
@@ -209,6 +239,7 @@ class BinaryCodec(Model):
     checksum: Literal["none", "xor8", "sum8", "crc16-modbus", "crc16-ccitt"] = "none"
     """The last byte, or the last two (Modbus: low byte first; CCITT, initially FFFF: in `byte_order`)."""
     fields: tuple[BinaryField, ...]
+    """What the frame holds."""
 
     @property
     def body_length(self) -> int:
@@ -234,6 +265,7 @@ class NamedCodec(Model):
 
     kind: Literal["named"]
     name: Literal["nmea", "fleetsync", "nexedge", "owntracks", "status"]
+    """The protocol."""
     emergency_statuses: tuple[str, ...] = ()
     """Radio status codes that mean an emergency; what a status means is radio programming."""
     sos_field: str | None = None
@@ -247,7 +279,9 @@ class FirmwareChannel(Model):
     """Where releases for this device type come from."""
 
     channel: str = "stable"
+    """Which stream of releases."""
     model: str
+    """What the releases call the device type."""
 
 
 class Profile(Model):
@@ -256,9 +290,13 @@ class Profile(Model):
     profile: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
     """Its name: the file's name without `.toml`, `<vendor>-<model>`."""
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
+    """Raised when the layout or an alarm changes; alarms carry it."""
     title: Text
+    """What people read."""
     category: Category
+    """What kind of device it is."""
     connector: ConnectorKind
+    """How the gateway hears it."""
     source: str
     """The document or capture that the layout was taken from."""
     interval_s: float = Field(gt=0)
@@ -266,9 +304,13 @@ class Profile(Model):
     silence_after_s: float | None = Field(default=None, gt=0)
     """Overrides three intervals."""
     codec: Codec
+    """The layout of its frames."""
     metrics: dict[Metric, MetricSpec] = Field(min_length=1)
+    """What it measures, by name."""
     alarms: tuple[AlarmRule, ...] = ()
+    """Its alarm defaults."""
     firmware: FirmwareChannel | None = None
+    """Where its firmware comes from, if we update it."""
 
     @property
     def silent_after_ms(self) -> int:

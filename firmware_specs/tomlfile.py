@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 class Model(BaseModel):
     """A frozen table of a TOML file; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=BaseModel)
