@@ -89,9 +89,9 @@ class BrokerConfig(Model):
     user: str | None = None
     password_file: Path | None = None
     """Or the environment variable PATROL_BROKER_PASSWORD."""
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
     group: str = Field(default="ingest", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """The shared subscription's name; all ingest processes of one cloud use the same."""
 

@@ -74,9 +74,9 @@ class BrokerLink:
         if tls:
             try:
                 client.tls_set(
-                    ca_certs=str(config.ca_file) if config.ca_file else None,
-                    certfile=str(config.cert_file) if config.cert_file else None,
-                    keyfile=str(config.key_file) if config.key_file else None,
+                    ca_certs=str(config.ca) if config.ca else None,
+                    certfile=str(config.cert) if config.cert else None,
+                    keyfile=str(config.key) if config.key else None,
                 )
             except (OSError, ValueError) as e:
                 raise LinkError(self.endpoint, f"certificates: {e}") from e
