@@ -133,6 +133,19 @@ class Intake:
         self.frames_refused += 1
         self.refused.append(Refused(self._clock.now_ms(), device, frame[:256], str(error)))
 
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """See `Outbox.after_commit`."""
+        self._outbox.after_commit(callback)
+
+    def flush(self) -> None:
+        """See `Outbox.flush`."""
+        self._outbox.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """See `Outbox.is_full`."""
+        return self._outbox.is_full
+
     async def ready(self) -> None:
         """Return when more can be taken."""
         await self._outbox.ready()

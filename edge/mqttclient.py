@@ -9,6 +9,7 @@ Relies on paho's `_in_packet`, `_packet_handle`, `_packet_queue`, `_sock_recv`, 
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,7 +19,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.exception import MQTTException
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
 
 _READ_BYTES: Final = 256 * 1024
@@ -28,6 +28,10 @@ MAX_PACKET_BYTES: Final = 8 * 1024 * 1024
 _PUBLISH: Final = 0x30
 _PUBACK: Final = 0x40
 _QOS: Final = 0x06
+_REFUSED: Final = 0x80
+"""Reason codes from here on are failures (MQTT 5, 2.4)."""
+_CONTENT_TYPE: Final = 0x03
+_USER_PROPERTY: Final = 0x26
 _DUP: Final = 0x08
 _RETAIN: Final = 0x01
 
@@ -47,7 +51,10 @@ class MalformedError(ValueError):
 
 
 class PacketSplitter:
-    """Cuts a byte stream into packets; knows publishes of QoS 0 and 1, hands on the rest. Pure."""
+    """Cuts a byte stream into packets; knows publishes of QoS 0 and 1, hands on the rest. Pure.
+
+    A PUBACK without complaint is dropped: what we publish with QoS 1 is believed only when the cloud acknowledges.
+    """
 
     def __init__(self, v5: bool, other: Callable[[int, bytes], None]) -> None:
         """other: takes the first byte and the body of any other packet."""
@@ -78,7 +85,7 @@ class PacketSplitter:
             position = stop
             if first & 0xF0 == _PUBLISH and first & _QOS != 4:
                 messages.append(_publish(data, first, body, stop, v5))
-            else:
+            elif first != _PUBACK or (length > 2 and data[body + 2] >= _REFUSED):
                 self._other(first, data[body:stop])
         self._rest = data[position:] if position < end else b""
         return messages
@@ -138,6 +145,9 @@ class BatchClient(paho.Client):
         self._on_messages = on_messages
         self._splitter = PacketSplitter(v5, self._handle_other)
         self._failure = paho.MQTT_ERR_SUCCESS
+        self._unsent_acks = b""
+        self.quick = False
+        """Answer every segment at once: a broker with Nagle's algorithm waits up to 40 ms for it before it goes on."""
         self.cause = ""
         """What ended the connection, when the socket or the peer's bytes said it."""
 
@@ -159,24 +169,31 @@ class BatchClient(paho.Client):
                 return paho.MQTT_ERR_NO_CONN
             try:
                 data = self._sock_recv(_READ_BYTES)
+                if self.quick:
+                    self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # type: ignore[attr-defined]
             except BlockingIOError:
                 break
             except OSError as e:
                 return self._lost(e.reason if isinstance(e, ssl.SSLError) and e.reason else e.strerror or str(e))
             if not data:
                 return self._lost("closed by the broker")
-            self._last_bytes_received = time.monotonic()
-            try:
-                messages = self._splitter.feed(data)
-            except (MalformedError, IndexError) as e:
-                return self._lost(f"not MQTT: {e}")
-            if messages:
-                self._on_messages(messages)
-            if self._failure:
-                return self._loop_rc_handle(self._failure)
+            rc = self._take(data)
+            if rc:
+                return self._loop_rc_handle(rc)
             if len(data) < _READ_BYTES and not isinstance(self._sock, ssl.SSLSocket):
                 break
         return paho.MQTT_ERR_SUCCESS
+
+    def _take(self, data: bytes) -> MQTTErrorCode:
+        self._last_bytes_received = time.monotonic()
+        try:
+            messages = self._splitter.feed(data)
+        except (MalformedError, IndexError) as e:
+            self.cause = str(e)
+            return paho.MQTT_ERR_CONN_LOST
+        if messages:
+            self._on_messages(messages)
+        return self._failure
 
     def _lost(self, cause: str) -> MQTTErrorCode:
         self.cause = cause
@@ -187,6 +204,8 @@ class BatchClient(paho.Client):
             "command": first, "have_remaining": 1, "remaining_count": [], "remaining_mult": 1,
             "remaining_length": len(body), "packet": bytearray(body), "to_process": 0, "pos": 0,
         }  # fmt: skip
+        if first == _PUBACK:
+            raise MalformedError(f"publish refused with reason {body[2]:#x}")
         try:
             rc = self._packet_handle()
         except (MQTTException, ValueError, IndexError) as e:
@@ -194,9 +213,43 @@ class BatchClient(paho.Client):
         if rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_AGAIN}:
             self._failure = rc
 
-    def acknowledge(self, mids: Sequence[int]) -> None:
-        """Send the PUBACKs of these messages, joined."""
+    def acknowledge(self, mids: Sequence[int], *, later: bool = False) -> None:
+        """Send the PUBACKs of these messages, joined; `later` with the next publish."""
         if self._sock is None:
             return
-        packet = b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])
-        self._packet_queue(_PUBACK, packet, 0, 1)
+        self._unsent_acks += b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])
+        if not later and self._unsent_acks:
+            packet, self._unsent_acks = self._unsent_acks, b""
+            self._packet_queue(_PUBACK, packet, 0, 1)
+
+    def publish_properties(
+        self, topic: bytes, payload: bytes, content_type: bytes, user: Sequence[tuple[str, str]]
+    ) -> None:
+        """Publish with QoS 1, a content type and user properties (MQTT 5), acknowledgements that wait ahead of it.
+
+        It is not kept for a resend: whoever publishes knows what was not answered.
+        """
+        if self._sock is None:
+            return
+        properties = bytes([_CONTENT_TYPE]) + _text(content_type)
+        for name, value in user:
+            properties += bytes([_USER_PROPERTY]) + _text(name.encode()) + _text(value.encode())
+        mid = self._mid_generate()
+        head = _text(topic) + mid.to_bytes(2, "big") + _length(len(properties)) + properties
+        packet = self._unsent_acks + b"\x32" + _length(len(head) + len(payload)) + head + payload
+        self._unsent_acks = b""
+        self._packet_queue(_PUBLISH, packet, mid, 1)
+
+
+def _text(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
+
+
+def _length(number: int) -> bytes:
+    """A variable byte integer."""
+    out = bytearray()
+    while True:
+        number, digit = divmod(number, 128)
+        out.append(digit | (0x80 if number else 0))
+        if not number:
+            return bytes(out)

@@ -191,17 +191,21 @@ class MqttLink:
             if code.is_failure:
                 raise LinkError(self._endpoint.url, f"subscription to {topic} refused: {code}")
 
-    def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties | None = None
-    ) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1; the connection's loss is how a failure shows."""
-        self.client.publish(topic, payload, 1, retain, properties)
+        self.client.publish(topic, payload, 1, retain)
         if self.client.want_write():
             self.flush()
 
-    def acknowledge(self, mids: Sequence[int]) -> None:
-        """PUBACK these messages."""
-        self.client.acknowledge(mids)
+    def publish_pack(self, topic: bytes, payload: bytes, content_type: bytes, user: list[tuple[str, str]]) -> None:
+        """Publish with QoS 1 and user properties."""
+        self.client.publish_properties(topic, payload, content_type, user)
+        if self.client.want_write():
+            self.flush()
+
+    def acknowledge(self, mids: Sequence[int], *, later: bool = False) -> None:
+        """PUBACK these messages; `later` with the next publish."""
+        self.client.acknowledge(mids, later=later)
         if self.client.want_write():
             self.flush()
 
@@ -297,12 +301,14 @@ async def mqtt_link(
     session_expiry_s: int = 0,
     receive_maximum: int = 65535,
     will: tuple[str, bytes] | None = None,
+    quick: bool = False,
 ) -> AsyncIterator[MqttLink]:
     """Connect, and disconnect at the end: with grace when the block ends well, without when it raises.
 
-    will: topic and retained payload. Raises LinkError with the real cause.
+    will: topic and retained payload. quick: see `BatchClient.quick`. Raises LinkError with the real cause.
     """
     client = BatchClient(client_id, v5, clean, on_messages)
+    client.quick = quick
     if endpoint.user:
         client.username_pw_set(endpoint.user, _password(endpoint))
     if will:

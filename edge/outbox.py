@@ -72,6 +72,7 @@ class Outbox:
         self._closing = False
         self._used_bytes = 0
         self._step = asyncio.Event()
+        self._after: list[Callable[[], None]] = []
         self.degraded = ""
         """One line while the disk refuses, else empty."""
         self.dropped = 0
@@ -172,6 +173,21 @@ class Outbox:
         if self._flush_at is None or (alarms and not self._hurried):
             self._schedule(hurry=bool(alarms))
 
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call this once when all that a commit has to tell is told; for what acts on many of them at once."""
+        self._after.append(callback)
+
+    def flush(self) -> None:
+        """Begin a commit now instead of in the loop's next turn, unless telemetry lingers."""
+        if self._flush_at and self._hurried:
+            self._flush_at.cancel()
+            self._flush()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether devices that can be held back should be; `ready` tells when it is over."""
+        return not self._room.is_set()
+
     async def ready(self) -> None:
         """Return when more can be taken."""
         await self._room.wait()
@@ -206,11 +222,12 @@ class Outbox:
     def _write(self, file: OutboxFile, batch: Batch, acked: dict[Lane, int]) -> list[tuple[Lane, Chunk]]:
         at_ms = time.time_ns() // 1_000_000
         following = {lane: totals.next for lane, totals in file.totals.items()}
+        marks = b"".join([mark.to_bytes(8, "little") for mark in batch.marks])
         chunks = []
         for lane, items, body in batch.encode():
-            chunks.append((lane, Chunk(following[lane], items, items, self._boot, at_ms, body)))
+            chunks.append((lane, Chunk(following[lane], items, items, self._boot, at_ms, body, marks)))
             following[lane] += items
-        marks = b"".join([mark.to_bytes(8, "little") for mark in batch.marks])
+            marks = b""
         file.commit(chunks, batch.state, marks, acked)
         return chunks
 
@@ -225,6 +242,10 @@ class Outbox:
             self._ready[lane].put(chunk)
         for committed in batch.callbacks:
             committed(True)
+        if self._after:
+            after, self._after = self._after, []
+            for callback in after:
+                callback()
         self._room.set()
         if result:
             self.on_change()
@@ -300,6 +321,11 @@ class Outbox:
         self._schedule(hurry=True)
 
     # the north side
+
+    def has(self, lane: Lane) -> bool:
+        """Whether anything of a lane waits for the uplink."""
+        ready, file = self._ready[lane], self._file
+        return bool(self._live.waiting[lane]) or (file is not None and ready.cursor < file.totals[lane].next)
 
     def lease(self, lane: Lane) -> Lease | None:
         """The oldest of a lane as one pack, or None when nothing waits or it has yet to be read from disk.

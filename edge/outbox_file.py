@@ -33,19 +33,20 @@ _SCHEMA: Final = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE head(lane TEXT PRIMARY KEY, next INTEGER NOT NULL, thinned INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE alarms(first INTEGER PRIMARY KEY, span INTEGER NOT NULL, items INTEGER NOT NULL,
-  boot TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL);
+  boot TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, marks BLOB NOT NULL);
 CREATE TABLE telemetry(first INTEGER PRIMARY KEY, span INTEGER NOT NULL, items INTEGER NOT NULL,
-  boot TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL);
+  boot TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, marks BLOB NOT NULL);
 CREATE TABLE state(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks(id INTEGER PRIMARY KEY, marks BLOB NOT NULL);
 """
 _SQL: Final = {
-    "insert": "INSERT INTO {} VALUES(?,?,?,?,?,?)",
+    "insert": "INSERT INTO {} VALUES(?,?,?,?,?,?,?)",
     "delete": "DELETE FROM {} WHERE first <= ?1 AND first + span <= ?1 + 1",
     "remove": "DELETE FROM {} WHERE first = ?",
     "total": "SELECT coalesce(sum(items), 0), coalesce(sum(length(body)), 0) FROM {} "
     "WHERE first <= ?1 AND first + span <= ?1 + 1",
     "load": "SELECT * FROM {} WHERE first >= ? ORDER BY first",
+    "marks": "SELECT marks FROM {} WHERE first <= ?1 AND first + span <= ?1 + 1 AND marks <> x'' ORDER BY first",
     "last": "SELECT first + span FROM {} ORDER BY first DESC LIMIT 1",
     "oldest": "SELECT first, at_ms FROM {} ORDER BY first LIMIT 1",
 }
@@ -64,6 +65,7 @@ class Chunk(NamedTuple):
 
     first: sequence of the first. span: how many sequence numbers it covers; items: how many are left of them.
     boot: the boot that received them. at_ms: received time of the oldest. body: records joined by commas, or zstd.
+    marks: of the messages that it was made of, 8 bytes each.
     """
 
     first: int
@@ -72,6 +74,7 @@ class Chunk(NamedTuple):
     boot: str
     at_ms: int
     body: bytes
+    marks: bytes = b""
 
 
 class Totals:
@@ -197,7 +200,8 @@ class OutboxFile:
     ) -> None:
         """One transaction: append, keep states and marks, delete what the cloud has. On disk when it returns.
 
-        state: key to value, None to forget. marks: 8 bytes each. Raises StoreError; then nothing has changed.
+        state: key to value, None to forget. marks: of messages that no chunk holds.
+        Raises StoreError; then nothing has changed.
         """
         run = self._db.execute
         ids = list(self._mark_ids)
@@ -217,7 +221,7 @@ class OutboxFile:
             if marks:
                 self._put_marks(ids, marks)
             for lane, last in through.items():
-                folded.append((lane, *self._delete(lane, last)))
+                folded.append((lane, *self._delete(lane, last, ids)))
             run("COMMIT")
         except apsw.Error as e:
             self._roll_back()
@@ -232,9 +236,12 @@ class OutboxFile:
             except apsw.Error:
                 self._db.close(True)
 
-    def _delete(self, lane: Lane, last: int) -> tuple[int, int]:
+    def _delete(self, lane: Lane, last: int, ids: list[tuple[int, int]]) -> tuple[int, int]:
         run = self._db.execute
         count, size = run(_BY_LANE["total", lane], (last,)).get
+        marks = b"".join([row[0] for row in run(_BY_LANE["marks", lane], (last,))])
+        if marks:
+            self._put_marks(ids, marks)
         run(_BY_LANE["delete", lane], (last,))
         run("UPDATE head SET next=max(next, ?) WHERE lane=?", (last + 1, lane.value))
         return count, size
@@ -243,7 +250,7 @@ class OutboxFile:
         row = ids[-1][0] + 1 if ids else 1
         self._db.execute("INSERT INTO marks VALUES(?,?)", (row, marks))
         ids.append((row, len(marks)))
-        kept = sum(size for _, size in ids) if len(ids) % 64 == 0 else 0
+        kept = sum(size for _, size in ids)
         if kept > 8 * MARKS_KEPT:
             drop = 0
             while kept > 8 * MARKS_KEPT:
@@ -325,7 +332,11 @@ class OutboxFile:
     def marks(self) -> bytes:
         """The marks of the messages that were committed last, 8 bytes each, oldest first."""
         try:
-            return b"".join(row[0] for row in self._db.execute("SELECT marks FROM marks ORDER BY id"))
+            run = self._db.execute
+            parts = [row[0] for row in run("SELECT marks FROM marks ORDER BY id")]
+            for lane in Lane:
+                parts += [row[0] for row in run(_BY_LANE["marks", lane], (_EVER,))]
+            return b"".join(parts)
         except apsw.Error as e:
             raise _told("outbox", e) from e
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from edge.mqttlink import MqttLink, mqtt_link
 from firmware_specs.errors import LinkError, PackError
@@ -33,6 +31,9 @@ if TYPE_CHECKING:
 
 _TICK_S: Final = 1.0
 _STATUS_EVERY_S: Final = 30.0
+_PACE_S: Final = 0.008
+"""Least time between two telemetry packs: what comes meanwhile travels together. Alarms are not paced."""
+_CONTENT: Final = CONTENT_TYPE.encode()
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("uplink")
 
 
@@ -70,10 +71,12 @@ class Uplink:
         self._status = status
         self._reported = reported
         self._ack_topic = topic(gateway, "ack").encode()
-        self._topics = {lane: up_topic(gateway, lane) for lane in Lane}
+        self._topics = {lane: up_topic(gateway, lane).encode() for lane in Lane}
         self._link: MqttLink | None = None
         self._flights: dict[Lane, _Flight] = {}
         self._quiet_since = 0.0
+        self._paced_at = 0.0
+        self._pace: asyncio.TimerHandle | None = None
         self.counters = {"packs_sent": 0, "packs_resent": 0, "acks": 0, "acks_refused": 0, "uplink_losses": 0}
         self.state = "connecting"
         """`up`, `connecting`, or why it is down, in one line."""
@@ -111,7 +114,7 @@ class Uplink:
         will = (topic(self._gateway, "status"), msgspec.json.encode(self._status(False)))
         self.ticked_at = asyncio.get_running_loop().time()
         async with mqtt_link(
-            self._config, self._gateway, self._heard, clean=True, receive_maximum=64, will=will
+            self._config, self._gateway, self._heard, clean=True, receive_maximum=64, will=will, quick=True
         ) as link:
             await link.subscribe([(topic(self._gateway, "ack"), 1)])
             self._link = link
@@ -171,9 +174,26 @@ class Uplink:
         for lane in Lane:
             flight = self._flights.get(lane)
             if flight is None or flight.lease is None:
+                if not self._outbox.has(lane) or (lane is Lane.TELEMETRY and self._too_soon()):
+                    continue
                 lease = self._outbox.lease(lane)
                 if lease:
                     self._send(lane, lease)
+
+    def _too_soon(self) -> bool:
+        """Whether telemetry has to wait for its pace; then it is taken up in time."""
+        loop = asyncio.get_running_loop()
+        wait_s = self._paced_at + _PACE_S - loop.time()
+        if wait_s <= 0:
+            self._paced_at = loop.time()
+            return False
+        if self._pace is None:
+            self._pace = loop.call_later(wait_s, self._paced)
+        return True
+
+    def _paced(self) -> None:
+        self._pace = None
+        self.pump()
 
     def _send(self, lane: Lane, lease: Lease) -> None:
         header = PackHeader(lease.epoch, lane, lease.first, lease.span, lease.base, lease.boot)
@@ -191,17 +211,14 @@ class Uplink:
         if self._link is None:
             return
         payload, user = encode_pack(header, bodies)
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's gap
-        properties.ContentType = CONTENT_TYPE
-        properties.UserProperty = user
         self.counters["packs_sent"] += 1
-        self._link.publish(self._topics[header.lane], payload, properties=properties)
+        self._link.publish_pack(self._topics[header.lane], payload, _CONTENT, user)
 
     def _heard(self, messages: list[Message]) -> None:
         """The broker's messages: acknowledgements, and nothing else that we asked for."""
         now = asyncio.get_running_loop().time()
         if self._link:
-            self._link.acknowledge([message.mid for message in messages if message.mid])
+            self._link.acknowledge([message.mid for message in messages if message.mid], later=True)
         for message in messages:
             if message.topic != self._ack_topic:
                 continue

@@ -36,8 +36,15 @@ _TOPICS_REMEMBERED: Final = 10_000
 _STALL_S: Final = 5.0
 
 
-class MarkingSink(Sink, Protocol):
-    """A sink that remembers messages by their marks over restarts."""
+class GroupSink(Sink, Protocol):
+    """The gateway's sink: it remembers messages by their marks over restarts, and works in groups."""
+
+    @property
+    def is_full(self) -> bool: ...  # noqa: D102 - `ready` tells when it is over
+
+    def flush(self) -> None: ...  # noqa: D102 - what was accepted may be committed now
+
+    def after_commit(self, callback: Callable[[], None]) -> None: ...  # noqa: D102 - once, after this group's word
 
     def accept(  # noqa: D102 - as in Sink; the mark is committed with the readings
         self,
@@ -72,9 +79,13 @@ class MqttConnector:
                 self._routes[device.address.encode()] = (device.id, decode)
         self._topics = sorted({device.address for device in devices})
         self._link: MqttLink | None = None
+        self._sink: GroupSink | None = None
+        self._full = asyncio.Event()
         self._pending: dict[int, MqttLink] = {}
         """Marks of messages that were handed on and are not yet committed, and the link that wants to know."""
         self._acks: list[int] = []
+        self._early: list[Message] = []
+        """What a kept session sends together with its CONNACK, before the link is ours."""
         self._refused = False
         self.redelivered = 0
         """Messages that came again although they were kept."""
@@ -82,18 +93,23 @@ class MqttConnector:
     async def run(self, sink: Sink, started: Callable[[], None]) -> None:
         """See `Connector`."""
         config = self._config
+        group_sink = self._sink = cast("GroupSink", sink)
+        self._full.clear()
         self._refused = False
+        self._early = []
         self._kept = frozenset(self._marks)
         async with mqtt_link(
             config,
             self._client_id,
-            partial(self._heard, cast("MarkingSink", sink)),
+            partial(self._heard, group_sink),
             v5=config.version == "5",
             session_expiry_s=config.session_expiry_s,
             receive_maximum=config.receive_maximum,
         ) as link:
             self._link = link
             try:
+                if self._early:
+                    self._heard(group_sink, self._early)
                 for start in range(0, len(self._topics), _TOPICS_A_SUBSCRIBE):
                     await link.subscribe([(t, config.qos) for t in self._topics[start : start + _TOPICS_A_SUBSCRIBE]])
                 started()
@@ -109,21 +125,20 @@ class MqttConnector:
     async def _hold_back(self, sink: Sink, link: MqttLink) -> None:
         """Stop reading while nothing more can be taken; reconnect when something was refused."""
         while True:
-            await asyncio.sleep(0.05)
+            await self._full.wait()
+            self._full.clear()
             if self._refused:
                 await asyncio.sleep(_STALL_S)
                 raise LinkError(self._config.url, "readings could be kept neither on disk nor in memory")
-            waiting = asyncio.ensure_future(sink.ready())
-            done, _ = await asyncio.wait({waiting}, timeout=0)
-            if not done:
-                link.pause()
-                await waiting
-                link.resume()
+            link.pause()
+            await sink.ready()
+            link.resume()
 
-    def _heard(self, sink: MarkingSink, messages: list[Message]) -> None:
+    def _heard(self, sink: GroupSink, messages: list[Message]) -> None:
         now_ms = time.time_ns() // 1_000_000
         link = self._link
         if link is None:
+            self._early += messages
             return
         routes = self._routes
         for topic, payload, mid, dup, _ in messages:
@@ -149,7 +164,10 @@ class MqttConnector:
                 sink.accept(device, samples, partial(self._committed, mark), mark)
             else:
                 sink.accept(device, samples)
+        sink.flush()
         self._send_acks()
+        if sink.is_full:
+            self._full.set()
 
     def _is_kept(self, mark: int, link: MqttLink, mid: int) -> bool:
         """Whether a message that came again is on disk, which is said at once, or on its way there."""
@@ -174,15 +192,16 @@ class MqttConnector:
         link = self._pending.pop(mark, None)
         if not kept:
             self._refused = True
+            self._full.set()
             return
         self._marks.append(mark)
         if link is not None and link is self._link:
-            self._done_with(mark & 0xFFFF)
+            if not self._acks and self._sink:
+                self._sink.after_commit(self._send_acks)
+            self._acks.append(mark & 0xFFFF)
 
     def _done_with(self, mid: int) -> None:
         if mid:
-            if not self._acks:
-                asyncio.get_running_loop().call_soon(self._send_acks)
             self._acks.append(mid)
 
     def _send_acks(self) -> None:
