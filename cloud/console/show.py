@@ -107,7 +107,7 @@ def effective(observed: datetime, age_s: float, now: datetime) -> datetime:
 
 
 def rule(words: Words, profile: Profile, judged: AlarmRule) -> str:
-    """A rule in words: `烟雾 高于 0.25 %/m，持续 10 秒`."""
+    """A rule in words: `烟雾 高于 0.25 %/m`, and for how long."""
     spec = profile.metrics[judged.metric]
     when = judged.when
     args: dict[str, object] = {"metric": words.pick(spec.title)}

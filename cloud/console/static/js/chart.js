@@ -33,6 +33,7 @@ async function load() {
   const from = to - hours * HOUR;
   const query = new URLSearchParams({ metric, from: new Date(from).toISOString(), to: new Date(to + 1000).toISOString() });
   query.set("step", type === "number" ? STEPS[hours] : "raw");
+  query.set("limit", "5000");
   const turn = ++asked;
   if (!plot) say(word("device.chart_loading"));
   let body;
@@ -45,7 +46,7 @@ async function load() {
     return;
   }
   if (turn !== asked) return;
-  const points = body.points.map((point) => ({ at: Date.parse(point[0]), value: point[1], low: point[2] ?? point[1], high: point[3] ?? point[1] }));
+  const points = body.points.map(([time, value], index) => ({ at: Date.parse(time), value, low: body.low?.[index] ?? value, high: body.high?.[index] ?? value }));
   draw(points, type, from, to);
 }
 
@@ -174,5 +175,6 @@ choice.addEventListener("change", load);
 addEventListener("themechange", load);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
 new ResizeObserver(() => plot && plot.setSize({ width: box.clientWidth, height: box.clientHeight - 30 })).observe(box);
-setInterval(() => document.hidden || load(), RELOAD_MS);
+// Lists stay as they were opened: each look at positions is written down.
+setInterval(() => plot && !document.hidden && load(), RELOAD_MS);
 load();

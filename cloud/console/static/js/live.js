@@ -155,11 +155,12 @@ async function checkSession() {
 
 const everything = () => document.querySelectorAll("[data-live], [data-live-slow], [data-live-resume]").forEach((element) => refresh(element, FAST_MS));
 
-const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device"], {
+const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "reset"], {
   state: lineState,
   resumed: everything,
   failed: checkSession,
   event(kind, data) {
+    if (kind === "reset") everything(); // what was missed is no longer kept: look at all of it
     if (kind === "device") showDevice(data);
     if (kind === "alarm") announce(data);
     refreshKind(kind);

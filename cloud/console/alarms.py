@@ -1,0 +1,149 @@
+"""The alarm pages: the list with its filters, one alarm with its evidence and history, and what a person does to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, Field
+
+from cloud import catalogue
+from cloud.alerts import service
+from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState
+from cloud.console import show
+from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console.ui import Ui
+from cloud.org import auth
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.state import now_ms
+from firmware_specs.readings import Severity
+
+PAGE: Final = 50
+MAX_ID: Final = 2**63 - 1
+
+pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+View = Annotated[Ui, Depends(viewer_ui)]
+AlarmId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+def _kinds(ui: Ui) -> list[tuple[str, str]]:
+    """Every kind that a profile knows, with its word, by word."""
+    kinds = {rule.kind for profile in catalogue.profiles().values() for rule in profile.alarms} | {"gateway-offline"}
+    return sorted(((kind, ui.t.name("kind", kind)) for kind in kinds), key=lambda pair: pair[1])
+
+
+def states_of(choice: str) -> tuple[AlarmState, ...]:
+    """What the choice in the list's first field means."""
+    if choice == "all":
+        return ()
+    if choice in set(AlarmState):
+        return (AlarmState(choice),)
+    return (AlarmState.OPEN, AlarmState.ACKNOWLEDGED)
+
+
+@pages.get("/alarms")
+def alarm_list(ui: View, state: State) -> Response:
+    """Alarms, newest first; those that another stands for are left out."""
+    ui.section = "alarms"
+    chosen = {name: ui.query.get(name, "") for name in ("state", "severity", "kind", "cursor")}
+    query = AlarmFilter(
+        state=states_of(chosen["state"]),
+        severity=(Severity(chosen["severity"]),) if chosen["severity"] in set(Severity) else (),
+        kind=chosen["kind"][:64] or None,
+        folded=False,
+    )
+    with state.db.read() as tx:
+        page = service.list_alarms(tx, ui.who, query, limit=PAGE, cursor=chosen["cursor"] or None)
+    t = ui.t
+    return render(
+        ui, "alarms.html", page=page,
+        chosen={**chosen, "any": bool(ui.query)},
+        state_options=[
+            ("", t("alarms.filter_active")), *((s.value, t(f"alarm_state.{s}")) for s in AlarmState),
+            ("all", t("alarms.filter_all")),
+        ],
+        severity_options=[("", t("alarms.filter_all")), *((s.value, t(f"severity.{s}")) for s in Severity)],
+        kind_options=[("", t("alarms.filter_all")), *_kinds(ui)],
+        next=ui.link(cursor=page.next_cursor), first=ui.link(cursor=None),
+    )  # fmt: skip
+
+
+def _rule(ui: Ui, alarm: AlarmDetail) -> str:
+    """The rule in words, when its profile is known in the version that judged."""
+    name, _, rule_name = alarm.rule.partition("/")
+    profile = catalogue.profile(name)
+    if profile is None or profile.version != alarm.rule_version:
+        return ""
+    found = [rule for rule in profile.alarms if rule.name == rule_name]
+    return show.rule(ui.t, profile, found[0]) if found else ""
+
+
+def _evidence(ui: Ui, alarm: AlarmDetail) -> list[dict[str, object]]:
+    profile = catalogue.profile(alarm.rule.partition("/")[0])
+    rows: list[dict[str, object]] = []
+    for reading in alarm.evidence:
+        spec = profile.metrics.get(reading.metric) if profile else None
+        title = ui.t.pick(spec.title) if spec else reading.metric
+        rows.append(
+            {"title": title, "value": show.value(ui.t, reading.metric, reading.value, spec), "at": reading.observed_at}
+        )
+    return rows
+
+
+@pages.get("/alarms/{alarm_id}")
+def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
+    """One alarm: what it is, why it was raised, what was done."""
+    ui.section = "alarms"
+    with state.db.read() as tx:
+        alarm = service.get_alarm(tx, ui.who, alarm_id)
+    delay_s = (alarm.received_at - alarm.raised_at).total_seconds()
+    delay = f"{delay_s * 1000:.0f} ms" if delay_s < 2 else ui.span(delay_s)
+    return render(
+        ui, "alarm.html", alarm=alarm, rule=_rule(ui, alarm), evidence=_evidence(ui, alarm), delay_s=delay_s,
+        delay_text=delay, quiet_details={alarm.rule},
+    )  # fmt: skip
+
+
+class Act(BaseModel):
+    """The form below an alarm. back: the page to return to."""
+
+    csrf: str = Field("", max_length=200)
+    back: str = Field("", max_length=2000)
+    comment: str = Field("", max_length=8000)
+
+    @property
+    def remark(self) -> str | None:
+        """What was said, if anything."""
+        return self.comment.strip()[:2000] or None
+
+
+Given = Annotated[Act, Form()]
+
+
+@pages.post("/alarms/{alarm_id}/ack")
+def acknowledge(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+    """Somebody has seen it."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.acknowledge(tx, ui.who, alarm_id, now_ms(), act.remark)
+    return back_to(act.back or f"/alarms/{alarm_id}")
+
+
+@pages.post("/alarms/{alarm_id}/clear")
+def clear(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+    """Clear it by hand."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.clear(tx, ui.who, alarm_id, now_ms(), act.remark)
+    return back_to(act.back or f"/alarms/{alarm_id}")
+
+
+@pages.post("/alarms/{alarm_id}/comment")
+def add_comment(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+    """Say something about it; an empty remark changes nothing."""
+    auth.check_csrf(request, act.csrf)
+    if act.remark:
+        with state.db.begin() as tx:
+            service.comment(tx, ui.who, alarm_id, now_ms(), act.remark)
+    return back_to(act.back or f"/alarms/{alarm_id}")

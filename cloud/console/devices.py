@@ -1,0 +1,129 @@
+"""The device pages: the fleet with live values, and one device with its history, alarms and profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse, Response
+
+from cloud import catalogue
+from cloud.alerts import service as alerts
+from cloud.alerts.models import AlarmFilter
+from cloud.console import fleet, show
+from cloud.console.pages import PageRoute, render, viewer_ui
+from cloud.console.ui import Ui
+from cloud.devices import service
+from cloud.devices.models import DeviceState
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.state import now_ms
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.devices.models import DeviceView
+    from firmware_specs.schema import Profile
+
+PAGE: Final = 50
+SHOWN_ALARMS: Final = 10
+
+pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+View = Annotated[Ui, Depends(viewer_ui)]
+
+
+def _categories(ui: Ui) -> list[tuple[str, str]]:
+    """The categories of the known profiles, with their words."""
+    known = {profile.category for profile in catalogue.profiles().values()} - {"gateway"} | {"other"}
+    return sorted(((name, ui.t.name("category", name)) for name in known), key=lambda pair: pair[1])
+
+
+def _matching(
+    tx: Connection, ui: Ui, chosen: dict[str, str], cursor: str | None
+) -> tuple[list[DeviceView], str | None]:
+    """At least a page of devices that fit, and where the next page begins.
+
+    The fleet is walked a page at a time: id, place and gateway are matched by the database, category and state here.
+    """
+    found: list[DeviceView] = []
+    while True:
+        page = service.list_devices(
+            tx, ui.who, now_ms(), gateway=chosen["gateway"] or None, search=chosen["q"] or None, limit=PAGE,
+            cursor=cursor,
+        )  # fmt: skip
+        found += [
+            device
+            for device in page.items
+            if chosen["category"] in {"", device.category} and chosen["state"] in {"", device.state.value}
+        ]
+        cursor = page.next_cursor
+        if cursor is None or len(found) >= PAGE:
+            return found, cursor
+
+
+@pages.get("/devices")
+def device_list(ui: View, state: State) -> Response:
+    """The fleet: live values, their age and quality."""
+    ui.section = "devices"
+    chosen = {name: ui.query.get(name, "")[:100] for name in ("q", "category", "state", "gateway")}
+    cursor = ui.query.get("cursor", "")
+    with state.db.read() as tx:
+        found, following = _matching(tx, ui, chosen, cursor or None)
+    t = ui.t
+    return render(
+        ui, "devices.html", rows=[fleet.row(ui, device) for device in found],
+        chosen={**chosen, "cursor": cursor, "any": bool(ui.query)},
+        category_options=[("", t("devices.filter_any")), *_categories(ui)],
+        state_options=[("", t("devices.filter_any")), *((s.value, t(f"device_state.{s}")) for s in DeviceState)],
+        next=ui.link(cursor=following) if following else "", first=ui.link(cursor=None),
+    )  # fmt: skip
+
+
+def _chartable(ui: Ui, device: DeviceView, profile: Profile | None) -> list[dict[str, object]]:
+    """The metrics of the history's choice: figures first, positions last since each look at them is audited."""
+    order = ("number", "bool", "text", "position")
+    names = list(profile.metrics) if profile else []
+    names += [name for name in device.latest if name not in names]
+    rows: list[dict[str, object]] = []
+    for name in names:
+        spec = profile.metrics.get(name) if profile else None
+        latest = device.latest.get(name)
+        guess = "number"
+        if latest and not spec:
+            guess = (
+                "bool" if isinstance(latest.value, bool) else "number" if isinstance(latest.value, float) else "text"
+            )
+        marks = fleet.marks(ui, name, spec, latest.unit if latest else "")
+        kind = spec.type if spec else guess
+        rows.append({"name": name, "title": ui.t.pick(spec.title) if spec else name, "type": kind, "marks": marks})
+    return sorted(rows, key=lambda row: (order.index(str(row["type"])), row["name"] == "battery"))
+
+
+def _reason(ui: Ui, device: DeviceView) -> str:
+    """Why a device is not normal, in words: a reason of ours or the kinds of its alarms."""
+    names = [part for part in device.reason.replace(",", " ").split() if part]
+    return ui.t("clause.join").join(
+        ui.t.name("reason", name) if ui.t.name("reason", name) != name else ui.t.name("kind", name) for name in names
+    )
+
+
+@pages.get("/devices/{gateway}/{device_id}")
+def device_page(ui: View, state: State, gateway: str, device_id: str) -> Response:
+    """One device."""
+    ui.section = "devices"
+    with state.db.read() as tx:
+        device = service.get_device(tx, ui.who, gateway, device_id, now_ms())
+        query = AlarmFilter(gateway=gateway, device=device_id)
+        alarms = alerts.list_alarms(tx, ui.who, query, limit=SHOWN_ALARMS).items
+    profile = catalogue.profile(device.profile)
+    names = list(profile.metrics) if profile else []
+    names += [name for name in device.latest if name not in names]
+    rules = [
+        {"severity": rule.severity.value, "title": ui.t.pick(rule.title), "text": show.rule(ui.t, profile, rule)}
+        for rule in (profile.alarms if profile else ())
+        if profile
+    ]
+    return render(
+        ui, "device.html", device=device, title=fleet.title(ui, device) or device.id, profile=profile, rules=rules,
+        reason=_reason(ui, device), slots=[fleet.slot(ui, device, name, profile) for name in names],
+        metrics=_chartable(ui, device, profile), alarms=alarms,
+    )  # fmt: skip

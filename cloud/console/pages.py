@@ -1,0 +1,168 @@
+"""From a template's name to a response: the template environment, the viewer, and errors as pages.
+
+Templates escape everything and refuse names that they were not given. They hold to the Content-Security-Policy that
+`cloud.http` sends: nothing inline, nothing evaluated, nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from fastapi import Request  # noqa: TC002 - FastAPI reads annotations
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cloud.alerts import service as alerts
+from cloud.console import i18n
+from cloud.console.ui import Ui
+from cloud.errors import Conflict, Forbidden, NotFound, NotSignedIn, RequestRefused
+from cloud.org import auth
+from cloud.org import service as org
+from cloud.org.rules import Permission
+from cloud.state import now_ms
+from firmware_specs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from fastapi import Response
+
+HERE: Final = Path(__file__).resolve().parent
+STATIC: Final = HERE / "static"
+THEME_COOKIE: Final = "patrol_theme"
+
+
+@cache
+def assets_version() -> str:
+    """A digest of all assets: it is part of their address, so that modules that import each other always fit."""
+    whole = hashlib.sha256()
+    for file in sorted(STATIC.rglob("*")):
+        if file.is_file():
+            whole.update(file.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def static_url(name: str) -> str:
+    """Address of an asset. Raises FileNotFoundError when there is none of the name."""
+    if not (STATIC / name).is_file():
+        raise FileNotFoundError(name)
+    return f"/static/{assets_version()}/{name}"
+
+
+@cache
+def environment() -> Environment:
+    """The templates: everything is escaped, and a name that was not given is an error."""
+    env = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["static"] = static_url
+    env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": True}
+    return env
+
+
+def make_ui(request: Request) -> Ui:
+    """The view of a request by nobody yet."""
+    words = i18n.WORDS[i18n.language(request.query_params.get("lang"), request.cookies.get(i18n.COOKIE))]
+    theme = request.cookies.get(THEME_COOKIE, "")
+    return Ui(
+        t=words,
+        zone_info=ZoneInfo(auth.state_of(request).config.time_zone),
+        now=datetime.fromtimestamp(now_ms() / 1000, UTC),
+        path=request.url.path,
+        query={key: value for key, value in request.query_params.items() if key != "lang"},
+        theme=theme if theme in {"dark", "light"} else "",
+    )
+
+
+def viewer_ui(request: Request) -> Ui:
+    """The view of who is signed in, with the counts that every page shows. Raises NotSignedIn."""
+    ui = make_ui(request)
+    ui.principal = auth.signed_in(request) if request.method == "GET" else auth.identify(request)
+    if ui.principal is None:
+        raise NotSignedIn("a session is needed")
+    if not ui.principal.may(Permission.VIEW):
+        raise Forbidden(f"role {ui.principal.role} may not view")
+    ui.csrf = org.csrf_of(request.cookies.get(auth.COOKIE, ""))
+    with auth.state_of(request).db.read() as tx:
+        ui.counts = alerts.open_counts(tx, ui.principal, now_ms())
+    return ui
+
+
+def render(ui: Ui, template: str, status: int = 200, **context: Any) -> HTMLResponse:  # noqa: ANN401 - templates take anything
+    """A page."""
+    return HTMLResponse(environment().get_template(template).render(ui=ui, **context), status)
+
+
+def local(path: str) -> str:
+    """The path itself when it leads to a page of ours, else the overview: never to another site."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
+
+
+def back_to(path: str) -> RedirectResponse:
+    """After a form: on to a page, by GET."""
+    return RedirectResponse(local(path), 303)
+
+
+def _explain(ui: Ui, e: Exception) -> tuple[int, str]:
+    """Status and a sentence for a person."""
+    if isinstance(e, StoreError):
+        return 503, ui.t("error.unavailable")
+    if isinstance(e, NotFound):
+        return 404, ui.t("error.not_found")
+    if isinstance(e, Forbidden):
+        return 403, ui.t("error.forbidden")
+    if isinstance(e, Conflict):
+        return 409, ui.t("error.conflict")
+    if isinstance(e, RequestValidationError):
+        return 422, ui.t("error.invalid", reason=", ".join(str(each["loc"][-1]) for each in e.errors()))
+    return e.status if isinstance(e, RequestRefused) else 400, ui.t("error.invalid", reason=str(e))
+
+
+def refusal(request: Request, e: Exception) -> Response:
+    """An error as a page, as one line for the script that asked, or as the way to the sign-in page."""
+    ui = make_ui(request)
+    scripted = request.headers.get("hx-request") == "true"
+    if isinstance(e, NotSignedIn):
+        wanted = ui.here if request.method == "GET" else "/"
+        ended = {"ended": "1"} if auth.COOKIE in request.cookies else {}
+        target = "/sign-in?" + urlencode({**ended, "next": wanted}) if wanted != "/" or ended else "/sign-in"
+        if scripted:
+            return PlainTextResponse("", 401, headers={"HX-Redirect": target})
+        return RedirectResponse(target, 303)
+    status, message = _explain(ui, e)
+    if scripted:
+        return PlainTextResponse(message, status)
+    return render(ui, "error.html", status, message=message)
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are pages, and that remembers the language that an address asks for."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, wrapped."""
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            lang = request.query_params.get("lang")
+            if request.method == "GET" and lang in i18n.WORDS:
+                response: Response = RedirectResponse(make_ui(request).here, 303)
+                response.set_cookie(i18n.COOKIE, lang, max_age=365 * 86400, samesite="lax", path="/")
+                return response
+            try:
+                return await handle(request)
+            except (RequestRefused, RequestValidationError, StoreError) as e:
+                return refusal(request, e)
+
+        return handled

@@ -1,0 +1,128 @@
+"""The console's routes: the overview, its assets, and the pages of the other modules of this folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.routing import Mount
+
+from cloud.alerts import service as alerts
+from cloud.alerts.models import AlarmFilter, AlarmState, AlarmView
+from cloud.console import alarms, devices, fleet, gateways, sign_in
+from cloud.console.pages import STATIC, PageRoute, assets_version, render, viewer_ui
+from cloud.console.ui import Ui, bar
+from cloud.devices import service as fleet_service
+from cloud.devices.models import DeviceState
+from cloud.org import auth
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.state import now_ms
+from firmware_specs.readings import Severity
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from cloud.devices.models import StateCounts
+    from cloud.state import AppState
+
+SHOWN_ALARMS: Final = 12
+SHOWN_GATEWAYS: Final = 6
+SEVERITIES: Final = [severity.value for severity in Severity]
+DEVICE_STATES: Final = [state.value for state in DeviceState]
+_ASSET_AGE_S: Final = 31_536_000
+
+pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+
+
+class Assets(StaticFiles):
+    """`/static/<version>/<file>`: what has the present version never changes and is kept for good."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file behind the version."""
+        version, _, name = path.replace("\\", "/").partition("/")
+        response = await super().get_response(name, scope)
+        if version == assets_version():
+            response.headers["Cache-Control"] = f"public, max-age={_ASSET_AGE_S}, immutable"
+        return response
+
+
+def by_urgency(listed: list[AlarmView]) -> list[AlarmView]:
+    """Open before acknowledged, then the more severe, then the newer."""
+    ranks = {severity: rank for rank, severity in enumerate(Severity)}
+    newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
+    return sorted(newest, key=lambda alarm: (alarm.state is not AlarmState.OPEN, ranks[alarm.severity]))
+
+
+def hero(ui: Ui, listed: list[AlarmView], states: StateCounts) -> dict[str, str]:
+    """The one sentence on top: how things stand, in words, colour and picture. Unknown is never calm."""
+    counts = ui.counts
+    waiting = [alarm for alarm in listed if alarm.state is AlarmState.OPEN]
+    if counts.open:
+        critical = sum(alarm.severity is Severity.CRITICAL for alarm in waiting)
+        oldest = min((alarm.raised_at for alarm in waiting), default=ui.now)
+        detail = ui.t("overview.attention_detail", age=ui.ago(oldest))
+        if critical:
+            return {
+                "mood": "critical",
+                "icon": "alert",
+                "headline": ui.t("overview.critical", n=critical),
+                "detail": detail,
+            }
+        return {
+            "mood": "attention",
+            "icon": "alarms",
+            "headline": ui.t("overview.attention", n=counts.open),
+            "detail": detail,
+        }
+    unseen = states.devices.get(DeviceState.UNKNOWN, 0) + states.devices.get(DeviceState.OFFLINE, 0)
+    if unseen:
+        headline, detail = ui.t("overview.partial", n=unseen), ui.t("overview.partial_detail")
+        return {"mood": "partial", "icon": "question", "headline": headline, "detail": detail}
+    online = ui.t("overview.calm_detail", devices=sum(states.devices.values()), gateways=states.gateways_online)
+    if counts.acknowledged:
+        headline = ui.t("overview.handled", n=counts.acknowledged)
+        return {"mood": "handled", "icon": "hand", "headline": headline, "detail": ""}
+    return {"mood": "calm", "icon": "check", "headline": ui.t("overview.calm"), "detail": online}
+
+
+@pages.get("/")
+def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
+    """How things stand now."""
+    ui.section = "overview"
+    active = AlarmFilter(state=(AlarmState.OPEN, AlarmState.ACKNOWLEDGED), folded=False)
+    with state.db.read() as tx:
+        listed = by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
+        states = fleet_service.state_counts(tx, ui.who)
+        kinds = fleet.kinds(tx, ui.who, now_ms())
+        lines = fleet_service.list_gateways(tx, ui.who, limit=SHOWN_GATEWAYS).items
+    return render(
+        ui, "overview.html",
+        hero=hero(ui, listed, states), alarms=listed[:SHOWN_ALARMS],
+        more=ui.counts.open + ui.counts.acknowledged - min(len(listed), SHOWN_ALARMS),
+        states=states, device_total=sum(states.devices.values()), severities=SEVERITIES, device_states=DEVICE_STATES,
+        device_bar=bar((name.value, count) for name, count in states.devices.items()), kinds=kinds, gateways=lines,
+    )  # fmt: skip
+
+
+@pages.get("/session")
+def session(request: Request) -> Response:
+    """204 while signed in, else 401: what a page asks when its stream was refused."""
+    return Response(status_code=204 if auth.identify(request) else 401)
+
+
+@pages.get("/favicon.ico")
+def favicon() -> Response:
+    """Browsers ask for it whatever the page says."""
+    icon = (STATIC / "favicon.svg").read_bytes()
+    return Response(icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
+
+def router(_state: AppState) -> APIRouter:
+    """Everything of the console, for `cloud.app` to include."""
+    whole = APIRouter(include_in_schema=False)
+    for part in (pages, sign_in.pages, alarms.pages, devices.pages, gateways.pages):
+        whole.include_router(part)
+    whole.routes.append(Mount("/static", Assets(directory=STATIC), name="static"))
+    return whole

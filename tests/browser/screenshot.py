@@ -1,0 +1,77 @@
+"""Take pictures of a running console: `python tests/browser/screenshot.py URL PASSWORD DIRECTORY [--user NAME]`.
+
+Writes overview.png (light, desktop) and its variants: dark, phone, English, and every page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from chrome import launch
+from playwright.sync_api import Browser, Page, sync_playwright
+
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+def sign_in(page: Page, url: str, user: str, password: str) -> None:
+    """Through the form, as a person does."""
+    page.goto(url + "/sign-in")
+    page.fill("input[name=user]", user)
+    page.fill("input[name=password]", password)
+    page.click("button.primary")
+    page.wait_for_selector("#line[data-state=on]", timeout=10_000)
+
+
+def pictures(browser: Browser, url: str, user: str, password: str, target: Path) -> None:
+    """Every page in every manner."""
+    for name, size, scheme in (("light", DESKTOP, "light"), ("dark", DESKTOP, "dark"), ("phone", PHONE, "light"), ("phone-dark", PHONE, "dark")):
+        context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1 if size is DESKTOP else 2)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(url + "/sign-in")
+        page.screenshot(path=target / f"sign-in-{name}.png")
+        sign_in(page, url, user, password)
+        page.wait_for_timeout(1500)
+        page.screenshot(path=target / f"overview-{name}.png")
+        if name == "light":
+            page.screenshot(path=target / "overview.png")
+        links = {
+            "alarms": "/alarms?state=all", "devices": "/devices", "gateways": "/gateways",
+            "alarm": _first(page, url, "/alarms?state=all", "a[href^='/alarms/']"),
+            "device": _first(page, url, "/devices?category=smoke", "a[href^='/devices/']"),
+            "gateway": _first(page, url, "/gateways", "a[href^='/gateways/']"),
+        }  # fmt: skip
+        for each, link in links.items():
+            if not link:
+                continue
+            page.goto(url + link)
+            page.wait_for_selector("#line[data-state=on]", timeout=10_000)
+            page.wait_for_timeout(1200)
+            page.screenshot(path=target / f"{each}-{name}.png", full_page=True)
+        context.close()
+
+
+def _first(page: Page, url: str, at: str, selector: str) -> str:
+    page.goto(url + at)
+    found = page.locator(f"main {selector}").first
+    return (found.get_attribute("href") or "") if found.count() else ""
+
+
+def main() -> None:
+    """Read the arguments and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("password")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--user", default="admin")
+    given = parser.parse_args()
+    given.directory.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        pictures(browser, given.url.rstrip("/"), given.user, given.password, given.directory)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
