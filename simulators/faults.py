@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -213,7 +215,7 @@ class TcpProxy:
         """Break every connection without a farewell and refuse new ones."""
         self._closed = True
         for writer in list(self._writers):
-            writer.transport.abort()
+            _abort(writer)
 
     def hold(self) -> None:
         """Keep connections open and let nothing through, as a dead link does."""
@@ -240,12 +242,12 @@ class TcpProxy:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if self._closed:
-            writer.transport.abort()
+            _abort(writer)
             return
         try:
             far_reader, far_writer = await asyncio.open_connection(*self.target)
         except OSError:
-            writer.transport.abort()
+            _abort(writer)
             return
         self.connections += 1
         self._writers |= {writer, far_writer}
@@ -257,8 +259,8 @@ class TcpProxy:
             pass
         finally:
             self._writers -= {writer, far_writer}
-            writer.transport.abort()
-            far_writer.transport.abort()
+            _abort(writer)
+            _abort(far_writer)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
         while data := await reader.read(_CHUNK):
@@ -269,6 +271,14 @@ class TcpProxy:
         if writer.can_write_eof() and not writer.is_closing():
             writer.write_eof()
         raise ConnectionResetError("the other side left")
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """End a connection with a reset: the far end must not take it for an orderly farewell."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class ThreadedProxy:

@@ -38,6 +38,7 @@ class LoopClient:
         self._received = received
         self._connected = connected
         self._misc: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
         client.max_inflight_messages_set(_INFLIGHT)
         client.on_connect = self._on_connect
@@ -52,6 +53,7 @@ class LoopClient:
 
     async def start(self, timeout_s: float = 10.0) -> None:
         """Connect and subscribe. Raises LinkError when the broker cannot be reached in time."""
+        self._loop = asyncio.get_running_loop()
         try:
             self._client.connect(self.host, self.port, keepalive=30, clean_start=True)
             async with asyncio.timeout(timeout_s):
@@ -72,6 +74,7 @@ class LoopClient:
         sock = self._client.socket()
         if sock is not None:
             self._on_socket_close(self._client, None, sock)
+            sock.close()
 
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
@@ -122,12 +125,17 @@ class LoopClient:
         asyncio.get_running_loop().add_reader(sock, client.loop_read)
 
     def _on_socket_close(self, _c: paho.Client, _u: Any, sock: Any) -> None:  # noqa: ANN401
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(sock)
-        loop.remove_writer(sock)
+        self._on_unregister_write(self._client, None, sock)
+        if self._is_usable(sock) and self._loop is not None:
+            self._loop.remove_reader(sock)
 
     def _on_register_write(self, client: paho.Client, _u: Any, sock: Any) -> None:  # noqa: ANN401
         asyncio.get_running_loop().add_writer(sock, client.loop_write)
 
     def _on_unregister_write(self, _c: paho.Client, _u: Any, sock: Any) -> None:  # noqa: ANN401
-        asyncio.get_running_loop().remove_writer(sock)
+        if self._is_usable(sock) and self._loop is not None:
+            self._loop.remove_writer(sock)
+
+    def _is_usable(self, sock: Any) -> bool:  # noqa: ANN401
+        # These are also called when the client is collected, perhaps after the loop's end.
+        return self._loop is not None and not self._loop.is_closed() and sock.fileno() >= 0

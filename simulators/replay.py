@@ -32,6 +32,9 @@ PACE_S: Final = 1.0
 """Between records of a file that says no times."""
 MAX_PAUSE_S: Final = 3600.0
 """A longer gap in a recording is cut to this."""
+_CONNECT_S: Final = 5.0
+_UNREAD_S: Final = 30.0
+_POLL_S: Final = 0.02
 _DAY_S: Final = 86400.0
 _NMEA_TIME: Final = re.compile(rb"^\$..(?:RMC|GGA|GLL|ZDA|GNS|GBS|GST),(?:[^,]*,){0,4}?(\d{6}(?:\.\d+)?)(?=[,*])")
 _COLUMN: Final = re.compile(r"\s*(\w+)\s*(?:\[([^\]]*)\])?\s*")
@@ -159,6 +162,7 @@ class _Topic:
 
     async def start(self) -> None:
         await self._peer.start()
+        await self._peer.wait_connected(_CONNECT_S)
 
     async def send(self, data: bytes) -> None:
         info = self._peer.publish(self._topic, data.rstrip(b"\r\n"))
@@ -205,8 +209,16 @@ class _Line:
             await asyncio.to_thread(self._write_to_port, data)
             return
         for start in range(0, len(data), _SERIAL_CHUNK):
+            await self._until_unread(_SERIAL_CHUNK)
             self._pty.write(data[start : start + _SERIAL_CHUNK])
-            await asyncio.sleep(0)
+
+    async def _until_unread(self, limit: int) -> None:
+        """Wait until no more than so many bytes are unread: a recording has no reason to lose any."""
+        deadline = time.monotonic() + _UNREAD_S
+        while self._pty is not None and self._pty.unread() > limit:
+            if time.monotonic() > deadline:
+                raise LinkError(str(self._path), f"nobody has read from it for {_UNREAD_S:g} s")
+            await asyncio.sleep(_POLL_S)
 
     def _write_to_port(self, data: bytes) -> None:
         try:
@@ -217,7 +229,10 @@ class _Line:
 
     async def stop(self) -> None:
         if self._pty is not None:
-            self._pty.close()
+            try:
+                await self._until_unread(0)
+            finally:
+                self._pty.close()
 
 
 def target(text: str) -> Target:
@@ -239,10 +254,11 @@ async def run(path: Path, to: Target, speed: float, sent: Callable[[int], None] 
     Raises PatrolError: the file is not a recording; LinkError: the target did not take a record.
     """
     records = read(path)
-    await to.start()
     began, first_s, last_s, count = time.monotonic(), None, None, 0
     offset_s = 0.0
     try:
+        await to.start()
+        began = time.monotonic()
         for record in records:
             if record.at_s is not None:
                 if last_s is not None and not 0 <= record.at_s - last_s <= MAX_PAUSE_S:

@@ -6,6 +6,8 @@ demo may run on, so nothing with properties goes south.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from firmware_specs.errors import LinkError
 from firmware_specs.schema import NamedCodec
 from simulators.device import encoder
 from simulators.peers import owntracks
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from simulators.device import Device
 
 _QUEUED_MAX: Final = 10_000
+_POLL_S: Final = 0.05
 log = structlog.get_logger()
 
 
@@ -73,6 +77,14 @@ class MqttPeer:
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             log.warning("message dropped: the broker is away", broker=f"{self.host}:{self.port}", topic=topic)
         return info
+
+    async def wait_connected(self, timeout_s: float) -> None:
+        """Return when the broker has accepted the connection. Raises LinkError when it has not in time."""
+        deadline = time.monotonic() + timeout_s
+        while not self._client.is_connected():
+            if time.monotonic() > deadline:
+                raise LinkError(f"mqtt://{self.host}:{self.port}", f"no connection within {timeout_s:g} s")
+            await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> None:
         """Disconnect and end the network thread."""

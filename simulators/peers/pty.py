@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import struct
+import termios
 import tty
 from pathlib import Path
 
@@ -34,6 +37,10 @@ class Pty:
                 while os.read(self._theirs, 4096):
                     pass
             return 0
+
+    def unread(self) -> int:
+        """Bytes that were written and that nobody has read yet."""
+        return int(struct.unpack("i", fcntl.ioctl(self._theirs, termios.FIONREAD, b"\0" * 4))[0])
 
     def read(self, size: int = 4096) -> bytes:
         """What was written to the port, empty when nothing was."""
