@@ -88,13 +88,14 @@ class Source:
         """Send time of each message, by index; of its first try when it was resent."""
         self.acked = 0
         """Messages acknowledged, from the front: brokers acknowledge in order (MQTT 3.1.1, 4.6)."""
+        self._finishing = threading.Event()
 
     def run(self, rate: float | None = None, *, deadline_s: float = 600, stop: threading.Event | None = None) -> None:
         """Publish everything, at `rate` messages/s or as fast as acknowledgements allow; return when all are acked."""
         started = time.monotonic()
         end = started + deadline_s
         halt = stop or threading.Event()
-        while self.acked < len(self.messages) and not halt.is_set():
+        while self.acked < self._total and not halt.is_set():
             if time.monotonic() > end:
                 raise TimeoutError(f"{self.acked} of {len(self.messages)} messages acknowledged in {deadline_s} s")
             try:
@@ -103,13 +104,20 @@ class Source:
             except OSError:
                 halt.wait(0.05)
 
+    def finish(self) -> None:
+        """Send nothing new; `run` ends when all that was sent is acknowledged."""
+        self._finishing.set()
+
+    @property
+    def _total(self) -> int:
+        return len(self.sent_at) if self._finishing.is_set() else len(self.messages)
+
     def _pump(self, link: socket.socket, started: float, rate: float | None, end: float, halt: threading.Event) -> None:
         link.setblocking(False)
-        total = len(self.messages)
         following = self.acked
         out = bytearray()
         inbound = b""
-        while self.acked < total and not halt.is_set() and time.monotonic() < end:
+        while self.acked < (total := self._total) and not halt.is_set() and time.monotonic() < end:
             allowed = min(total, self.acked + self.window)
             if rate is not None:
                 allowed = min(allowed, int((time.monotonic() - started) * rate) + 1)

@@ -33,8 +33,9 @@ ALARM_RATE = 1.0
 
 def _kill_some(stack: Stack, victims: Sequence[Part], kills: int, dice: random.Random, feeder: CoapFeeder) -> None:
     """Kill at random moments, measured by how much was accepted since the last restart; restart at once."""
-    for _ in range(kills):
-        part = dice.choice(victims)
+    order = [*victims, *dice.choices(victims, k=kills)][:kills]
+    dice.shuffle(order)
+    for part in order:
         part.kill()
         part.start()
         if part is stack.cloud and dice.random() < 0.5:
@@ -82,9 +83,9 @@ def test_D3_kill_9_of_agent_brokers_and_cloud_loses_nothing_and_repeats_no_alarm
     with_south = KILLS // 4
     _kill_some(stack, (stack.edge, stack.cloud, stack.north), KILLS - with_south, dice, feeder)
     for source, thread in zip(sources, threads, strict=True):
-        source.messages = source.messages[: len(source.sent_at)]
+        source.finish()
         thread.join(30)
-        assert source.acked == len(source.messages) > 0
+        assert source.acked == len(source.sent_at) > 0
     # The sensors' broker must have handed its queue over before it is killed too.
     wait_for(lambda: _all_there(stack, "mqtt-1", first_ms, sources[0].acked), 60, "the readings by MQTT in the cloud")
     wait_for(lambda: _all_there(stack, "alarm-1", first_ms, sources[1].acked), 30, "the alarm device's readings")
@@ -111,6 +112,9 @@ def _after_the_kills(stack: Stack, feeder: CoapFeeder, first_ms: int, acked: Seq
     print(f"kills { ({part.name: part.kills for part in stack.parts}) }, readings {expected}, ledger {ledger}")
     assert ledger["lost"] == 0
     assert ledger["thinned"] == 0
+    # One repeat for each try whose 2.04 died with the gateway; by MQTT there is none, its marks tell repeats apart.
+    items = 2 * sum(expected.values()) + 2 * (expected["alarm-1"] // 2) - (1 - expected["alarm-1"] % 2)
+    assert items <= ledger["received"] <= items + 2 * (feeder.tries - feeder.accepted)
     assert feeder.refusals == []
     assert sum(part.kills for part in stack.parts) == KILLS
 
