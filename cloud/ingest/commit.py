@@ -30,6 +30,7 @@ from cloud.ingest.store import (
     save_marks,
 )
 from cloud.telemetry.store import DAY_MS, Point, PointRefused
+from cloud.text import clean
 from firmware_specs.errors import PackError, StoreError
 from firmware_specs.readings import AlarmEvent, GapReason, GapReport, Item, Lane, Reading
 from firmware_specs.wire import Ack, PackHeader, decode_header, decode_pack, decode_reported, decode_status
@@ -181,7 +182,7 @@ class Committer:
 
     def _set_aside(self, message: Incoming, reason: str, now_ms: int) -> list[GatewayAck]:
         """Dead-letter the one message that a store or a rule rejected."""
-        reason = reason.splitlines()[0][:1000]
+        reason = reason.splitlines()[0]
         if not message.kind.startswith("up/"):
             self.refuse(message.gateway, message.kind, reason)
             return []
@@ -305,9 +306,10 @@ class _Transaction:
             self._keep(message, message.payload[:SAMPLE_BYTES], reason)
 
     def _keep(self, message: Incoming, payload: bytes, reason: str) -> None:
-        reason = reason.replace("\0", "\\0")
         properties = msgspec.json.encode(message.properties).decode()
-        letter = DeadLetter(message.gateway, message.kind, properties, payload, len(message.payload), reason)
+        letter = DeadLetter(
+            message.gateway, message.kind, properties, payload, len(message.payload), clean(reason, 1000)
+        )
         add_dead_letter(self._tx, letter, self._now_ms)
         self._metrics.dead_letters.inc()
         _log.warning("pack set aside", gateway=message.gateway, lane=message.kind, reason=reason[:300])

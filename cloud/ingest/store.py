@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.db import BigId, metadata
 from cloud.ingest.rules import Mark, Range
+from cloud.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -184,7 +185,7 @@ def add_gaps(tx: Connection, key: LaneKey, reports: Iterable[tuple[int, GapRepor
     """Keep gap reports; the same again changes nothing."""
     rows = [
         {
-            **key._asdict(), "sequence": sequence, "reason": gap.reason.value, "of_epoch": gap.epoch[:64],
+            **key._asdict(), "sequence": sequence, "reason": gap.reason.value, "of_epoch": clean(gap.epoch, 64),
             "of_lane": gap.lane.value, "count": gap.count, "from_ms": gap.from_ms, "to_ms": gap.to_ms,
             "received_at": now_ms,
         }
