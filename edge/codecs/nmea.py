@@ -4,7 +4,8 @@ Owns what the sentences of one epoch mean together. Its rules:
 - A sentence counts only with a right check sum; the talker (GP, GN, GL, GA, BD, …) does not matter.
 - A time of day becomes a time by the date of RMC, ZDA or PSTI, and between dates by the day nearest to the last time.
   Before any date is known samples carry no time, so the gateway's clock applies. The receiver's year is kept as it is.
-- A sentence that says "no fix" gives no position: the marker does not move.
+- A sentence that says "no fix" gives no position: the marker does not move. A fix that is dead reckoning, entered by
+  hand or simulated is of uncertain quality.
 - One position an epoch. A later sentence of the same time of day that says another place (receivers round
   differently from sentence to sentence) is kept as well, one millisecond after the last.
 - Accuracy is what GST states (one sigma, both axes), else HDOP x 5 m, else unknown.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge.codecs.lines import Frame, Heard, Refused, degrees, sentence_fields, sentence_scanner
 from firmware_specs.errors import FrameError, ProfileError
-from firmware_specs.readings import Position, Sample
+from firmware_specs.readings import Position, Quality, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ KNOT_M_S: Final = 1852 / 3600
 SAME_PLACE_DEG: Final = 1e-7
 """About a centimetre: two sentences of one epoch that differ by less say the same."""
 DAY_MS: Final = 86_400_000
+_NOT_MEASURED: Final = "EMSN678"
+"""Estimated, manual, simulator, none; GGA's digits for the first three."""
 EPOCHS_KEPT: Final = 8
 PLACES_KEPT: Final = 8
 STALE_MS: Final = 5000
@@ -93,12 +96,16 @@ class Receiver:
             raise FrameError("nmea", 0, f"{name} has {len(fields)} fields, {count} are needed")
         return read(self, fields)
 
-    def _fix(self, time_of_day: int | None, place: list[str]) -> list[Sample]:
-        """The position that four fields (ddmm.mmmm, N, dddmm.mmmm, E) say, unless its epoch has it already."""
+    def _fix(self, time_of_day: int | None, place: list[str], mode: str) -> list[Sample]:
+        """The position that four fields (ddmm.mmmm, N, dddmm.mmmm, E) say, unless its epoch has it already.
+
+        mode: letters of RMC, GLL or GNS, or GGA's digit: how the fix was made; empty when the sentence is older.
+        """
         lat = degrees(place[0], place[1], 2, "nmea")
         lon = degrees(place[2], place[3], 3, "nmea")
+        quality = Quality.UNCERTAIN if mode and not mode.strip(_NOT_MEASURED) else Quality.GOOD
         if time_of_day is None:
-            return [Sample("position", Position(lat, lon, None))]
+            return [Sample("position", Position(lat, lon, None), None, quality)]
         at_ms = self._clock.at(time_of_day)
         key = self._clock.instant(time_of_day)
         places = self._epochs.get(key)
@@ -114,7 +121,7 @@ class Receiver:
         del places[:-PLACES_KEPT]
         self._offsets[key] += 1
         position = Position(lat, lon, self._accuracy_m(key))
-        return [Sample("position", position, None if at_ms is None else at_ms + self._offsets[key])]
+        return [Sample("position", position, None if at_ms is None else at_ms + self._offsets[key], quality)]
 
     def _accuracy_m(self, key: int) -> float | None:
         for known in (self._accuracy, self._hdop):
@@ -150,9 +157,9 @@ class Receiver:
         when = _time_of_day(f[1])
         if when is not None:
             self._clock.date(when, f[9])
-        if f[2] != "A" or (len(f) > 12 and f[12] == "N") or not f[3]:
+        if f[2] != "A" or _mode(f, 12) == "N" or not f[3]:
             return []
-        return self._fix(when, f[3:7]) + self._motion(when, f[7], f[8])
+        return self._fix(when, f[3:7], _mode(f, 12)) + self._motion(when, f[7], f[8])
 
     def gga(self, f: list[str]) -> list[Sample]:
         """GGA: time, place, quality, satellites, HDOP, altitude, …."""
@@ -161,7 +168,7 @@ class Receiver:
         if f[6] in {"", "0"} or not f[2]:
             return satellites
         self._keep_hdop(when, f[8])
-        return self._fix(when, f[2:6]) + satellites
+        return self._fix(when, f[2:6], f[6]) + satellites
 
     def gns(self, f: list[str]) -> list[Sample]:
         """GNS: time, place, one mode letter a constellation, satellites, HDOP, …."""
@@ -170,18 +177,18 @@ class Receiver:
         if not f[6].strip("N") or not f[2]:
             return satellites
         self._keep_hdop(when, f[8])
-        return self._fix(when, f[2:6]) + satellites
+        return self._fix(when, f[2:6], f[6]) + satellites
 
     def gll(self, f: list[str]) -> list[Sample]:
         """GLL: place, time, A|V, mode."""
-        if f[6] != "A" or (len(f) > 7 and f[7] == "N") or not f[1]:
+        if f[6] != "A" or _mode(f, 7) == "N" or not f[1]:
             return []
-        return self._fix(_time_of_day(f[5]), f[1:5])
+        return self._fix(_time_of_day(f[5]), f[1:5], _mode(f, 7))
 
     def vtg(self, f: list[str]) -> list[Sample]:
         """VTG: course, T, magnetic, M, knots, N, …; it belongs to the last epoch, which RMC may have described."""
         last = self._clock.last_time_of_day
-        if f[2] != "T" or last == self._speed_epoch or (len(f) > 9 and f[9] == "N"):
+        if f[2] != "T" or last == self._speed_epoch or _mode(f, 9) == "N":
             return []
         return self._motion(last, f[5], f[1])
 
@@ -205,14 +212,14 @@ class Receiver:
         if not f[5]:
             return []
         when = _time_of_day(f[4])
-        return self._fix(when, f[5:9]) + self._motion(when, f[12], f[11]) + self._satellites(when, f[3])
+        return self._fix(when, f[5:9], "") + self._motion(when, f[12], f[11]) + self._satellites(when, f[3])
 
     def psti_030(self, f: list[str]) -> list[Sample]:
-        """PSTI,030 (SkyTraq): time, A|V, place, altitude, velocity east, north, up, ddmmyy."""
+        """PSTI,030 (SkyTraq): time, A|V, place, altitude, velocity east, north, up, ddmmyy, mode."""
         when = _time_of_day(f[2])
         if when is not None:
             self._clock.date(when, f[12])
-        return self._fix(when, f[4:8]) if f[3] == "A" and f[4] else []
+        return self._fix(when, f[4:8], _mode(f, 13)) if f[3] == "A" and f[4] else []
 
 
 class _Clock:
@@ -249,6 +256,11 @@ class _Clock:
             return time_of_day
         days = round((self._last_ms - time_of_day) / DAY_MS)
         return days * DAY_MS + time_of_day
+
+
+def _mode(fields: list[str], index: int) -> str:
+    """The mode letter, empty in sentences older than NMEA 2.3."""
+    return fields[index] if len(fields) > index else ""
 
 
 def _time_of_day(text: str) -> int | None:

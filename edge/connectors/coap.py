@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 COMMIT_TIMEOUT_S: Final = 60.0
 """A commit that takes longer is answered with 5.03; the sensor tries again."""
 MAX_TEXT_BYTES: Final = 200
+MAX_PENDING: Final = 1000
+"""Requests that may wait for their commit; more are told to try again."""
 
 
 class Answer(IntEnum):
@@ -55,6 +57,7 @@ class CoapConnector:
         self._config = config
         self._posting: dict[tuple[str, ...], tuple[str, FrameDecoder]] = {}
         self._observed: list[Observed] = []
+        self._pending = 0
         for device in devices:
             decode = frame_decoder(device.profile)
             if device.address.startswith("coap://"):
@@ -91,7 +94,7 @@ class CoapConnector:
         from aiocoap.protocol import Context  # noqa: PLC0415
 
         host, port = self._config.host_port
-        _probe(self._config.bind, host, port)
+        await _probe(self._config.bind, host, port)
         transport = "udp6" if _has_ipv6() else "simplesocketserver"
         root = _root(lambda path, payload: self._post(sink, path, payload), self._config.max_payload_bytes)
         try:
@@ -107,6 +110,16 @@ class CoapConnector:
             where = f"/{'/'.join(path)}"
             sink.refuse(self.name, payload, FrameError(where, 0, "no device posts here"))
             return Answer.NOT_FOUND, f"no device posts to {where}"
+        if self._pending >= MAX_PENDING:
+            return Answer.SERVICE_UNAVAILABLE, "busy: try again"
+        self._pending += 1
+        try:
+            return await self._keep(sink, device, decode, payload)
+        finally:
+            self._pending -= 1
+
+    @staticmethod
+    async def _keep(sink: Sink, device: str, decode: FrameDecoder, payload: bytes) -> tuple[Answer, str]:
         await sink.ready()
         try:
             samples = decode(payload, time.time_ns() // 1_000_000)
@@ -137,10 +150,10 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _probe(bind: str, host: str, port: int) -> None:
+async def _probe(bind: str, host: str, port: int) -> None:
     """Make sure that nobody has the port: aiocoap would share it in silence."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.bind(address)

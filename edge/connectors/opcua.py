@@ -5,7 +5,7 @@ Owns the link to one server. Its rules:
   reconnects may hang (opcua-asyncio issue 1660).
 - Subscriptions stall in silence, so two watchdogs run: keep-alives must come, and all values are read anew a few times
   within `watchdog_s`. What that reading gives counts as heard now, since a value that does not change is not published.
-- A device whose folder or nodes are not there is refused in words and looked for again later; the others run.
+- A device whose folder is not there is refused in words and looked for again every `watchdog_s`; the others run.
 - A bad status makes a bad reading, an uncertain one an uncertain reading; the source's time is the observed time.
 
 Must not know what a value means.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from edge.connectors.opcua_link import connect, disconnect, reason
+from edge.connectors.opcua_link import ODDITIES, connect, disconnect, reason
 from firmware_specs.codec import node_samples
 from firmware_specs.errors import FrameError, LinkError, ProfileError
 from firmware_specs.readings import Quality
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 QUEUE_PER_NODE: Final = 100
 """Changes that the server keeps between two publishings; its default is one."""
 QUEUED_EVENTS: Final = 10_000
-LOOK_AGAIN_S: Final = 30.0
-"""How often a device that was not there is looked for."""
 _GOOD, _UNCERTAIN = 0, 1
 _QUALITY: Final = {_GOOD: Quality.GOOD, _UNCERTAIN: Quality.UNCERTAIN}
 """By the two highest bits of a status code; all others are bad."""
@@ -75,7 +73,7 @@ class OpcuaConnector:
 
         try:
             await _Session(self._config, client, sink).run(self._devices, self._read_every_s, started)
-        except (OSError, UaError) as e:
+        except (OSError, UaError, *ODDITIES) as e:
             raise LinkError(self._config.url, reason(e)) from e
         finally:
             await disconnect(client)
@@ -146,7 +144,7 @@ class _Session:
         try:
             folder = self._client.get_node(device.address)
             children = await folder.get_children_descriptions()
-        except UaError as e:
+        except (UaError, ValueError) as e:
             raise FrameError(device.address, 0, f"no such folder: {reason(e)}") from e
         wanted = set(codec.nodes.values())
         found = {child.BrowseName.Name: child.NodeId for child in children if child.BrowseName.Name in wanted}
@@ -189,7 +187,7 @@ class _Session:
             published_at = subscription.last_publish_at
             if published_at is not None and time.monotonic() - published_at > self._config.watchdog_s:
                 raise LinkError(self._config.url, f"no keep-alive for {self._config.watchdog_s:g} s")
-            if self._missing and time.monotonic() - looked_at >= LOOK_AGAIN_S:
+            if self._missing and time.monotonic() - looked_at >= self._config.watchdog_s:
                 looked_at = time.monotonic()
                 await self._look_for(subscription, self._missing)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import struct
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 GOODBYE_S: Final = 2.0
 MAX_TRUSTED: Final = 100
+ODDITIES: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, struct.error)
+"""What asyncua lets through when a server's answer is not what the protocol says."""
 _PEM: Final = b"-----BEGIN"
 
 
@@ -49,7 +52,7 @@ async def connect(config: OpcuaConfig) -> Any:  # noqa: ANN401 - asyncua's clien
             if config.security != "none":
                 await _secure(client, config)
             await client.connect()
-    except (OSError, UaError, ServiceError, ConfigError) as e:
+    except (OSError, UaError, ServiceError, ConfigError, *ODDITIES) as e:
         await disconnect(client)
         raise LinkError(config.url, reason(e)) from e
     except asyncio.CancelledError:
@@ -64,7 +67,7 @@ async def disconnect(client: Any) -> None:  # noqa: ANN401
 
     protocol = client.uaclient.protocol
     try:
-        with contextlib.suppress(OSError, UaError):
+        with contextlib.suppress(OSError, UaError, *ODDITIES):
             async with asyncio.timeout(GOODBYE_S):
                 await client.disconnect()
     finally:

@@ -73,8 +73,9 @@ class SerialConnector:
         codec = self._codec()
         heard_at = checked_at = time.monotonic()
         settled = True
+        patience_s = min(PATH_CHECK_S, self._config.silence_s or PATH_CHECK_S)
         while True:
-            if await _readable(fd, PATH_CHECK_S if settled else SETTLE_S):
+            if await _readable(fd, patience_s if settled else SETTLE_S):
                 data = self._chunk(fd)
                 heard_at = time.monotonic()
                 settled = codec is None
@@ -135,11 +136,17 @@ def _open(config: SerialConfig) -> pyserial.Serial:
             exclusive=True,
         )
     except (OSError, ValueError) as e:  # pyserial's own error is an OSError
-        code = getattr(e, "errno", None)
-        raise LinkError(config.port, _REASONS.get(code or 0, _short(e))) from e
+        raise LinkError(config.port, _reason(e)) from e
 
 
-def _short(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """One line; the cause's own number counts, which pyserial may have left in the error that it wrapped."""
+    cause: BaseException | None = error
+    while cause is not None:
+        code = getattr(cause, "errno", None) or (cause.args[0] if cause.args else None)
+        if isinstance(code, int) and code in _REASONS:
+            return _REASONS[code]
+        cause = cause.__context__
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -86,6 +86,18 @@ def test_without_a_fix_the_marker_does_not_move(body: str) -> None:
     assert not positions(nmea(body))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "GPRMC,120000.000,A,4807.0380,N,01131.0000,E,0.0,0.0,230394,,,E",
+        "GPGGA,120000.000,4807.0380,N,01131.0000,E,6,00,9.9,,M,,M,,",
+        "GNGNS,120000.000,4807.0380,N,01131.0000,E,EN,00,9.9,,,,",
+    ],
+)
+def test_dead_reckoning_is_uncertain(body: str) -> None:
+    assert [s.quality for s in nmea(body) if s.metric == "position"] == [Quality.UNCERTAIN]
+
+
 def test_speed_is_in_metres_per_second_and_vtg_repeats_nothing() -> None:
     vtg = "GPVTG,084.4,T,,M,022.4,N,041.5,K,A"
     assert [s.value for s in nmea(RMC, vtg) if s.metric == "speed"] == [pytest.approx(11.523556, abs=1e-6)]

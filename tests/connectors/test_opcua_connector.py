@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from line_support import profile, running
-from support import free_port, wait_for, wait_until
+from support import Running, free_port, wait_for, wait_until
 
 from edge.config import OpcuaConfig
 from edge.connectors.base import DeviceBinding
@@ -28,14 +28,25 @@ from firmware_specs.errors import LinkError
 from firmware_specs.readings import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from line_support import Memory
-    from support import Running, StartProcess
+    from support import StartProcess
 
 pytestmark = pytest.mark.peer
 NODES = {"open": "Open", "forced": "Forced", "credential": "Credential"}
 DOOR = profile({"kind": "nodes", "nodes": NODES, "sampling_ms": 20}, "opcua", "open? forced? credential!")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server for the tests that leave it running."""
+    port = free_port()
+    argv = [sys.executable, str(Path(__file__).with_name("opcua_server.py")), str(port)]
+    server = Running(argv, tmp_path_factory.mktemp("opcua") / "server.log", None, None)
+    wait_for(lambda: "ready" in server.text() or not server.alive, 60, "the OPC UA server")
+    yield port
+    server.stop()
 
 
 @pytest.fixture
@@ -47,7 +58,7 @@ def port() -> int:
 def start_server(start_process: StartProcess, port: int) -> Callable[..., Running]:
     def start(*options: str) -> Running:
         server = start_process(sys.executable, Path(__file__).with_name("opcua_server.py"), str(port), *options)
-        wait_for(lambda: "ready" in server.text() or not server.alive, 30, "the OPC UA server")
+        wait_for(lambda: "ready" in server.text() or not server.alive, 60, "the OPC UA server")
         assert server.alive, server.text()
         return server
 
@@ -73,17 +84,14 @@ def boolean(value: bool, at: datetime | None = None, status: int = 0) -> ua.Data
     return ua.DataValue(variant, StatusCode=ua.StatusCode(ua.UInt32(status)), SourceTimestamp=source_at)
 
 
-def test_a_change_comes_with_the_time_of_its_source(
-    start_server: Callable[..., Running], port: int, memory: Memory
-) -> None:
-    start_server()
+def test_a_change_comes_with_the_time_of_its_source(shared: int, memory: Memory) -> None:
     forced_at = datetime(2026, 11, 23, 8, 30, 5, tzinfo=UTC)
 
     async def scenario() -> None:
-        async with running(doors(port, "ns=2;s=door-1"), memory):
-            await wait_until(lambda: memory.values("door-1", "open") == [False], 10, "the first value")
-            await write(port, "ns=2;s=door-1.Forced", boolean(True, forced_at))
-            await wait_until(lambda: True in memory.values("door-1", "forced"), 10, "the change")
+        async with running(doors(shared, "ns=2;s=door-1"), memory):
+            await wait_until(lambda: memory.values("door-1", "open"), 20, "the first value")
+            await write(shared, "ns=2;s=door-1.Forced", boolean(True, forced_at))
+            await wait_until(lambda: True in memory.values("door-1", "forced"), 20, "the change")
 
     asyncio.run(scenario())
     change = next(s for s in memory.samples("door-1", "forced") if s.value is True)
@@ -91,12 +99,10 @@ def test_a_change_comes_with_the_time_of_its_source(
     assert change.quality is Quality.GOOD
 
 
-def test_an_unchanged_device_is_still_heard(start_server: Callable[..., Running], port: int, memory: Memory) -> None:
-    start_server()
-
+def test_an_unchanged_device_is_still_heard(shared: int, memory: Memory) -> None:
     async def scenario() -> None:
-        async with running(doors(port, "ns=2;s=door-1"), memory):
-            await wait_until(lambda: len(memory.values("door-1", "open")) >= 3, 15, "values read anew")
+        async with running(doors(shared, "ns=2;s=door-1"), memory):
+            await wait_until(lambda: len(memory.values("door-1", "credential")) >= 3, 20, "values read anew")
 
     asyncio.run(scenario())
 
@@ -105,33 +111,39 @@ def test_an_unchanged_device_is_still_heard(start_server: Callable[..., Running]
     ("status", "quality"),
     [(StatusCodes.BadSensorFailure, Quality.BAD), (StatusCodes.UncertainSensorNotAccurate, Quality.UNCERTAIN)],
 )
-def test_the_status_code_makes_the_quality(
-    start_server: Callable[..., Running], port: int, memory: Memory, status: int, quality: Quality
-) -> None:
-    start_server()
-
+def test_the_status_code_makes_the_quality(shared: int, memory: Memory, status: int, quality: Quality) -> None:
     async def scenario() -> None:
-        async with running(doors(port, "ns=2;s=door-1"), memory):
-            await write(port, "ns=2;s=door-1.Open", boolean(True, status=status))
-            await wait_until(lambda: any(s.quality is quality for s in memory.samples("door-1", "open")), 10, quality)
+        await write(shared, "ns=2;s=door-2.Open", boolean(False))
+        async with running(doors(shared, "", "ns=2;s=door-2"), memory):
+            await wait_until(lambda: memory.values("door-2", "open"), 20, "the first value")
+            await write(shared, "ns=2;s=door-2.Open", boolean(True, status=status))
+            await wait_until(lambda: any(s.quality is quality for s in memory.samples("door-2", "open")), 20, quality)
 
     asyncio.run(scenario())
 
 
-def test_a_missing_folder_or_node_stalls_no_other_device(
-    start_server: Callable[..., Running], port: int, memory: Memory
-) -> None:
-    start_server()
-
+def test_a_missing_folder_or_node_stalls_no_other_device(shared: int, memory: Memory) -> None:
     async def scenario() -> None:
-        async with running(doors(port, "ns=2;s=door-9", "ns=2;s=door-2", "not a node id"), memory):
-            await wait_until(lambda: memory.values("door-2", "open"), 10, "the door that is there")
+        async with running(doors(shared, "ns=2;s=door-9", "ns=2;s=door-2", "not a node id"), memory):
+            await wait_until(lambda: memory.values("door-2", "open"), 20, "the door that is there")
 
     asyncio.run(scenario())
     texts = {device: str(error) for device, _, error in memory.refused}
     assert texts["door-1"] == "ns=2;s=door-9: byte 0: none of Credential, Forced, Open is below it"
     assert texts["door-2"] == "ns=2;s=door-2: byte 0: Credential: not below it"
     assert texts["door-3"].startswith("not a node id: byte 0: no such folder: ")
+
+
+def test_a_device_that_appears_later_is_found(start_server: Callable[..., Running], port: int, memory: Memory) -> None:
+    server = start_server()
+
+    async def scenario() -> None:
+        async with running(doors(port, "ns=2;s=door-1", "ns=2;s=door-3", watchdog_s=2), memory):
+            await wait_until(lambda: memory.refused, 10, "the refusal")
+            server.signal(signal.SIGUSR1)
+            await wait_until(lambda: memory.values("door-2", "open"), 15, "the door that appeared")
+
+    asyncio.run(scenario())
 
 
 def test_a_stalled_server_is_noticed_and_recovers(
