@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cloud.state import AppState
 
 SHOWN_ALARMS: Final = 12
+SHOWN_RECENT: Final = 6
 SHOWN_GATEWAYS: Final = 6
 SEVERITIES: Final = [severity.value for severity in Severity]
 DEVICE_STATES: Final = [state.value for state in DeviceState]
@@ -94,12 +95,14 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
     active = AlarmFilter(state=(AlarmState.OPEN, AlarmState.ACKNOWLEDGED), folded=False)
     with state.db.read() as tx:
         listed = by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
+        over = AlarmFilter(state=(AlarmState.CLEARED,), folded=False)
+        recent = alerts.list_alarms(tx, ui.who, over, limit=SHOWN_RECENT).items
         states = fleet_service.state_counts(tx, ui.who)
         kinds = fleet.kinds(tx, ui.who, now_ms())
         lines = fleet_service.list_gateways(tx, ui.who, limit=SHOWN_GATEWAYS).items
     return render(
         ui, "overview.html",
-        hero=hero(ui, listed, states), alarms=listed[:SHOWN_ALARMS],
+        hero=hero(ui, listed, states), alarms=listed[:SHOWN_ALARMS], recent=recent,
         more=ui.counts.open + ui.counts.acknowledged - min(len(listed), SHOWN_ALARMS),
         states=states, device_total=sum(states.devices.values()), severities=SEVERITIES, device_states=DEVICE_STATES,
         device_bar=bar((name.value, count) for name, count in states.devices.items()), kinds=kinds, gateways=lines,

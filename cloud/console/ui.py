@@ -143,7 +143,7 @@ class Ui:
     def alarm_title(self, alarm: AlarmView) -> str:
         """What an alarm is called in the viewer's language."""
         title = alarm.title_zh if self.t.code == "zh" else alarm.title_en
-        return title or self.t.name("kind", alarm.kind)
+        return title if title and title != alarm.kind else self.t.name("kind", alarm.kind)
 
     @staticmethod
     def kind_icon(kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -37,6 +37,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class More(TypedDict, total=False):
+    """What a reading may say besides its value."""
+
+    unit: str
+    at: int
+    quality: Quality
+
+
 class GatewayTalk:
     """Publishes as one gateway and waits until the cloud has committed."""
 
@@ -63,7 +71,7 @@ class GatewayTalk:
         self._client.loop_stop()
 
     def _acknowledged(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        ack = decode_ack(message.payload)
+        ack = decode_ack(bytes(message.payload))
         if ack.epoch == self.epoch:
             with self._changed:
                 self.through[ack.lane] = max(self.through[ack.lane], ack.through)
@@ -75,7 +83,7 @@ class GatewayTalk:
         self.sent[lane] += len(items)
         header = PackHeader(self.epoch, lane, first, len(items), first, "boot-1")
         payload, pairs = encode_pack(header, [encode_item(item) for item in items])
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = pairs
         self._client.publish(up_topic(self.gateway, lane), payload, 1, properties=properties)
         with self._changed:
@@ -92,11 +100,9 @@ class GatewayTalk:
         payload = encode_message(Reported(1, "cfg-4f2a91c07b", devices))
         self._client.publish(topic(self.gateway, "reported"), payload, 1, retain=True).wait_for_publish(5)
 
-    def value(
-        self, device: str, metric: str, value: Value, unit: str = "", at: int | None = None, quality: Quality = Quality.GOOD
-    ) -> None:
+    def value(self, device: str, metric: str, value: Value, **more: Unpack[More]) -> None:
         """One reading, committed."""
-        self.send(Lane.TELEMETRY, [reading(device, metric, value, unit, at, quality)])
+        self.send(Lane.TELEMETRY, [reading(device, metric, value, **more)])
 
     def alarm(
         self, device: str, kind: str = "fire", severity: Severity = Severity.CRITICAL, *, occurrence: str = "",
@@ -111,9 +117,7 @@ class GatewayTalk:
         return occurrence
 
 
-def reading(
-    device: str, metric: str, value: Value, unit: str = "", at: int | None = None, quality: Quality = Quality.GOOD
-) -> Reading:
+def reading(device: str, metric: str, value: Value, **more: Unpack[More]) -> Reading:
     """A reading of now, or of another time."""
-    when = now_ms() if at is None else at
-    return Reading(device, metric, value, unit, when, when, quality=quality)
+    at = more.get("at", now_ms())
+    return Reading(device, metric, value, more.get("unit", ""), at, at, quality=more.get("quality", Quality.GOOD))

@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 from chrome import launch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-DESKTOP = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 def sign_in(page: Page, url: str, user: str, password: str) -> None:
@@ -26,8 +26,13 @@ def sign_in(page: Page, url: str, user: str, password: str) -> None:
 
 def pictures(browser: Browser, url: str, user: str, password: str, target: Path) -> None:
     """Every page in every manner."""
-    for name, size, scheme in (("light", DESKTOP, "light"), ("dark", DESKTOP, "dark"), ("phone", PHONE, "light"), ("phone-dark", PHONE, "dark")):
-        context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1 if size is DESKTOP else 2)  # type: ignore[arg-type]
+    for name in ("light", "dark", "phone", "phone-dark"):
+        phone = name.startswith("phone")
+        context = browser.new_context(
+            viewport=PHONE if phone else DESKTOP,
+            color_scheme="dark" if name.endswith("dark") else "light",
+            device_scale_factor=2 if phone else 1,
+        )
         page = context.new_page()
         page.goto(url + "/sign-in")
         page.screenshot(path=target / f"sign-in-{name}.png")

@@ -7,6 +7,7 @@ const HOUR = 3600000;
 // Range in hours to the step asked for: about 360 to 720 points across.
 const STEPS = { 1: "10s", 6: "60s", 24: "180s", 168: "1200s" };
 const RELOAD_MS = 30000;
+const PLOT_PX = 255;
 
 const root = document.getElementById("history");
 const box = document.getElementById("chart");
@@ -80,7 +81,7 @@ function options(from, to, shown) {
   const axis = { stroke: css("--muted"), grid, ticks: grid, font: `12px ${css("--sans")}` };
   return {
     width: box.clientWidth,
-    height: box.clientHeight - 30,
+    height: PLOT_PX,
     ms: 1,
     tzDate: (ms) => uPlot.tzDate(new Date(ms), zone),
     scales: { x: { time: true, range: [from, to] } },
@@ -107,8 +108,8 @@ function numbers(points, from, to) {
     series: [
       { label: word("alarm.time"), value: (_, ms) => (ms === null ? "" : fullTime(ms)) },
       { label: word("device.chart_mean"), stroke: accent, width: 2, value: (_, v) => shown(v), spanGaps: false, points: { show: points.length < 40 } },
-      { label: `${word("device.chart_band")} ↓`, stroke: "transparent", value: (_, v) => shown(v), points: { show: false } },
-      { label: `${word("device.chart_band")} ↑`, stroke: "transparent", value: (_, v) => shown(v), points: { show: false } },
+      { label: word("device.chart_low"), stroke: "transparent", value: (_, v) => shown(v), points: { show: false } },
+      { label: word("device.chart_high"), stroke: "transparent", value: (_, v) => shown(v), points: { show: false } },
     ],
     bands: [{ series: [3, 2], fill: `color-mix(in srgb, ${accent} 22%, transparent)` }],
   }, [filled.map((p) => p.at), filled.map((p) => p.value), filled.map((p) => p.low), filled.map((p) => p.high)], box);
@@ -174,7 +175,7 @@ for (const button of root.querySelectorAll("[data-hours]")) {
 choice.addEventListener("change", load);
 addEventListener("themechange", load);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
-new ResizeObserver(() => plot && plot.setSize({ width: box.clientWidth, height: box.clientHeight - 30 })).observe(box);
+new ResizeObserver(() => plot && plot.setSize({ width: box.clientWidth, height: PLOT_PX })).observe(box);
 // Lists stay as they were opened: each look at positions is written down.
 setInterval(() => plot && !document.hidden && load(), RELOAD_MS);
 load();

@@ -8,6 +8,7 @@ const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 const QUIET_MS = 20000;
 const ANSWER_MS = 5000;
 const HIDDEN_MS = 60000;
+const LEAVING_MS = 3000;
 
 export class Stream {
   // on.event(kind, data), on.state("connecting" | "on" | "lost"), on.resumed() after a gap. keepHidden(): stay on in the background.
@@ -20,6 +21,7 @@ export class Stream {
     document.addEventListener("visibilitychange", () => this.#visibility());
     addEventListener("online", () => this.#reopen(0));
     addEventListener("offline", () => this.#lost());
+    addEventListener("beforeunload", () => (this.leaving = Date.now()));
     addEventListener("pagehide", () => this.#close());
     addEventListener("pageshow", (event) => event.persisted && this.open());
     setInterval(() => this.#watch(), ANSWER_MS);
@@ -40,7 +42,9 @@ export class Stream {
       this.everOpen = true;
     };
     source.onerror = () => {
-      if (this.source === source) this.#reopen(RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)], true);
+      // Leaving a page ends its requests before the page: that is no lost line.
+      if (this.source !== source || Date.now() - (this.leaving ?? 0) < LEAVING_MS) return;
+      this.#reopen(RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)], true);
     };
     for (const kind of this.kinds) {
       source.addEventListener(kind, (event) => {
