@@ -2,8 +2,8 @@
 
 Owns what the sentences of one epoch mean together. Its rules:
 - A sentence counts only with a right check sum; the talker (GP, GN, GL, GA, BD, …) does not matter.
-- A time of day becomes a time by the date of RMC, ZDA or PSTI, and between dates by the day nearest to the last time.
-  Before any date is known samples carry no time, so the gateway's clock applies. The receiver's year is kept as it is.
+- Times are those of the receiver (`nmea_clock.py`). Before any date is known samples carry none, so the gateway's clock
+  applies.
 - A sentence that says "no fix" gives no position: the marker does not move. A fix that is dead reckoning, entered by
   hand or simulated is of uncertain quality.
 - One position an epoch. A later sentence of the same time of day that says another place (receivers round
@@ -17,10 +17,10 @@ Source: protocols.md section 1; fields as gpsd's captures show them.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from edge.codecs.lines import Frame, Heard, Refused, degrees, sentence_fields, sentence_scanner
+from edge.codecs.nmea_clock import ReceiverClock, time_of_day
 from firmware_specs.errors import FrameError, ProfileError
 from firmware_specs.readings import Position, Quality, Sample
 
@@ -34,7 +34,6 @@ UERE_M: Final = 5.0
 KNOT_M_S: Final = 1852 / 3600
 SAME_PLACE_DEG: Final = 1e-7
 """About a centimetre: two sentences of one epoch that differ by less say the same."""
-DAY_MS: Final = 86_400_000
 _NOT_MEASURED: Final = "EMSN678"
 """Estimated, manual, simulator, none; GGA's digits for the first three."""
 EPOCHS_KEPT: Final = 8
@@ -78,7 +77,7 @@ class Receiver:
     """What the sentences of one receiver have said so far."""
 
     def __init__(self) -> None:
-        self._clock = _Clock()
+        self._clock = ReceiverClock()
         self._epochs: dict[int, list[tuple[float, float]]] = {}
         self._offsets: dict[int, int] = {}
         self._accuracy: tuple[int, float] | None = None
@@ -96,7 +95,7 @@ class Receiver:
             raise FrameError("nmea", 0, f"{name} has {len(fields)} fields, {count} are needed")
         return read(self, fields)
 
-    def _fix(self, time_of_day: int | None, place: list[str], mode: str) -> list[Sample]:
+    def _fix(self, when: int | None, place: list[str], mode: str) -> list[Sample]:
         """The position that four fields (ddmm.mmmm, N, dddmm.mmmm, E) say, unless its epoch has it already.
 
         mode: letters of RMC, GLL or GNS, or GGA's digit: how the fix was made; empty when the sentence is older.
@@ -104,10 +103,10 @@ class Receiver:
         lat = degrees(place[0], place[1], 2, "nmea")
         lon = degrees(place[2], place[3], 3, "nmea")
         quality = Quality.UNCERTAIN if mode and not mode.strip(_NOT_MEASURED) else Quality.GOOD
-        if time_of_day is None:
+        if when is None:
             return [Sample("position", Position(lat, lon, None), None, quality)]
-        at_ms = self._clock.at(time_of_day)
-        key = self._clock.instant(time_of_day)
+        at_ms = self._clock.at(when)
+        key = self._clock.instant(when)
         places = self._epochs.get(key)
         if places is None:
             if len(self._epochs) >= EPOCHS_KEPT:
@@ -129,10 +128,10 @@ class Receiver:
                 return round(known[1], 3)
         return None
 
-    def _motion(self, time_of_day: int | None, knots: str, course: str) -> list[Sample]:
-        at_ms = None if time_of_day is None else self._clock.at(time_of_day)
-        if time_of_day is not None:
-            self._speed_epoch = time_of_day
+    def _motion(self, when: int | None, knots: str, course: str) -> list[Sample]:
+        at_ms = None if when is None else self._clock.at(when)
+        if when is not None:
+            self._speed_epoch = when
         samples = []
         speed, track = _number(knots), _number(course)
         if speed is not None:
@@ -141,20 +140,20 @@ class Receiver:
             samples.append(Sample("course", track, at_ms, unit="deg"))
         return samples
 
-    def _satellites(self, time_of_day: int | None, count: str) -> list[Sample]:
+    def _satellites(self, when: int | None, count: str) -> list[Sample]:
         number = _number(count)
         if number is None:
             return []
-        return [Sample("satellites", number, None if time_of_day is None else self._clock.at(time_of_day))]
+        return [Sample("satellites", number, None if when is None else self._clock.at(when))]
 
-    def _keep_hdop(self, time_of_day: int | None, hdop: str) -> None:
+    def _keep_hdop(self, when: int | None, hdop: str) -> None:
         value = _number(hdop)
-        if value is not None and 0 < value < 99 and time_of_day is not None:
-            self._hdop = (self._clock.instant(time_of_day), value * UERE_M)
+        if value is not None and 0 < value < 99 and when is not None:
+            self._hdop = (self._clock.instant(when), value * UERE_M)
 
     def rmc(self, f: list[str]) -> list[Sample]:
         """RMC: time, A|V, place, knots, course, ddmmyy, …, mode."""
-        when = _time_of_day(f[1])
+        when = time_of_day(f[1])
         if when is not None:
             self._clock.date(when, f[9])
         if f[2] != "A" or _mode(f, 12) == "N" or not f[3]:
@@ -163,7 +162,7 @@ class Receiver:
 
     def gga(self, f: list[str]) -> list[Sample]:
         """GGA: time, place, quality, satellites, HDOP, altitude, …."""
-        when = _time_of_day(f[1])
+        when = time_of_day(f[1])
         satellites = self._satellites(when, f[7])
         if f[6] in {"", "0"} or not f[2]:
             return satellites
@@ -172,7 +171,7 @@ class Receiver:
 
     def gns(self, f: list[str]) -> list[Sample]:
         """GNS: time, place, one mode letter a constellation, satellites, HDOP, …."""
-        when = _time_of_day(f[1])
+        when = time_of_day(f[1])
         satellites = self._satellites(when, f[7])
         if not f[6].strip("N") or not f[2]:
             return satellites
@@ -183,7 +182,7 @@ class Receiver:
         """GLL: place, time, A|V, mode."""
         if f[6] != "A" or _mode(f, 7) == "N" or not f[1]:
             return []
-        return self._fix(_time_of_day(f[5]), f[1:5], _mode(f, 7))
+        return self._fix(time_of_day(f[5]), f[1:5], _mode(f, 7))
 
     def vtg(self, f: list[str]) -> list[Sample]:
         """VTG: course, T, magnetic, M, knots, N, …; it belongs to the last epoch, which RMC may have described."""
@@ -194,14 +193,14 @@ class Receiver:
 
     def zda(self, f: list[str]) -> list[Sample]:
         """ZDA: time, day, month, four digits of year."""
-        when = _time_of_day(f[1])
+        when = time_of_day(f[1])
         if when is not None and len(f[4]) == 4:
             self._clock.date(when, f[2] + f[3], f[4])
         return []
 
     def gst(self, f: list[str]) -> list[Sample]:
         """GST: time, …, latitude error m, longitude error m."""
-        when = _time_of_day(f[1])
+        when = time_of_day(f[1])
         lat_m, lon_m = _number(f[6]), _number(f[7])
         if when is not None and lat_m is not None and lon_m is not None:
             self._accuracy = (self._clock.instant(when), math.hypot(lat_m, lon_m))
@@ -211,70 +210,20 @@ class Receiver:
         """PASHR,POS (Ashtech): quality, satellites, time, place, altitude, …, course, knots, …."""
         if not f[5]:
             return []
-        when = _time_of_day(f[4])
+        when = time_of_day(f[4])
         return self._fix(when, f[5:9], "") + self._motion(when, f[12], f[11]) + self._satellites(when, f[3])
 
     def psti_030(self, f: list[str]) -> list[Sample]:
         """PSTI,030 (SkyTraq): time, A|V, place, altitude, velocity east, north, up, ddmmyy, mode."""
-        when = _time_of_day(f[2])
+        when = time_of_day(f[2])
         if when is not None:
             self._clock.date(when, f[12])
         return self._fix(when, f[4:8], _mode(f, 13)) if f[3] == "A" and f[4] else []
 
 
-class _Clock:
-    """Joins the receiver's times of day with its dates."""
-
-    def __init__(self) -> None:
-        self._last_ms: int | None = None
-        self.last_time_of_day: int | None = None
-
-    def date(self, time_of_day: int, day_month: str, year: str = "") -> None:
-        """Learn a date: ddmmyy, or ddmm and a year of four digits. An empty or impossible one teaches nothing."""
-        digits = day_month + year
-        if not (digits.isascii() and digits.isdigit() and len(digits) in {6, 8}):
-            return
-        two = int(digits[4:])
-        full = two if year else two + (1900 if two >= 80 else 2000)
-        try:
-            midnight = datetime(full, int(digits[2:4]), int(digits[:2]), tzinfo=UTC)
-        except ValueError:
-            return
-        self._last_ms = round(midnight.timestamp() * 1000) + time_of_day
-
-    def at(self, time_of_day: int) -> int | None:
-        """The time, milliseconds UTC, or None before any date is known."""
-        self.last_time_of_day = time_of_day
-        if self._last_ms is None:
-            return None
-        self._last_ms = self.instant(time_of_day)
-        return self._last_ms
-
-    def instant(self, time_of_day: int) -> int:
-        """The same without moving on; before any date the time of day itself, which serves to tell epochs apart."""
-        if self._last_ms is None:
-            return time_of_day
-        days = round((self._last_ms - time_of_day) / DAY_MS)
-        return days * DAY_MS + time_of_day
-
-
 def _mode(fields: list[str], index: int) -> str:
     """The mode letter, empty in sentences older than NMEA 2.3."""
     return fields[index] if len(fields) > index else ""
-
-
-def _time_of_day(text: str) -> int | None:
-    """Milliseconds since midnight from `hhmmss.sss`; None when it is empty. Raises FrameError."""
-    if not text:
-        return None
-    whole, _, fraction = text.partition(".")
-    if not (text.isascii() and len(whole) == 6 and (whole + fraction).isdigit()):
-        raise FrameError("nmea", 0, f"{text!r} is not hhmmss.sss")
-    hours, minutes, seconds = int(whole[:2]), int(whole[2:4]), int(whole[4:])
-    if hours > 23 or minutes > 59 or seconds > 60:
-        raise FrameError("nmea", 0, f"{text!r} is not a time of day")
-    since = timedelta(hours=hours, minutes=minutes, seconds=seconds, milliseconds=int((fraction + "000")[:3]))
-    return since // timedelta(milliseconds=1)
 
 
 def _number(text: str) -> float | None:
