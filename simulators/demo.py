@@ -125,10 +125,11 @@ class _Demo:
         config = provision.write_cloud_toml(self._state, self._ports.http, self._uplink.url5)
         self._credentials = provision.ensure(self._state, config, GATEWAY, self._check)
         self._begin("cloud", "patrol-cloud", "serve", "--config", config)
-        self._wait_listening()
         gateway = self._write_gateway_toml()
         if self._options.simulators:
             self._begin("community", "patrol-sim", *self._community_arguments())
+        # A pack that is published before the cloud has subscribed is sent again only when its ack is overdue.
+        self._wait(f"port {self._ports.http}", lambda: _accepts(self._ports.http))
         self._begin("gateway", "patrol-edge", "run", "--config", gateway)
         _say("waiting for the first values" if self._options.simulators else "waiting for the gateway")
         self._wait("the HTTP side", lambda: self._get("/readyz") is not None)
@@ -207,9 +208,6 @@ class _Demo:
     def _has_values(self) -> bool:
         page = self._get("/api/v1/devices?limit=200") or {}
         return any(item.get("latest") for item in page.get("items", []))
-
-    def _wait_listening(self) -> None:
-        self._wait(f"port {self._ports.http}", lambda: _accepts(self._ports.http))
 
     def _check(self) -> None:
         self._children.check()

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _COMMAND_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.1
 FIRST_USER: Final = "admin"
 
 
@@ -50,7 +52,7 @@ def write_cloud_toml(state: Path, http_port: int, broker_url: str) -> Path:
 
 
 def ensure(state: Path, config: Path, gateway: str, check: Callable[[], None]) -> Credentials:
-    """The credentials of this state; made on the first start. check: called between steps, raises to give up.
+    """The credentials of this state; made on the first start. check: called all the time, raises to give up.
 
     Raises PatrolError when a command fails.
     """
@@ -60,26 +62,37 @@ def ensure(state: Path, config: Path, gateway: str, check: Callable[[], None]) -
     except (OSError, ValueError, TypeError):
         # A first start that was cut short left a cloud that nobody has the password of.
         shutil.rmtree(state / "cloud", ignore_errors=True)
-    password = _last_word(_run("init", "--config", config))
-    check()
-    _run("gateway", "add", gateway, "--config", config)
-    check()
-    token = _last_word(_run("token", "add", "demo", "--config", config))
+    password = _last_word(_run(check, "init", "--config", config))
+    _run(check, "gateway", "add", gateway, "--config", config)
+    token = _last_word(_run(check, "token", "add", "demo", "--config", config))
     credentials = Credentials(FIRST_USER, password, token)
     _write_private(path, json.dumps(credentials._asdict()))
     return credentials
 
 
-def _run(*arguments: str | Path) -> str:
+def _run(check: Callable[[], None], *arguments: str | Path) -> str:
+    """The output of one `patrol-cloud` command. In a session of its own: Ctrl-C is ours to handle."""
     argv = [command("patrol-cloud"), *(str(a) for a in arguments)]
+    what = " ".join(["patrol-cloud", *argv[1:3]])
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as e:
-        raise PatrolError(f"{' '.join(argv[:3])}: {e}") from e
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise PatrolError(f"{' '.join(argv[:3])}: exit code {done.returncode}: {lines[-1]}")
-    return done.stdout
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as e:
+        raise PatrolError(f"{argv[0]}: {e.strerror or e}") from e
+    deadline = time.monotonic() + _COMMAND_TIMEOUT_S
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            check()
+            time.sleep(_POLL_S)
+    finally:
+        process.kill()
+        out, err = process.communicate()
+    if process.returncode:
+        lines = (err or out).strip().splitlines() or [f"no answer within {_COMMAND_TIMEOUT_S:.0f} s"]
+        raise PatrolError(f"{what}: exit code {process.returncode}: {lines[-1]}")
+    return out
 
 
 def _last_word(stdout: str) -> str:

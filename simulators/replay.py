@@ -35,6 +35,7 @@ MAX_PAUSE_S: Final = 3600.0
 _CONNECT_S: Final = 5.0
 _UNREAD_S: Final = 30.0
 _POLL_S: Final = 0.02
+_SETTLE_S: Final = 0.3
 _DAY_S: Final = 86400.0
 _NMEA_TIME: Final = re.compile(rb"^\$..(?:RMC|GGA|GLL|ZDA|GNS|GBS|GST),(?:[^,]*,){0,4}?(\d{6}(?:\.\d+)?)(?=[,*])")
 _COLUMN: Final = re.compile(r"\s*(\w+)\s*(?:\[([^\]]*)\])?\s*")
@@ -230,6 +231,8 @@ class _Line:
     async def stop(self) -> None:
         if self._pty is not None:
             try:
+                # The kernel passes bytes on a moment after they were written.
+                await asyncio.sleep(_SETTLE_S)
                 await self._until_unread(0)
             finally:
                 self._pty.close()
