@@ -99,7 +99,7 @@ class CoapConnector:
         root = _root(lambda path, payload: self._post(sink, path, payload), self._config.max_payload_bytes)
         try:
             context: Context = await Context.create_server_context(root, bind=(host, port), transports=[transport])
-        except (OSError, error.Error) as e:
+        except (OSError, ValueError, error.Error) as e:  # ValueError: any-address without IPv6
             raise LinkError(self._config.bind, _reason(e)) from e
         return context
 

@@ -16,6 +16,7 @@ from line_support import profile, running
 from support import free_port, wait_until
 
 from edge.config import CoapConfig
+from edge.connectors import coap
 from edge.connectors.base import DeviceBinding
 from edge.connectors.coap import CoapConnector
 from firmware_specs.errors import LinkError
@@ -70,6 +71,30 @@ def test_senml_by_libcoap_is_taken_and_answered(
 
     assert asyncio.run(scenario()) == ""
     assert memory.values("smk-0", "smoke") == [smoke]
+
+
+@pytest.mark.parametrize("has_ipv6", [True, False])
+def test_the_port_is_free_again_after_the_end_with_and_without_ipv6(
+    port: int, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_ipv6: bool
+) -> None:
+    monkeypatch.setattr(coap, "_has_ipv6", lambda: has_ipv6)
+
+    async def scenario() -> list[str]:
+        answers = []
+        for _ in range(2):
+            async with running(connector(port, "s/smk-0100"), memory):
+                answers.append(await coap_client(port, "s/smk-0100", JSON_PACK, tmp_path, "-m", "post"))
+        return answers
+
+    assert asyncio.run(scenario()) == ["", ""]
+    assert len(memory.heard) == 2
+
+
+def test_an_address_that_is_not_ours_is_named_in_one_line(memory: Memory) -> None:
+    config = CoapConfig.model_validate({"name": "coap", "kind": "coap", "bind": "192.0.2.1:5683"})
+    with pytest.raises(LinkError) as error:
+        asyncio.run(CoapConnector(config, []).run(memory, lambda: None))
+    assert str(error.value) == "192.0.2.1:5683: the address is not one of this machine"
 
 
 def test_changed_follows_the_commit(port: int, memory: Memory, tmp_path: Path) -> None:
