@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import structlog
 import typer
@@ -153,11 +153,14 @@ def demo(  # noqa: PLR0917 - a command's options
     ] = False,
     speed: SpeedOption = 60.0,
     seed: SeedOption = 1,
+    broker: Annotated[
+        Literal["auto", "mosquitto", "iotcore"], typer.Option(help="auto: mosquitto where it is installed.")
+    ] = "auto",
 ) -> None:
     """Brokers, cloud, one gateway and a simulated community on this machine."""
     from simulators import demo as orchestrator  # noqa: PLC0415
 
-    options = orchestrator.Options(state.absolute(), port, fresh, not no_simulators, as_json, speed, seed)
+    options = orchestrator.Options(state.absolute(), port, fresh, not no_simulators, as_json, speed, seed, broker)
     raise typer.Exit(orchestrator.run(options))
 
 

@@ -37,6 +37,17 @@ def mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path=_SYSTEM_PATH)
 
 
+def choose(wanted: str) -> str | None:
+    """The program of the wanted broker (`auto`, `mosquitto`, `iotcore`), None for the package.
+
+    Raises LinkError when mosquitto is wanted and not installed.
+    """
+    found = None if wanted == "iotcore" else mosquitto()
+    if wanted == "mosquitto" and found is None:
+        raise LinkError("broker", "mosquitto is not installed")
+    return found
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port on loopback that is free now."""
     with socket.socket(socket.AF_INET, kind) as s:

@@ -50,7 +50,7 @@ smk-1 (topic sensors/smk-1), tmp-1, chk-1, arm-1 (topic owntracks/team/arm-1) an
 
 
 class Options(NamedTuple):
-    """What the user asked for. speed: of the community's day."""
+    """What the user asked for. speed: of the community's day. broker: auto, mosquitto or iotcore."""
 
     state: Path
     port: int
@@ -59,6 +59,7 @@ class Options(NamedTuple):
     as_json: bool
     speed: float
     seed: int
+    broker: str
 
 
 class Ports(NamedTuple):
@@ -118,7 +119,7 @@ class _Demo:
 
     def start(self) -> None:
         """Start every part and wait until they work together."""
-        program = broker.mosquitto()
+        program = broker.choose(self._options.broker)
         self._south = self._broker("south", self._ports.mqtt, program)
         self._uplink = self._broker("uplink", self._ports.uplink, program)
         _say(f"brokers: {self._south.program} on ports {self._ports.mqtt} (devices) and {self._ports.uplink} (uplink)")
