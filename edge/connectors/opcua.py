@@ -170,7 +170,7 @@ class _Session:
 
         async for event in subscription:
             if isinstance(event, StatusChangeEvent):
-                raise LinkError(self._config.url, f"the subscription ended: {event.notification.Status.name}")
+                raise LinkError(self._config.url, f"the link was lost ({event.notification.Status.name})")
             if isinstance(event, DataChangeEvent):
                 watched = self._watched.get(event.node.nodeid)
                 if watched is not None:
