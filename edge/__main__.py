@@ -6,6 +6,7 @@ Owns arguments, exit codes and the one line that an error is. Each verb loads on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="gateway.toml")]
+JsonOption = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
 @app.callback()
@@ -46,6 +48,31 @@ def run(config: ConfigOption = Path("gateway.toml")) -> None:
         asyncio.run(serve())
     except asyncio.CancelledError:
         return
+
+
+@app.command()
+def check(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = False) -> None:
+    """Every precondition in one table: configuration, clock, names, certificates, disk, ports, brokers, devices."""
+    from edge.check import check as run_check  # noqa: PLC0415
+
+    sys.exit(asyncio.run(run_check(config, as_json=json)))
+
+
+@app.command()
+def listen(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = False) -> None:
+    """Live readings as a table, beside the device; attaches to the running agent, or hears the devices itself."""
+    from edge.listen import listen as run_listen  # noqa: PLC0415
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run_listen(config, as_json=json))
+
+
+@app.command()
+def outbox(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = False) -> None:
+    """What waits for the cloud, by lane: how much, how old, how many bytes, how many thinned."""
+    from edge.waiting import show  # noqa: PLC0415
+
+    show(config, as_json=json)
 
 
 def main() -> None:
