@@ -38,8 +38,8 @@ def run(*, quick: bool) -> Result:
     alarms = 40 if quick else 500
     with scratch() as folder, Stack(folder, stack_devices(), profiles=(PROFILES,)) as stack:
         stack.start()
-        listener = Listener(stack)
-        latency = _measure(stack, listener, alarms)
+        with Listener(stack) as listener:
+            latency = _measure(stack, listener, alarms)
     p50, p99 = percentile(latency, 0.5), percentile(latency, 0.99)
     rows: list[list[Cell]] = [
         ["sensor frame to event at the stream client, ms", p50, p99, max(latency), len(latency)],

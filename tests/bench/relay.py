@@ -19,7 +19,8 @@ class Relay:
         self._up = threading.Event()
         self._up.set()
         self._closed = threading.Event()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._ends: list[socket.socket] = []
+        self._copies: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
         self.port: int = self._listener.getsockname()[1]
@@ -32,17 +33,17 @@ class Relay:
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         self.cut()
-        self._thread.join(5)
-        self._listener.close()
+        for thread in (self._thread, *self._copies):
+            thread.join(5)
+        for end in (*self._ends, self._listener):
+            end.close()
 
     def cut(self) -> None:
         """Break every connection; new ones are closed as they come."""
         self._up.clear()
-        for pair in self._pairs:
-            for end in pair:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        self._pairs.clear()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
         """Let connections through again."""
@@ -63,10 +64,12 @@ class Relay:
                 near.close()
                 continue
             far.settimeout(None)
-            self._pairs.append((near, far))
+            self._ends += (near, far)
             for one, other in ((near, far), (far, near)):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=_copy, args=(one, other), daemon=True).start()
+                copy = threading.Thread(target=_copy, args=(one, other), daemon=True)
+                self._copies.append(copy)
+                copy.start()
 
 
 def _copy(one: socket.socket, other: socket.socket) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from system.harness import Json, Stack
@@ -17,7 +19,17 @@ class Listener:
     def __init__(self, stack: Stack) -> None:
         self.events: list[tuple[float, str, Json]] = []
         self._answer = stack.stream()
-        threading.Thread(target=self._read, name="listener", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, name="listener", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._answer.close()
 
     def _read(self) -> None:
         kind, data = "", ""
