@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -98,17 +99,43 @@ def stepper(rule: AlarmRule) -> Stepper:
     """Compile a rule to a function that judges one value of its metric."""
     if isinstance(rule.when, Missing):
         return _heard
-    verdict = _verdict(rule.when)
+    judge = _judge(rule, _verdict(rule.when))
+    if isinstance(rule.when, Above):
+        return _unless_quiet(judge, above=rule.when.limit, below=-inf)
+    return _unless_quiet(judge, above=inf, below=rule.when.limit) if isinstance(rule.when, Below) else judge
+
+
+def _unless_quiet(judge: Stepper, above: float, below: float) -> Stepper:
+    """The way of nearly every value: within the limits, while nothing is raised and no timer runs."""
+
+    def judge_unless_quiet(
+        state: RuleState, value: Value, at_ms: int, *, quality: Quality = Quality.GOOD, received_ms: int | None = None
+    ) -> Step:
+        if (
+            type(value) is not float
+            or state.raised
+            or state.pending_since_ms is not None
+            or not below <= value <= above
+        ):
+            return judge(state, value, at_ms, quality=quality, received_ms=received_ms)
+        if at_ms > state.heard_ms and (received_ms is None or at_ms <= received_ms) and quality is not Quality.BAD:
+            state.heard_ms = at_ms
+        return NONE
+
+    return judge_unless_quiet
+
+
+def _judge(rule: AlarmRule, verdict: _Verdict) -> Stepper:
     for_ms = round(rule.for_s * 1000)
     metric = rule.metric
 
     def judge(
         state: RuleState, value: Value, at_ms: int, *, quality: Quality = Quality.GOOD, received_ms: int | None = None
     ) -> Step:
-        if received_ms is not None and at_ms > received_ms:
-            at_ms = received_ms
         if quality is Quality.BAD:
             return NONE
+        if received_ms is not None and at_ms > received_ms:
+            at_ms = received_ms
         late = at_ms < state.heard_ms
         fulfilled = verdict(state, value, at_ms)
         if not late and fulfilled is not None:
@@ -155,8 +182,11 @@ def _ended(state: RuleState, evidence: Evidence) -> Step:
     return Step(Change.CLEARED, evidence.observed_at, (evidence,))
 
 
-def _heard(state: RuleState, _value: Value, at_ms: int, *, received_ms: int | None = None, **_quality: object) -> Step:
+def _heard(
+    state: RuleState, _value: Value, at_ms: int, *, quality: Quality = Quality.GOOD, received_ms: int | None = None
+) -> Step:
     """A value, good or bad, ends silence."""
+    del quality
     heard_ms = at_ms if received_ms is None else received_ms
     state.heard_ms = max(state.heard_ms, heard_ms)
     if not state.raised:

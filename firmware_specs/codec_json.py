@@ -100,7 +100,7 @@ def json_decoder(profile: Profile, codec: JsonCodec) -> Callable[[bytes, int], l
     """Compile a profile's layout. Raises ProfileError when its paths contradict each other."""
     name = profile.profile
     layout = _Layout(profile)
-    time_slot = None if codec.time is None else layout.slot(codec.time, float)
+    time_slot = None if codec.time is None else layout.slot(codec.time, int | float)
     unit_ms = 1000 if codec.time_unit == "s" else 1
     values: list[tuple[int, str, float, float, bool]] = []
     positions: list[tuple[int, int, int | None, str]] = []

@@ -78,7 +78,6 @@ def position(source: str, lat: float | None, lon: float | None, accuracy_m: floa
 
 def device_time(value: float | None, unit_ms: int) -> int | None:
     """A device's time as milliseconds, or None when it gave none that can be."""
-    if value is None:
-        return None
-    ms = value * unit_ms
-    return round(ms) if 0 < ms <= LATEST_MS else None
+    if type(value) is int and unit_ms == 1:
+        return value if 0 < value <= LATEST_MS else None
+    return round(value * unit_ms) if value is not None and 0 < value * unit_ms <= LATEST_MS else None
