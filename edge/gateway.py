@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 from collections import deque
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _HEALTH_EVERY_S: Final = 30.0
 _LOOK_EVERY_S: Final = 2.0
 _ALIVE_WITHIN_S: Final = 10.0
+_GARBAGE: Final = 20_000
+"""Allocations between two looks for cycles: readings make none, and a look in a burst costs milliseconds."""
 _CONFIG_KEY: Final = "config"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
@@ -72,7 +75,12 @@ class Gateway:
         config = self.plan.config
         lock = take_lock(self._path, config.state_dir)
         try:
-            self.outbox = Outbox(config.state_dir, self.clock.boot, linger_s=config.outbox.commit_linger_ms / 1000)
+            self.outbox = Outbox(
+                config.state_dir,
+                self.clock.boot,
+                budget_bytes=config.outbox.budget_mb * 1_000_000,
+                linger_s=config.outbox.commit_linger_ms / 1000,
+            )
             states, marks = await self.outbox.open()
             self.intake = Intake(self.outbox, self.clock)
             self.intake.restore(states)
@@ -97,9 +105,13 @@ class Gateway:
         for name, connector in built.items():
             self._start_connector(name, connector)
         self._task(self.intake.run_timers(), "rules")
+        self._task(self.outbox.keep(), "outbox-keeper")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GARBAGE, 20, 50)
         sdnotify.notify("READY=1")
         _log.info("gateway running", gateway=self.plan.config.gateway, devices=len(self.plan.config.devices))
 

@@ -137,9 +137,13 @@ class Intake:
         """See `Outbox.after_commit`."""
         self._outbox.after_commit(callback)
 
-    def flush(self) -> None:
-        """See `Outbox.flush`."""
-        self._outbox.flush()
+    def hold(self) -> None:
+        """See `Outbox.hold`."""
+        self._outbox.hold()
+
+    def release(self) -> None:
+        """See `Outbox.release`."""
+        self._outbox.release()
 
     @property
     def is_full(self) -> bool:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-import zstandard
 
 from edge.outbox_file import Chunk, CorruptError, OutboxFile
+from edge.outbox_keep import Keeper, Kept
 from edge.outbox_live import LiveLane
 from edge.outbox_open import open_outbox, quarantine, write_note
-from edge.outbox_parts import Batch, Committed, Lease, Ready, Writer
+from edge.outbox_parts import Batch, Committed, Lease, Ready, Writer, leased
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import GapReason, GapReport, Lane
 from firmware_specs.wire import MAX_PACK_ITEMS, LaneStatus
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
 _MAX_UNCOMMITTED: Final = 50_000
 """Readings in memory at which devices that can be held back are."""
-_PACK_BYTES: Final = 2_000_000
+_SMALL: Final = 200
+"""Items of a commit that is not worth a thread."""
 _FOLD_S: Final = 1.0
 """How long an acknowledgement may wait for a commit to travel with; a crash before only causes repeats."""
 _RETRY_S: Final = 1.0
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_KEEP_S: Final = 2.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("outbox")
 _Written = tuple[list[tuple[Lane, Chunk]], dict[Lane, int]]
 
@@ -45,8 +46,12 @@ _Written = tuple[list[tuple[Lane, Chunk]], dict[Lane, int]]
 class Outbox:
     """See the module. `open` first; `on_change` is called after every commit and every chunk that is ready."""
 
-    def __init__(self, folder: Path, boot: str, *, linger_s: float = 0.0, vfs: str | None = None) -> None:
-        """linger_s: how long telemetry may wait for company before a commit; alarms never wait."""
+    def __init__(
+        self, folder: Path, boot: str, *, budget_bytes: int = 400_000_000, linger_s: float = 0.0, vfs: str | None = None
+    ) -> None:
+        """budget_bytes: of file and journal. linger_s: how long telemetry may wait for company before a commit."""
+        self._budget = budget_bytes
+        self._keeper = Keeper(budget_bytes)
         self._folder = folder
         self._boot = boot
         self._linger_s = linger_s
@@ -59,6 +64,7 @@ class Outbox:
         """Items of the commit that runs, and one, or none."""
         self._flush_at: asyncio.Handle | None = None
         self._hurried = False
+        self._held = False
         self._acked: dict[Lane, int] = {}
         self._folded_at = 0.0
         self._fold_at: asyncio.TimerHandle | None = None
@@ -94,7 +100,7 @@ class Outbox:
 
     async def _open(self) -> tuple[dict[str, bytes], bytes]:
         def job() -> tuple[OutboxFile, list[GapReport], dict[str, bytes], bytes]:
-            file, gaps = open_outbox(self._folder, vfs=self._vfs)
+            file, gaps = open_outbox(self._folder, vfs=self._vfs, max_bytes=self._budget)
             return file, gaps, file.state(), file.marks()
 
         file, gaps, state, marks = await self._writer.run(job)
@@ -170,17 +176,23 @@ class Outbox:
             batch.callbacks.append(committed)
         if len(batch.telemetry) > _MAX_UNCOMMITTED:
             self._room.clear()
-        if self._flush_at is None or (alarms and not self._hurried):
+        if not self._held and (self._flush_at is None or (alarms and not self._hurried)):
             self._schedule(hurry=bool(alarms))
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call this once when all that a commit has to tell is told; for what acts on many of them at once."""
         self._after.append(callback)
 
-    def flush(self) -> None:
-        """Begin a commit now instead of in the loop's next turn, unless telemetry lingers."""
-        if self._flush_at and self._hurried:
-            self._flush_at.cancel()
+    def hold(self) -> None:
+        """More follows at once: begin no commit before `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """The group that began with `hold` is complete."""
+        self._held = False
+        if self._linger_s or self._flush_at:
+            self._schedule(hurry=bool(self._batch.alarms))
+        else:
             self._flush()
 
     @property
@@ -214,7 +226,11 @@ class Outbox:
             acked, self._acked = self._acked, {}
             self._folded_at = self._loop.time()
         self._committing = 1 + len(batch.telemetry) + len(batch.alarms)
-        self._writer.submit(partial(self._write, self._file, batch, acked), partial(self._written, batch, acked))
+        self._writer.commit(
+            partial(self._write, self._file, batch, acked),
+            partial(self._written, batch, acked),
+            small=self._committing < _SMALL,
+        )
 
     def _fold_due(self) -> bool:
         return bool(self._acked) and self._loop.time() - self._folded_at >= _FOLD_S / 4
@@ -252,6 +268,38 @@ class Outbox:
         if self._batch and self._flush_at is None:
             self._flush()
 
+    # the budget
+
+    async def keep(self) -> None:
+        """Measure, merge and thin, a step at a time, until cancelled."""
+        while True:
+            more = False
+            ready, file = self._ready[Lane.TELEMETRY], self._file
+            if file and not self.degraded and not ready.loading:
+                ready.loading = True
+                if ready.lease is None:
+                    ready.forget()
+                untouchable = max(ready.end, ready.lease.through + 1 if ready.lease else 0)
+                try:
+                    kept = await self._writer.run(partial(self._keep_step, file, untouchable))
+                except StoreError as e:
+                    if file is self._file:
+                        self._refused(Batch(), e)
+                else:
+                    more = kept.more
+                    self._used_bytes = kept.used_bytes
+                    if kept.gap and kept.gap.count:
+                        self.add((), (kept.gap,))
+                finally:
+                    ready.loading = False
+                self.on_change()
+            await asyncio.sleep(0.02 if more else _KEEP_S)
+
+    def _keep_step(self, file: OutboxFile, untouchable: int) -> Kept:
+        kept = self._keeper.step(file, untouchable)
+        write_note(self._folder, file)
+        return kept
+
     # the disk refuses
 
     def _refused(self, batch: Batch, error: StoreError) -> None:
@@ -286,7 +334,7 @@ class Outbox:
     def _set_aside(self, file: OutboxFile) -> tuple[OutboxFile, list[GapReport]]:
         file.close()
         gaps = quarantine(self._folder)
-        return open_outbox(self._folder, vfs=self._vfs)[0], gaps
+        return open_outbox(self._folder, vfs=self._vfs, max_bytes=self._budget)[0], gaps
 
     def _probe(self) -> None:
         """Try the disk again, with the states that could not be kept."""
@@ -296,7 +344,7 @@ class Outbox:
             def job() -> tuple[OutboxFile, list[GapReport]]:
                 if old:
                     old.close()
-                file, gaps = open_outbox(self._folder, vfs=self._vfs)
+                file, gaps = open_outbox(self._folder, vfs=self._vfs, max_bytes=self._budget)
                 file.commit((), dirty, b"", {})
                 return file, gaps
 
@@ -334,13 +382,13 @@ class Outbox:
         """
         live = self._live_lease.get(lane)
         if live is None and (chunks := self._live.chunks(lane)):
-            live = self._live_lease[lane] = _leased(self._live.epoch, lane, chunks, chunks[0].first)
+            live = self._live_lease[lane] = leased(self._live.epoch, lane, chunks, chunks[0].first)
         if live:
             return live
         ready = self._ready[lane]
         if ready.lease is None and self._file:
             if ready.chunks:
-                ready.lease = _leased(self._file.epoch, lane, ready.chunks, ready.cursor)
+                ready.lease = leased(self._file.epoch, lane, ready.chunks, ready.cursor)
             elif ready.cursor < self._file.totals[lane].next and not ready.loading and not self.degraded:
                 ready.loading = True
                 file, first = self._file, ready.cursor
@@ -356,11 +404,12 @@ class Outbox:
             return
         if file is not self._file:
             return
-        if result and ready.end < result[0].first:
-            ready.end = ready.cursor = result[0].first
-        for chunk in result:
+        chunks = [chunk for chunk in result if chunk.first + chunk.span > ready.cursor]
+        if chunks and not ready.chunks:
+            ready.end = chunks[0].first
+        for chunk in chunks:
             ready.put(chunk)
-        if result:
+        if chunks:
             self.on_change()
 
     def position(self, lane: Lane) -> tuple[str, int]:
@@ -408,29 +457,3 @@ class Outbox:
                 thinned=totals.thinned if totals else 0,
             )
         return lanes
-
-
-def _leased(epoch: str, lane: Lane, chunks: Any, base: int) -> Lease:  # noqa: ANN401 - a deque or a list
-    """As many of the chunks as one pack may hold: one boot, and a chunk with holes alone."""
-    bodies: list[bytes] = []
-    items = size = span = 0
-    boot = chunks[0].boot
-    for chunk in chunks:
-        whole = chunk.items == chunk.span
-        if bodies and (
-            chunk.boot != boot
-            or not whole
-            or items + chunk.items > MAX_PACK_ITEMS
-            or size + len(chunk.body) > _PACK_BYTES
-        ):
-            break
-        body = chunk.body
-        if body.startswith(_ZSTD):
-            body = zstandard.ZstdDecompressor().decompress(body)
-        bodies.append(body)
-        items += chunk.items
-        span += chunk.span
-        size += len(body)
-        if not whole:
-            break
-    return Lease(epoch, lane, chunks[0].first, span, min(base, chunks[0].first), boot, bodies)

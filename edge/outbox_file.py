@@ -45,7 +45,8 @@ _SQL: Final = {
     "remove": "DELETE FROM {} WHERE first = ?",
     "total": "SELECT coalesce(sum(items), 0), coalesce(sum(length(body)), 0) FROM {} "
     "WHERE first <= ?1 AND first + span <= ?1 + 1",
-    "load": "SELECT * FROM {} WHERE first >= ? ORDER BY first",
+    "load": "SELECT * FROM {0} WHERE first >= coalesce((SELECT max(first) FROM {0} WHERE first <= ?1), 0) "
+    "ORDER BY first",
     "marks": "SELECT marks FROM {} WHERE first <= ?1 AND first + span <= ?1 + 1 AND marks <> x'' ORDER BY first",
     "last": "SELECT first + span FROM {} ORDER BY first DESC LIMIT 1",
     "oldest": "SELECT first, at_ms FROM {} ORDER BY first LIMIT 1",
@@ -109,8 +110,12 @@ def _told(store: str, error: apsw.Error) -> StoreError:
 class OutboxFile:
     """The file, open."""
 
-    def __init__(self, path: Path, *, vfs: str | None = None, synchronous: str = "FULL") -> None:
+    def __init__(
+        self, path: Path, *, vfs: str | None = None, synchronous: str = "FULL", max_bytes: int = 1 << 40
+    ) -> None:
         """Open or create. Raises StoreError or CorruptError.
+
+        max_bytes: of file and journal together; a commit beyond it fails as if the disk were full.
 
         synchronous: anything less than FULL loses commits in a power cut; the test that proves it asks for OFF.
         """
@@ -124,7 +129,7 @@ class OutboxFile:
         except apsw.Error as e:
             raise _told("outbox", e) from e
         try:
-            self._prepare(synchronous)
+            self._prepare(synchronous, max_bytes)
             self._read_head()
         except apsw.Error as e:
             self._db.close(True)
@@ -133,13 +138,14 @@ class OutboxFile:
             self._db.close(True)
             raise
 
-    def _prepare(self, synchronous: str) -> None:
+    def _prepare(self, synchronous: str, max_bytes: int) -> None:
         run = self._db.execute
         run("PRAGMA locking_mode=EXCLUSIVE")
         run("PRAGMA journal_mode=WAL")
         run(f"PRAGMA synchronous={synchronous}")
         run(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
         run(f"PRAGMA journal_size_limit={WAL_PAGES * 4096}")
+        run(f"PRAGMA max_page_count={max(64, max_bytes // 4096 - 2 * WAL_PAGES)}")
         run("PRAGMA cache_size=-2000")
         run("PRAGMA temp_store=MEMORY")
         application = run("PRAGMA application_id").get
@@ -272,7 +278,7 @@ class OutboxFile:
             self._read_oldest(lane)
 
     def load(self, lane: Lane, first: int, items: int, size: int = 2_000_000) -> list[Chunk]:
-        """The chunks from sequence `first` on, oldest first, of about so many items or bytes. Raises StoreError."""
+        """The chunks from the one that covers `first` on, of about so many items or bytes. Raises StoreError."""
         chunks: list[Chunk] = []
         try:
             rows = self._db.cursor()

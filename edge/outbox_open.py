@@ -39,14 +39,16 @@ def write_note(folder: Path, file: OutboxFile) -> None:
         draft.replace(folder / _NOTE)
 
 
-def open_outbox(folder: Path, *, vfs: str | None = None) -> tuple[OutboxFile, list[GapReport]]:
+def open_outbox(
+    folder: Path, *, vfs: str | None = None, max_bytes: int = 1 << 40
+) -> tuple[OutboxFile, list[GapReport]]:
     """The outbox of a state folder, and what was lost when a damaged one had to be set aside. Raises StoreError."""
     path = folder / FILE
     try:
-        return OutboxFile(path, vfs=vfs), []
+        return OutboxFile(path, vfs=vfs, max_bytes=max_bytes), []
     except CorruptError:
         gaps = quarantine(folder)
-        return OutboxFile(path, vfs=vfs), gaps
+        return OutboxFile(path, vfs=vfs, max_bytes=max_bytes), gaps
 
 
 def quarantine(folder: Path) -> list[GapReport]:

@@ -6,14 +6,17 @@ Owns no decision: `outbox` joins them.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from edge.outbox_thin import plain_body
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import Lane
-from firmware_specs.wire import encode_item
+from firmware_specs.wire import MAX_PACK_ITEMS, encode_item
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +28,11 @@ Committed = Callable[[bool], None]
 _CHUNK_ITEMS: Final = 2500
 _READY_BYTES: Final = 4_000_000
 """Of chunks of a lane that stand ready for the uplink; more is read from disk when it is their turn."""
+_PACK_BYTES: Final = 2_000_000
+_QUICK_S: Final = 0.003
+"""Mean time of a commit up to which the event loop does them itself."""
+_SLOW_S: Final = 0.020
+_WARY_S: Final = 30.0
 
 
 class Lease(NamedTuple):
@@ -71,20 +79,49 @@ class Batch:
 
 
 class Writer:
-    """The one thread that touches the file."""
+    """Who touches the file: a thread of its own, or the event loop itself while the disk is quick.
+
+    Handing a commit over and back costs more than a quick disk takes for it. So while commits take a few
+    milliseconds, small ones run where they are asked for; one that takes longer sends the next ones to the thread for
+    half a minute, and a slow disk never gets to hold the loop up again. Only one of the two is ever at work.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = SimpleQueue()
+        self._waiting = 0
+        self._took_s = _QUICK_S
+        self._wary_until = 0.0
         self.thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
         self.thread.start()
 
     def submit(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Run a job there and hand its result, or its StoreError, to `done` here."""
+        """Run a job in the thread and hand its result, or its StoreError, to `done` here."""
+        self._waiting += 1
         self._jobs.put((job, done))
 
+    def commit(self, job: Callable[[], Any], done: Callable[[Any], None], *, small: bool) -> None:
+        """As `submit`, or here and now when the disk has been quick and the job is small."""
+        began = self._loop.time()
+        if not small or self._waiting or self._took_s > _QUICK_S or began < self._wary_until:
+            self.submit(partial(self._timed, job), done)
+            return
+        done(self._timed(job))
+
+    def _timed(self, job: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the job returns
+        began = time.monotonic()
+        try:
+            return job()
+        except StoreError as e:
+            return e
+        finally:
+            took = time.monotonic() - began
+            self._took_s += (took - self._took_s) / 16
+            if took > _SLOW_S:
+                self._wary_until = began + _WARY_S
+
     async def run(self, job: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the job returns
-        """Run a job there. Raises its StoreError."""
+        """Run a job in the thread. Raises its StoreError."""
         future = self._loop.create_future()
         self.submit(job, lambda result: None if future.done() else future.set_result(result))
         result = await future
@@ -103,7 +140,11 @@ class Writer:
                 result = job()
             except StoreError as e:
                 result = e
-            self._loop.call_soon_threadsafe(done, result)
+            self._loop.call_soon_threadsafe(self._done, done, result)
+
+    def _done(self, done: Callable[[Any], None], result: Any) -> None:  # noqa: ANN401 - as above
+        self._waiting -= 1
+        done(result)
 
 
 class Ready:
@@ -143,3 +184,27 @@ class Ready:
         self.chunks.clear()
         self.bytes = 0
         self.end = self.cursor
+
+
+def leased(epoch: str, lane: Lane, chunks: Sequence[Chunk], base: int) -> Lease:
+    """As many of the chunks as one pack may hold: one boot, and a chunk with holes alone."""
+    bodies: list[bytes] = []
+    items = size = span = 0
+    boot = chunks[0].boot
+    for chunk in chunks:
+        whole = chunk.items == chunk.span
+        if bodies and (
+            chunk.boot != boot
+            or not whole
+            or items + chunk.items > MAX_PACK_ITEMS
+            or size + len(chunk.body) > _PACK_BYTES
+        ):
+            break
+        body = plain_body(chunk)
+        bodies.append(body)
+        items += chunk.items
+        span += chunk.span
+        size += len(body)
+        if not whole:
+            break
+    return Lease(epoch, lane, chunks[0].first, span, min(base, chunks[0].first), boot, bodies)

@@ -42,7 +42,9 @@ class GroupSink(Sink, Protocol):
     @property
     def is_full(self) -> bool: ...  # noqa: D102 - `ready` tells when it is over
 
-    def flush(self) -> None: ...  # noqa: D102 - what was accepted may be committed now
+    def hold(self) -> None: ...  # noqa: D102 - more follows at once
+
+    def release(self) -> None: ...  # noqa: D102 - what was accepted may be committed now
 
     def after_commit(self, callback: Callable[[], None]) -> None: ...  # noqa: D102 - once, after this group's word
 
@@ -83,9 +85,9 @@ class MqttConnector:
         self._full = asyncio.Event()
         self._pending: dict[int, MqttLink] = {}
         """Marks of messages that were handed on and are not yet committed, and the link that wants to know."""
-        self._acks: list[int] = []
         self._early: list[Message] = []
-        """What a kept session sends together with its CONNACK, before the link is ours."""
+        """What a resumed session sent along with the broker's answer to CONNECT."""
+        self._acks: list[int] = []
         self._refused = False
         self.redelivered = 0
         """Messages that came again although they were kept."""
@@ -95,8 +97,8 @@ class MqttConnector:
         config = self._config
         group_sink = self._sink = cast("GroupSink", sink)
         self._full.clear()
+        self._early.clear()
         self._refused = False
-        self._early = []
         self._kept = frozenset(self._marks)
         async with mqtt_link(
             config,
@@ -107,9 +109,9 @@ class MqttConnector:
             receive_maximum=config.receive_maximum,
         ) as link:
             self._link = link
+            early, self._early = self._early, []
             try:
-                if self._early:
-                    self._heard(group_sink, self._early)
+                self._heard(group_sink, early)
                 for start in range(0, len(self._topics), _TOPICS_A_SUBSCRIBE):
                     await link.subscribe([(t, config.qos) for t in self._topics[start : start + _TOPICS_A_SUBSCRIBE]])
                 started()
@@ -121,6 +123,7 @@ class MqttConnector:
             finally:
                 self._link = None
                 self._acks.clear()
+                self._early.clear()
 
     async def _hold_back(self, sink: Sink, link: MqttLink) -> None:
         """Stop reading while nothing more can be taken; reconnect when something was refused."""
@@ -135,11 +138,21 @@ class MqttConnector:
             link.resume()
 
     def _heard(self, sink: GroupSink, messages: list[Message]) -> None:
-        now_ms = time.time_ns() // 1_000_000
         link = self._link
         if link is None:
             self._early += messages
             return
+        sink.hold()
+        try:
+            self._take(sink, link, messages)
+        finally:
+            sink.release()
+        self._send_acks()
+        if sink.is_full:
+            self._full.set()
+
+    def _take(self, sink: GroupSink, link: MqttLink, messages: list[Message]) -> None:
+        now_ms = time.time_ns() // 1_000_000
         routes = self._routes
         for topic, payload, mid, dup, _ in messages:
             mark = 0
@@ -164,10 +177,6 @@ class MqttConnector:
                 sink.accept(device, samples, partial(self._committed, mark), mark)
             else:
                 sink.accept(device, samples)
-        sink.flush()
-        self._send_acks()
-        if sink.is_full:
-            self._full.set()
 
     def _is_kept(self, mark: int, link: MqttLink, mid: int) -> bool:
         """Whether a message that came again is on disk, which is said at once, or on its way there."""

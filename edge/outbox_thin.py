@@ -1,0 +1,96 @@
+"""Fewer and smaller chunks: merged and compressed when they stay, thinned when the disk budget is reached.
+
+Owns what a thinned lane keeps: of each metric of each device the first reading in every so many minutes of its own
+time. Sequence numbers stay covered, so the cloud sees how many are missing. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import zstandard
+
+from edge.outbox_file import Chunk
+from firmware_specs.readings import Lane, Reading
+from firmware_specs.wire import decode_pack, encode_item
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firmware_specs.readings import Item
+
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
+LEVELS_MS: Final = (60_000, 600_000, 3_600_000, 86_400_000)
+"""One reading a minute first; when all is thinned and the budget still spent, ever fewer."""
+_MERGED_ITEMS: Final = 5000
+
+
+def plain_body(chunk: Chunk) -> bytes:
+    """The records of a chunk, joined by commas."""
+    return zstandard.ZstdDecompressor().decompress(chunk.body) if chunk.body.startswith(ZSTD) else chunk.body
+
+
+def merge(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The same readings in chunks of up to 5,000, compressed. Consecutive chunks in, consecutive chunks out."""
+    merged: list[Chunk] = []
+    group: list[Chunk] = []
+    for chunk in chunks:
+        full = sum(c.items for c in group) + chunk.items > _MERGED_ITEMS
+        holes = chunk.items != chunk.span or (bool(group) and group[-1].items != group[-1].span)
+        if group and (full or holes or chunk.boot != group[0].boot):
+            merged.append(_joined(group))
+            group = []
+        group.append(chunk)
+    if group:
+        merged.append(_joined(group))
+    return merged
+
+
+def _joined(group: Sequence[Chunk]) -> Chunk:
+    first = group[0]
+    if len(group) == 1 and first.body.startswith(ZSTD):
+        return first
+    body = zstandard.ZstdCompressor(level=3).compress(b",".join([plain_body(chunk) for chunk in group]))
+    marks = b"".join([chunk.marks for chunk in group])
+    span = sum(chunk.span for chunk in group)
+    return Chunk(first.first, span, sum(chunk.items for chunk in group), first.boot, first.at_ms, body, marks)
+
+
+def _items(chunk: Chunk) -> tuple[tuple[int, Item], ...]:
+    properties = [
+        ("epoch", "0"), ("first", str(chunk.first)), ("count", str(chunk.span)), ("base", "1"), ("boot", chunk.boot),
+    ]  # fmt: skip
+    return decode_pack(Lane.TELEMETRY, properties, b"[" + plain_body(chunk) + b"]").items
+
+
+def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int]) -> tuple[list[Chunk], int, int]:
+    """One chunk a boot that covers the same numbers with fewer readings; and the times the dropped ones lay between.
+
+    kept: the last period kept by device and metric, carried from call to call.
+    """
+    thinned: list[Chunk] = []
+    from_ms = to_ms = 0
+    group: list[Chunk] = []
+    for chunk in (*chunks, None):
+        if group and (chunk is None or chunk.boot != group[0].boot):
+            first, last = group[0], group[-1]
+            span = last.first + last.span - first.first
+            left: list[tuple[int, Item]] = []
+            for sequence, item in (pair for c in group for pair in _items(c)):
+                if isinstance(item, Reading):
+                    key, period = (item.device, item.metric), item.observed_at // every_ms
+                    if kept.get(key) == period:
+                        from_ms = min(from_ms or item.observed_at, item.observed_at)
+                        to_ms = max(to_ms, item.observed_at)
+                        continue
+                    kept[key] = period
+                left.append((sequence, item))
+            whole = len(left) == span
+            records = [encode_item(item, None if whole else sequence - first.first) for sequence, item in left]
+            body = zstandard.ZstdCompressor(level=3).compress(b",".join(records))
+            marks = b"".join([c.marks for c in group])
+            thinned.append(Chunk(first.first, span, len(left), first.boot, first.at_ms, body, marks))
+            group = []
+        if chunk is not None:
+            group.append(chunk)
+    return thinned, from_ms, to_ms
