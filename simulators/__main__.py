@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import structlog
 import typer
@@ -194,16 +194,26 @@ def _configure_logs() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script: errors are one line on stderr; 2 is misuse, 1 is failure."""
     _configure_logs()
+    # The class is public only as the base of its public children.
+    usage_error: type[BaseException] = typer.BadParameter.__mro__[1]
     try:
-        app(prog_name="patrol-sim")
+        sys.exit(app(prog_name="patrol-sim", standalone_mode=False))
+    except typer.Abort:
+        sys.exit(130)
     except (ConfigError, ProfileError, ValueError) as e:
-        print(f"patrol-sim: {e}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(e), 2)
     except (PatrolError, OSError) as e:
-        print(f"patrol-sim: {e}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(e), 1)
+    except usage_error as e:
+        _fail(e.format_message() if hasattr(e, "format_message") else str(e), 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    # Help that is shown for want of a verb has lines of its own.
+    print(message if "\n" in message.strip() else f"patrol-sim: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

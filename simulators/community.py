@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_specs.schema import Profile
-    from simulators.faults import TcpProxy
     from simulators.peers.base import Peer
+    from simulators.proxy import TcpProxy
     from simulators.script import Community, Effect, Event, PlacedDevice
 
 TICK_S: Final = 0.25

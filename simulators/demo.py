@@ -8,26 +8,23 @@ user would type; this module imports none of them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
-import os
-import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from firmware_specs.errors import LinkError, PatrolError
-from simulators import broker, provision, site
+from firmware_specs.errors import LinkError
+from simulators import broker, demo_state, provision, site
 from simulators.children import ChildEnded, Children
 from simulators.script import load_community
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from simulators.broker import BrokerPlan
     from simulators.provision import Credentials
@@ -35,12 +32,6 @@ if TYPE_CHECKING:
 GATEWAY: Final = "gw-0001"
 READY_WITHIN_S: Final = 120.0
 _POLL_S: Final = 0.1
-_OURS: Final = (
-    "cloud", "edge", "tty", "logs", "cloud.toml", "gateway.toml", "credentials.json",
-    "gateway.by-hand.toml", "ends.json", "south.conf", "south.toml", "uplink.conf", "uplink.toml",
-)  # fmt: skip
-"""What stands in a state folder; `fresh` removes these and nothing else."""
-
 _SIMULATED: Final = """\
 In about a minute a kitchen fire breaks out in Cuihua building 3 (翠华社区3号楼5层厨房起火);
 later a door is forced, a radio calls for help, and the uplink fails for half a minute."""
@@ -62,17 +53,6 @@ class Options(NamedTuple):
     broker: str
 
 
-class Ports(NamedTuple):
-    """Where everything listens on loopback."""
-
-    http: int
-    mqtt: int
-    uplink: int
-    coap: int
-    opcua: int
-    proxy: int
-
-
 class Stopped(Exception):  # noqa: N818 - not an error
     """The user wants the demo to end."""
 
@@ -85,10 +65,10 @@ def run(options: Options) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    with _locked(options.state), contextlib.ExitStack() as stack:
+    with demo_state.locked(options.state), contextlib.ExitStack() as stack:
         if options.fresh:
-            _remove_state(options.state)
-        ports = _choose_ports(options.port)
+            demo_state.remove(options.state)
+        ports = demo_state.choose_ports(options.port)
         logs = options.state / "logs"
         logs.mkdir(exist_ok=True)
         children = stack.enter_context(Children(logs))
@@ -106,7 +86,7 @@ def run(options: Options) -> int:
 
 
 class _Demo:
-    def __init__(self, options: Options, ports: Ports, children: Children, stop: threading.Event) -> None:
+    def __init__(self, options: Options, ports: demo_state.Ports, children: Children, stop: threading.Event) -> None:
         self._options = options
         self._ports = ports
         self._children = children
@@ -194,7 +174,7 @@ class _Demo:
         if self._options.simulators:
             site.write_simulated(path, load_community(), ends)
         else:
-            site.write_by_hand(path, ends, _moved(self._state / "ends.json", ends))
+            site.write_by_hand(path, ends, demo_state.moved(self._state / "ends.json", ends))
         return path
 
     def _community_arguments(self) -> list[str | Path]:
@@ -256,51 +236,6 @@ def _accepts(port: int) -> bool:
         return False
 
 
-def _choose_ports(http_port: int) -> Ports:
-    if not broker.is_free(http_port):
-        raise LinkError(f"127.0.0.1:{http_port}", "the port is taken; choose another with --port")
-    mqtt = 1883 if broker.is_free(1883) else broker.free_port()
-    coap_free = broker.is_free(5683, socket.SOCK_DGRAM)
-    coap = 5683 if coap_free else broker.free_port(socket.SOCK_DGRAM)
-    return Ports(http_port, mqtt, broker.free_port(), coap, broker.free_port(), broker.free_port())
-
-
-def _moved(path: Path, ends: site.Endpoints) -> dict[str, str]:
-    """Which endpoints have moved since the last start; remembers those of this one."""
-    now = [ends.uplink, ends.mqtt, ends.coap, str(ends.state_dir)]
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = now
-    path.write_text(json.dumps(now), encoding="utf-8")
-    return dict(zip(before, now, strict=False))
-
-
-@contextlib.contextmanager
-def _locked(state: Path) -> Iterator[None]:
-    """Hold a state folder for one demo at a time. Raises PatrolError when it is held or cannot be made."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("w")
-    except OSError as e:
-        raise PatrolError(f"{state}: {e.strerror or e}") from e
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise PatrolError(f"{state}: another demo runs there; end it or choose another --state") from e
-        yield
-
-
-def _remove_state(state: Path) -> None:
-    for name in _OURS:
-        path = state / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
 def _follow(log: Path) -> Iterator[Callable[[], list[str]]]:
     """What has happened in the community since the last call, a line for people each."""
@@ -325,8 +260,3 @@ def _event_line(line: str) -> str:
     if not isinstance(entry, dict) or "day_time" not in entry:
         return ""
     return f"{entry['day_time']} {entry.get('zh', '')} · {entry.get('en', '')}"
-
-
-def default_state() -> Path:
-    """`./.demo`."""
-    return Path(os.path.relpath(Path.cwd() / ".demo"))

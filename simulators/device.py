@@ -63,9 +63,12 @@ class Device:
 
     def __init__(
         self, name: str, profile: Profile, address: str, *, seed: int = 0, loop: Sequence[Position] = (),
-        speed: float = 1.0,
+        speed: float = 1.0, stagger: bool = True,
     ) -> None:  # fmt: skip
-        """name: its id. loop: where it stands, or the places it walks between. speed: of the day."""
+        """name: its id. loop: where it stands, or the places it walks between. speed: of the day.
+
+        stagger: begin at a moment of its own within the first seconds, so that many devices do not speak at once.
+        """
         self.name = name
         self.profile = profile
         self.address = address
@@ -82,7 +85,7 @@ class Device:
         self._rounds: list[tuple[float, RoundPath]] = []
         self._last_states: dict[str, Value] = {}
         self._last_day_s: float | None = None
-        self._next_s = (self.seed % 1000) / 1000 * min(self.period_s, SHOWN_PERIOD_S)
+        self._next_s = (self.seed % 1000) / 1000 * min(self.period_s, SHOWN_PERIOD_S) if stagger else 0.0
 
     def apply(self, at_s: float, effect: Curve | Hold | Silent) -> None:
         """Let the script do something to it every day from `at_s` on. Raises ValueError for an unknown metric."""

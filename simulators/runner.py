@@ -16,13 +16,14 @@ from firmware_specs.errors import ConfigError, nearest
 from firmware_specs.load import load_profile, load_profiles
 from firmware_specs.schema import NamedCodec
 from simulators import community as model
-from simulators import faults, site
+from simulators import site
 from simulators.device import Device
 from simulators.peers.coap import CoapPeer
 from simulators.peers.gnss import GnssPeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.radio import RadioPeer
 from simulators.physics import Moment
+from simulators.proxy import TcpProxy, address
 from simulators.script import load_community
 
 if TYPE_CHECKING:
@@ -56,12 +57,12 @@ def write_config(script: Path | None, path: Path, ends: Endpoints, gateway: str,
     return f"{path}: {site.counted(community.devices())}"
 
 
-def proxy_from(text: str) -> faults.TcpProxy:
+def proxy_from(text: str) -> TcpProxy:
     """A proxy from `LISTEN=TARGET`, each `host:port`. Raises ValueError naming the text."""
     listen, separator, target = text.partition("=")
     if not separator:
         raise ValueError(f"{text!r}: LISTEN=TARGET expected, each host:port")
-    return faults.TcpProxy(faults.address(listen), faults.address(target))
+    return TcpProxy(address(listen), address(target))
 
 
 async def run_community(
@@ -120,7 +121,7 @@ async def run_device(
     """Run one device until its time is over."""
     found = find_profile(profile)
     peer, address = peer_for(to, found)
-    device = Device(name, found, address or unit, seed=seed, speed=speed)
+    device = Device(name, found, address or unit, seed=seed, speed=speed, stagger=False)
     messages = 0
     await peer.start()
     began = time.monotonic()

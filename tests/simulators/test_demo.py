@@ -18,7 +18,7 @@ import pytest
 import support
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from simulators import broker, site
+from simulators import broker, demo_state, site
 from simulators.script import load_community
 
 if TYPE_CHECKING:
@@ -108,6 +108,40 @@ def test_without_mosquitto_the_whole_demo_lives_on_the_packaged_broker(
 
 
 @pytest.mark.system
+def test_without_simulators_real_devices_are_heard_and_the_edited_file_is_read_again(
+    tmp_path: Path, start_process: StartProcess
+) -> None:
+    state = tmp_path / "state"
+    demo, out = start_demo(start_process, state, "--no-simulators")
+    info = wait_ready(demo, out)
+    port = int(info["mqtt"].rpartition(":")[2])
+
+    def publish(topic: str, value: float) -> None:
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        client.publish(topic, json.dumps([{"n": "smoke", "u": "%obs/m", "v": value}]), 1).wait_for_publish(10)
+        client.disconnect()
+        client.loop_stop()
+
+    def smoke(device: str) -> float | None:
+        latest = get(info, f"/devices/gw-0001/{device}").get("latest", {})
+        value = latest.get("smoke", {}).get("value")
+        return None if value is None else float(value)
+
+    publish("sensors/smk-1", 0.7)
+    support.wait_for(lambda: smoke("smk-1") == 0.7, 20, "the value of a ready-made device")
+    file = state / "gateway.toml"
+    file.write_text(
+        file.read_text() + '\n[[devices]]\nid = "mine"\nprofile = "generic-smoke-senml"\nconnector = "sensors"\n'
+        'address = "my/own"\n'
+    )
+    support.wait_for(lambda: "latest" in get(info, "/devices/gw-0001/mine"), 30, "the device that was added by hand")
+    publish("my/own", 0.9)
+    support.wait_for(lambda: smoke("mine") == 0.9, 20, "its value")
+
+
+@pytest.mark.system
 def test_a_part_that_dies_ends_the_demo_and_is_named_with_its_last_words(
     tmp_path: Path, start_process: StartProcess
 ) -> None:
@@ -163,12 +197,10 @@ def test_a_taken_port_and_a_state_in_use_are_one_line(tmp_path: Path, start_proc
 
 
 def test_fresh_removes_the_demos_own_files_and_no_others(tmp_path: Path) -> None:
-    from simulators.demo import _remove_state
-
     for name in ("cloud/telemetry.db", "edge/outbox.db", "logs/x.log", "gateway.toml", "credentials.json", "mine.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    _remove_state(tmp_path)
+    demo_state.remove(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

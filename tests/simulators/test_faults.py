@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from firmware_specs.errors import LinkError
 from simulators import faults
+from simulators import proxy as links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def connect(port: int) -> socket.socket:
 
 
 def test_a_proxy_forwards_is_cut_and_mended(echo: int) -> None:
-    with faults.threaded(lambda: faults.TcpProxy(("127.0.0.1", 0), ("127.0.0.1", echo))) as proxy:
+    with links.threaded(lambda: links.TcpProxy(("127.0.0.1", 0), ("127.0.0.1", echo))) as proxy:
         with connect(proxy.port) as s:
             s.sendall(b"before")
             assert s.recv(100) == b"before"
@@ -65,7 +66,7 @@ def test_a_proxy_forwards_is_cut_and_mended(echo: int) -> None:
 
 
 def test_a_held_link_stays_open_and_silent_until_it_is_mended(echo: int) -> None:
-    held = faults.threaded(lambda: faults.TcpProxy(("127.0.0.1", 0), ("127.0.0.1", echo)))
+    held = links.threaded(lambda: links.TcpProxy(("127.0.0.1", 0), ("127.0.0.1", echo)))
     with held as proxy, connect(proxy.port) as s:
         s.sendall(b"1")
         assert s.recv(1) == b"1"
@@ -82,7 +83,7 @@ def test_a_held_link_stays_open_and_silent_until_it_is_mended(echo: int) -> None
 def test_a_taken_port_is_named(echo: int) -> None:
     with (
         pytest.raises(LinkError, match=rf"127.0.0.1:{echo}: .*in use"),
-        faults.threaded(lambda: faults.TcpProxy(("127.0.0.1", echo), ("127.0.0.1", 1))),
+        links.threaded(lambda: links.TcpProxy(("127.0.0.1", echo), ("127.0.0.1", 1))),
     ):
         pass
 
@@ -147,7 +148,7 @@ def test_D8_a_clock_lies_as_told() -> None:
 @pytest.mark.parametrize("text", ["host", "host:port", "host:70000", ""])
 def test_an_address_that_is_none_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=f"{text!r}: host:port expected"):
-        faults.address(text)
+        links.address(text)
 
 
 @pytest.mark.peer
@@ -163,11 +164,11 @@ def test_publishes_are_repeated_on_their_way_to_a_real_broker(mosquitto: StartMo
     listener.subscribe("t", 1)
     assert subscribed.wait(10)
 
-    def proxy() -> faults.TcpProxy:
+    def proxy() -> links.TcpProxy:
         target = ("127.0.0.1", broker.port)
-        return faults.TcpProxy(("127.0.0.1", 0), target, up=lambda: faults.MqttPublishes(faults.Repeat(1.0)))
+        return links.TcpProxy(("127.0.0.1", 0), target, up=lambda: faults.MqttPublishes(faults.Repeat(1.0)))
 
-    with faults.threaded(proxy) as through:
+    with links.threaded(proxy) as through:
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         client.connect("127.0.0.1", through.port)
         client.loop_start()
