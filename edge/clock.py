@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 from firmware_specs.readings import Clock
 
 _ASK_EVERY_S: Final = 10.0
+_JUMP_MS: Final = 1000
+_WARY_S: Final = 60.0
 _STA_UNSYNC: Final = 0x0040
 _TIME_ERROR: Final = 5
 _TIMEX_BYTES: Final = 256
@@ -44,18 +46,29 @@ class GatewayClock:
         self.boot = boot_id()
         self._ask_at = 0.0
         self._quality = Clock.UNSYNCED
+        self._offset_ms: int | None = None
+        self._wary_until = 0.0
 
     def now_ms(self) -> int:
         """Wall clock, ms UTC."""
         return time.time_ns() // 1_000_000
 
     def now(self) -> Moment:
-        """All of it."""
+        """All of it. For a minute after the wall clock jumped it is `unsynced`, whatever the kernel says (D8)."""
         monotonic = time.monotonic()
+        wall_ms = time.time_ns() // 1_000_000
+        offset_ms = wall_ms - int(monotonic * 1000)
+        if self._offset_ms is None or abs(offset_ms - self._offset_ms) > _JUMP_MS:
+            if self._offset_ms is not None:
+                self._wary_until = monotonic + _WARY_S
+            self._offset_ms = offset_ms
+            self._ask_at = 0.0
         if monotonic >= self._ask_at:
             self._ask_at = monotonic + _ASK_EVERY_S
-            self._quality = Clock.SYNCED if is_disciplined() else Clock.UNSYNCED
-        return Moment(time.time_ns() // 1_000_000, int(monotonic * 1000), self._quality)
+            self._offset_ms = offset_ms
+            synced = monotonic >= self._wary_until and is_disciplined()
+            self._quality = Clock.SYNCED if synced else Clock.UNSYNCED
+        return Moment(wall_ms, int(monotonic * 1000), self._quality)
 
 
 def is_disciplined() -> bool:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge import VERSION, sdnotify
+from edge import VERSION, control, sdnotify
 from edge.binding import Plan, make_plan
 from edge.clock import GatewayClock
 from edge.connectors import Shared, build_connector
+from edge.control import Control
 from edge.health import Health
 from edge.intake import Intake
 from edge.outbox import Outbox
@@ -32,12 +33,13 @@ from firmware_specs.errors import ConfigError, ProfileError
 from firmware_specs.wire import Reported, ReportedDevice, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from edge.connectors.base import Connector
 
 _HEALTH_EVERY_S: Final = 30.0
+_SETTLE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 2.0
 _ALIVE_WITHIN_S: Final = 10.0
 _GARBAGE: Final = 20_000
@@ -90,10 +92,13 @@ class Gateway:
             kept = msgspec_marks(marks)
             self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT))
             built = self._build(self.plan, list(self.plan.devices))
+            stop_metrics = self._serve_metrics()
             try:
                 async with asyncio.TaskGroup() as self._group:
                     self._start(built)
             finally:
+                sdnotify.notify("STOPPING=1")
+                stop_metrics()
                 await self.outbox.close()
         finally:
             os.close(lock)
@@ -108,12 +113,23 @@ class Gateway:
         self._task(self.outbox.keep(), "outbox-keeper")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
+        self._task(Control(self.plan.config.state_dir, self.intake, self.status).run(), "control")
         self._task(self._keep_watch(), "watchdog")
+        state_dir = self.plan.config.state_dir
+        self._task(control.serve(state_dir, self.intake, self.status), "control")
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)
         sdnotify.notify("READY=1")
         _log.info("gateway running", gateway=self.plan.config.gateway, devices=len(self.plan.config.devices))
+
+    def _serve_metrics(self) -> Callable[[], object]:
+        config = self.plan.config.metrics
+        if config is None:
+            return lambda: None
+        from edge.metrics import serve_metrics  # noqa: PLC0415 - loads prometheus-client
+
+        return serve_metrics(config, lambda: self.status(True))
 
     def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)
@@ -264,6 +280,7 @@ class Gateway:
 
     async def _measure(self) -> None:
         gateway, budget = self.plan.config.gateway, self.plan.config.outbox.budget_mb * 1_000_000
+        await asyncio.sleep(_SETTLE_S)
         while True:
             lanes = self.outbox.status().values()
             self.intake.accept(

@@ -143,6 +143,11 @@ class Outbox:
             await self._step.wait()
 
     @property
+    def epoch(self) -> str:
+        """Of the file; empty while there is none."""
+        return self._file.epoch if self._file else ""
+
+    @property
     def used_bytes(self) -> int:
         """What the file takes of its budget, as last measured."""
         return self._used_bytes

@@ -1,0 +1,99 @@
+"""The agent's socket for a technician on the same machine: what waits, and live readings.
+
+Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen` or
+`outbox`; answers are JSON lines. A listener that is too slow misses lines, the agent never waits for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from firmware_specs.wire import encode_item
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from edge.intake import Intake
+    from firmware_specs.readings import AlarmEvent, Item, Reading
+    from firmware_specs.wire import Status
+
+SOCKET: Final = "agent.sock"
+_QUEUE_LINES: Final = 1000
+_MAX_REQUEST_BYTES: Final = 1024
+
+
+class _Folder:
+    """A path to the socket that fits in 108 bytes however deep the folder is."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._fd = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.path = f"/proc/self/fd/{self._fd}/{SOCKET}"
+
+    def __enter__(self) -> str:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status]) -> None:
+    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status."""
+    listeners: set[asyncio.Queue[bytes]] = set()
+
+    def tell(readings: Sequence[Reading], events: Sequence[AlarmEvent]) -> None:
+        items: list[Item] = [*readings, *events]
+        for item in items:
+            line = encode_item(item) + b"\n"
+            for queue in listeners:
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(line)
+
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE_LINES)
+        listeners.add(queue)
+        intake.listener = tell
+        try:
+            while True:
+                writer.write(await queue.get())
+                await writer.drain()
+        finally:
+            listeners.discard(queue)
+            if not listeners:
+                intake.listener = None
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            request = (await reader.readline()).strip()
+            if request == b"outbox":
+                writer.write(msgspec.json.encode(status(True)) + b"\n")
+                await writer.drain()
+            elif request == b"listen":
+                await stream(writer)
+        writer.close()
+
+    (state_dir / SOCKET).unlink(missing_ok=True)
+    with _Folder(state_dir) as path:
+        server = await asyncio.start_unix_server(answer, path, limit=_MAX_REQUEST_BYTES)
+        (state_dir / SOCKET).chmod(0o600)
+        try:
+            await server.serve_forever()
+        finally:
+            (state_dir / SOCKET).unlink(missing_ok=True)
+
+
+async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:
+    """The lines that a running agent answers. Raises OSError when none runs."""
+    with _Folder(state_dir) as path:
+        reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(request.encode() + b"\n")
+        while line := await reader.readline():
+            yield msgspec.json.decode(line)
+    finally:
+        writer.close()
