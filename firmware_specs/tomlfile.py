@@ -123,7 +123,7 @@ def _fields(model: Any, loc: tuple[int | str, ...]) -> set[str]:  # noqa: ANN401
         for candidate in candidates:
             if isinstance(part, str) and part in candidate.model_fields:
                 following += _models(candidate.model_fields[part].annotation)
-        members = [candidate for candidate in candidates if _is_member(candidate, part)]
+        members = [candidate for candidate in candidates if isinstance(part, str) and _is_member(candidate, part)]
         candidates = following or members or candidates
     names: set[str] = set()
     for candidate in candidates:
@@ -131,7 +131,7 @@ def _fields(model: Any, loc: tuple[int | str, ...]) -> set[str]:  # noqa: ANN401
     return names
 
 
-def _is_member(model: type[BaseModel], part: int | str) -> bool:
+def _is_member(model: type[BaseModel], part: str) -> bool:
     """Whether pydantic calls this member of a union so: by its class, or by the value of its discriminator."""
     return model.__name__ == part or any(
         typing.get_origin(field.annotation) is typing.Literal and part in typing.get_args(field.annotation)
