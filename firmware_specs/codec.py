@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -92,12 +93,16 @@ def _senml_decoder(profile: Profile, codec: SenmlCodec) -> Decoder:
     specs = profile.metrics
     names = {**{metric: metric for metric in specs}, **codec.names}
 
+    @lru_cache(maxsize=1024)
+    def metric_of(name: str) -> str | None:
+        return names.get(_PARTS.split(name)[-1]) or names.get(name)
+
     def decode_senml(frame: bytes, now_ms: int) -> list[Sample]:
         is_json = not frame or frame[0] in _JSON_STARTS
         pack = senml.decode_json(frame, now_ms) if is_json else senml.decode_cbor(frame, now_ms)
         samples = []
         for record in pack:
-            metric = names.get(_PARTS.split(record.name)[-1]) or names.get(record.name)
+            metric = metric_of(record.name)
             if metric is None or record.value is None:
                 continue
             spec = specs[metric]

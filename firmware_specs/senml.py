@@ -19,6 +19,7 @@ import base64
 import io
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import cbor2
@@ -149,9 +150,15 @@ def _data(index: int, text: str) -> bytes:
 
 
 def _named(index: int, name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         _refuse(0, f"record {index}: name {name[:80]!r} is not letters, digits and - : . / _")
     return name
+
+
+@lru_cache(maxsize=16384)
+def _is_name(name: str) -> bool:
+    """Sensors say the same names for ever, so each is checked once."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _at_ms(index: int, time_s: float, now_ms: int) -> int | None:

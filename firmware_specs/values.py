@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from firmware_specs.schema import MetricSpec
 
 MAX_TEXT: Final = 256
+MAX_UNIT: Final = 32
 MAX_FRAME_BYTES: Final = 64 * 1024
 LATEST_MS: Final = 253_402_300_799_999
 """The end of the year 9999: a device time beyond it, or before 1970, is no time."""
@@ -58,7 +59,7 @@ def _number(metric: str, spec: MetricSpec, value: float, at_ms: int | None, unit
     if unit and unit != spec.unit:
         factor = _CONVERSIONS.get((unit, spec.unit))
         if factor is None:
-            return Sample(metric, value, at_ms, Quality.BAD, unit)
+            return Sample(metric, value, at_ms, Quality.BAD, unit[:MAX_UNIT])
         value = value * factor[0] + factor[1]
     return Sample(metric, value, at_ms)
 

@@ -46,6 +46,7 @@ MAX_PACK_ITEMS: Final = 5000
 MAX_EVIDENCE: Final = 8
 MAX_MS: Final = 2**53
 MAX_TEXT: Final = 4096
+MAX_UNIT: Final = 32
 _RELATIVE_BELOW_MS: Final = 2**28 * 1000
 _SECONDS_BELOW_MS: Final = 10**14
 """About the year 5100. From there on `tms_` says it."""
@@ -192,13 +193,13 @@ def encode_item(item: Item, offset: int | None = None) -> bytes:
 
 
 def _reading_record(item: Reading, offset: int | None) -> _Plain | _Record:
-    name, value, at = f"{item.device}/{item.metric}", item.value, item.observed_at
+    name, value, at, unit = f"{item.device}/{item.metric}", item.value, item.observed_at, item.unit[:MAX_UNIT]
     if type(value) is float and isfinite(value) and _RELATIVE_BELOW_MS <= at < _SECONDS_BELOW_MS:
         return _Plain(
-            name, item.unit, value, at / 1000, item.received_at, item.monotonic_ms, item.quality, item.clock, offset
+            name, unit, value, at / 1000, item.received_at, item.monotonic_ms, item.quality, item.clock, offset
         )
     record = _Record(
-        n=name, u=item.unit, rt=item.received_at, mt=item.monotonic_ms, q=item.quality, ck=item.clock, sq=offset
+        n=name, u=unit, rt=item.received_at, mt=item.monotonic_ms, q=item.quality, ck=item.clock, sq=offset
     )
     _put_value(record, value)
     _put_time(record, at)

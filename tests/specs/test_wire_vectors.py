@@ -242,6 +242,12 @@ def test_one_odd_value_does_not_cost_a_pack() -> None:
         assert (alarm.evidence[0].value, alarm.observed_at) == (kept, -5)
 
 
+def test_units_and_texts_that_a_device_made_up_are_cut_not_refused() -> None:
+    reading = Reading("d", "m", "x" * 5000, "u" * 5000, T, T)
+    [(_, got)] = pack(encode_item(reading).decode())
+    assert got == Reading("d", "m", "x" * 4096, "u" * 32, T, T)
+
+
 @pytest.mark.parametrize("text", ["geo:1", "geo:91,0", "geo:0,181", "geo:1,2;u=x", "geo:٣,2", " geo:1,2", "geo:1,2\n"])
 def test_what_is_no_place(text: str) -> None:
     with pytest.raises(PackError, match=r"not a geo URI|no such place"):
