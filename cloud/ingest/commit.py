@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
-from cloud.ingest.rules import Mark, checked_header, is_late, take
+from cloud.ingest.rules import Mark, checked_header, take
 from cloud.ingest.store import (
     DeadLetter,
     LaneKey,
@@ -219,7 +219,7 @@ class _Transaction:
     def __init__(self, tx: Connection, now_ms: int, late_ms: int, metrics: IngestMetrics) -> None:
         self._tx = tx
         self._now_ms = now_ms
-        self._late_ms = late_ms
+        self._late_before = now_ms - late_ms
         self._metrics = metrics
         self._gained: dict[str, Tally] = {}
         self._readings: dict[tuple[str, str], list[tuple[int, Reading]]] = {}
@@ -246,9 +246,9 @@ class _Transaction:
             acknowledged[key] = None
         for message, reason in work.unreadable:
             self._bury_unreadable(message, reason)
-        for (gateway, epoch), readings in self._readings.items():
+        for (gateway, epoch), readings in sorted(self._readings.items()):
             devices.apply_readings(tx, gateway, epoch, readings, now_ms)
-        for (gateway, epoch), events in self._events.items():
+        for (gateway, epoch), events in sorted(self._events.items()):
             alerts.apply_events(tx, gateway, epoch, events, now_ms)
         for key, reports in self._gaps.items():
             add_gaps(tx, key, reports, now_ms)
@@ -264,16 +264,17 @@ class _Transaction:
         lost = after.lost - mark.lost
         late = 0
         where = (pack.source.gateway, header.epoch)
+        readings = self._readings.setdefault(where, [])
         for sequence, item in items:
-            if isinstance(item, GapReport):
+            if isinstance(item, Reading):
+                readings.append((sequence, item))
+            elif isinstance(item, GapReport):
                 self._gaps.setdefault(_key(pack), []).append((sequence, item))
                 lost += item.count if item.reason is GapReason.QUARANTINED else 0
                 continue
-            late += is_late(item.observed_at, self._now_ms, self._late_ms)
-            if isinstance(item, Reading):
-                self._readings.setdefault(where, []).append((sequence, item))
             else:
                 self._events.setdefault(where, []).append((sequence, item))
+            late += item.observed_at < self._late_before
         thinned = 0 if pack.poison else covered - len(items)
         lost += covered if pack.poison else 0
         tally = Tally(len(items), late, thinned, lost)

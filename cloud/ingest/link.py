@@ -107,11 +107,12 @@ class BrokerLink:
         if reason.is_failure:
             self._fail(f"connection refused: {reason}")
             return
+        # Without "retain as published" the flag tells what was waiting here from what is said now.
         client.subscribe(
             [
                 (f"$share/{self._group}/{TOPIC_ROOT}/+/up/+", SubscribeOptions(qos=1)),
-                (f"{TOPIC_ROOT}/+/status", SubscribeOptions(qos=1, retainAsPublished=True)),
-                (f"{TOPIC_ROOT}/+/reported", SubscribeOptions(qos=1, retainAsPublished=True)),
+                (f"{TOPIC_ROOT}/+/status", SubscribeOptions(qos=1)),
+                (f"{TOPIC_ROOT}/+/reported", SubscribeOptions(qos=1)),
                 (self._canary, SubscribeOptions(qos=1)),
             ]
         )

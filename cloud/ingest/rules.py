@@ -101,8 +101,3 @@ def checked_header(header: PackHeader) -> PackHeader:
     if header.through >= MAX_SEQUENCE:
         raise PackError(f"property first: sequence {header.through} is not below 2^43")
     return header
-
-
-def is_late(observed_ms: int, now_ms: int, late_ms: int) -> bool:
-    """Whether something observed then and arriving now is labelled late."""
-    return now_ms - observed_ms > late_ms

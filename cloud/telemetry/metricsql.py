@@ -6,6 +6,7 @@ Owns the labels. Each point is one sample of `patrol_value`, but a position is t
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -41,6 +42,9 @@ class Units:
 def lines_of(point: Point, value: Value) -> list[str]:
     """A point as line protocol; value: its reading's, plain."""
     reading = point.reading
+    if type(value) is float:
+        head = _head(point.gateway, reading.device, reading.metric, reading.unit, reading.quality)
+        return [f"{head}{value!r} {reading.observed_at}"]
     head = f"{MEASUREMENT},gateway={tag(point.gateway)},device={tag(reading.device)},metric={tag(reading.metric)}"
     unit = f",unit={tag(pack_text(reading.unit))}" if reading.unit else ""
     rest = f"{unit},quality={reading.quality.value}"
@@ -48,6 +52,16 @@ def lines_of(point: Point, value: Value) -> list[str]:
         f"{head},kind={kind}{rest}{label} value={number!r} {reading.observed_at}"
         for kind, number, label in _parts(value)
     ]
+
+
+@lru_cache(maxsize=100_000)
+def _head(gateway: str, device: str, metric: str, unit: str, quality: Quality) -> str:
+    """What the lines of a number have in common, up to the number."""
+    labels = f",unit={tag(pack_text(unit))}" if unit else ""
+    return (
+        f"{MEASUREMENT},gateway={tag(gateway)},device={tag(device)},metric={tag(metric)},kind=number{labels}"
+        f",quality={quality.value} value="
+    )
 
 
 def _parts(value: Value) -> Iterator[tuple[str, float, str]]:

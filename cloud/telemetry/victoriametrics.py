@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloud.telemetry.store import Retention
-    from firmware_specs.readings import Reading, Value
+    from firmware_specs.readings import Value
 
 _log: Final = structlog.get_logger("telemetry")
 MOST: Final = 1e15
@@ -120,12 +120,12 @@ class VictoriaMetricsStore:
 
     def write(self, batch: Sequence[Point]) -> None:
         """See TelemetryStore: first on our own disk, then to the server."""
-        now_ms = time.time_ns() // 1_000_000
+        earliest, latest = self._window_ms(time.time_ns() // 1_000_000)
         lines: list[str] = []
         aside: list[Point] = []
         for point in batch:
             value = plain(point.reading.value)
-            if self._fits(point.reading, value, now_ms):
+            if earliest <= point.reading.observed_at <= latest and _fits(value):
                 lines += lines_of(point, value)
             else:
                 aside.append(point)
@@ -134,13 +134,9 @@ class VictoriaMetricsStore:
         if lines:
             self._journal.write(lines)
 
-    def _fits(self, reading: Reading, value: Value, now_ms: int) -> bool:
-        """Whether the server would keep it as it is."""
-        if not max(_EARLIEST_MS, now_ms - self._keeps_ms + DAY_MS) <= reading.observed_at <= now_ms + _AHEAD_MS:
-            return False
-        if isinstance(value, float):
-            return -MOST <= value <= MOST
-        return not isinstance(value, str) or len(pack_text(value)) <= LONGEST_TEXT
+    def _window_ms(self, now_ms: int) -> tuple[int, int]:
+        """The times that the server keeps."""
+        return max(_EARLIEST_MS, now_ms - self._keeps_ms + DAY_MS), now_ms + _AHEAD_MS
 
     def history(
         self, series: Series, from_ms: int, to_ms: int, step_ms: int | None = None, limit: int = DEFAULT_LIMIT
@@ -249,6 +245,13 @@ class VictoriaMetricsStore:
         self._journal.close()
         self._side.close()
         self._http.clear()
+
+
+def _fits(value: Value) -> bool:
+    """Whether the server would keep a value as it is."""
+    if isinstance(value, float):
+        return -MOST <= value <= MOST
+    return not isinstance(value, str) or len(pack_text(value)) <= LONGEST_TEXT
 
 
 def _seconds(ms: int) -> str:

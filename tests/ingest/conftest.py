@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import support
-from ingest_packs import GATEWAYS, Cloud
+from ingest_packs import Cloud, prepare
 
-from cloud import schema
 from cloud.db import open_database
-from cloud.devices import service as devices
-from cloud.org.rules import SYSTEM
 from cloud.telemetry.store import open_store
 from firmware_specs.errors import StoreError
 
@@ -93,14 +90,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     prepare(opened)
     yield opened
     opened.close()
-
-
-def prepare(database: Database) -> None:
-    """Migrate, and make GATEWAYS known."""
-    schema.migrate(database)
-    with database.begin() as tx:
-        for gateway in GATEWAYS:
-            devices.add_gateway(tx, SYSTEM, gateway, 1)
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
+from cloud import schema
 from cloud.alerts.store import alarms
+from cloud.devices import service as devices
 from cloud.devices.store import latest
 from cloud.ingest.commit import Committer, GatewayAck, Incoming
 from cloud.ingest.metrics import IngestMetrics
 from cloud.ingest.service import ledger
 from cloud.ingest.store import Tally, marks
+from cloud.org.rules import SYSTEM
 from cloud.telemetry.store import Series
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Item, Lane, Reading, Severity
 from firmware_specs.wire import Ack, PackHeader, encode_item, encode_pack
@@ -54,6 +57,14 @@ def pack(
     return Incoming(gateway, f"up/{lane.value}", tuple(properties), payload)
 
 
+def prepare(database: Database) -> None:
+    """Migrate, and make GATEWAYS known."""
+    schema.migrate(database)
+    with database.begin() as tx:
+        for gateway in GATEWAYS:
+            devices.add_gateway(tx, SYSTEM, gateway, 1)
+
+
 class Cloud:
     """A committer and what it commits into."""
 
@@ -62,6 +73,11 @@ class Cloud:
         self.telemetry = telemetry
         self.registry = CollectorRegistry()
         self.committer = Committer(database, telemetry, IngestMetrics(self.registry))
+
+    def fresh_metrics(self) -> IngestMetrics:
+        """Metrics for one more service; `counter` reads these from now on."""
+        self.registry = CollectorRegistry()
+        return IngestMetrics(self.registry)
 
     def commit(self, *messages: Incoming, now_ms: int = NOW) -> list[Ack]:
         """Commit messages as one batch; the acknowledgements."""

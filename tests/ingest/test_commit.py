@@ -6,14 +6,15 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from ingest_packs import NOW, Cloud, alarm, pack, reading
+from ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
 
 from cloud.alerts.store import alarms
+from cloud.db import open_database
 from cloud.devices.store import devices, gateways, latest
 from cloud.ingest.commit import MAX_DEAD_LETTERS, SAMPLE_BYTES, Incoming
 from cloud.ingest.service import ledger_days, list_dead_letters, list_gaps
 from cloud.ingest.store import Tally, dead_letters, marks
-from cloud.telemetry.store import DAY_MS
+from cloud.telemetry.store import DAY_MS, open_store
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import AlarmPhase, GapReason, GapReport, Lane, Position
 from firmware_specs.wire import Ack, Reported, ReportedDevice, Status, encode_message
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.peer
 def test_a_pack_is_in_both_stores_and_the_ledger_when_it_is_acknowledged(cloud: Cloud) -> None:
-    items = [reading(20.0 + i, NOW + i) for i in range(3)]
+    items: list[Item] = [reading(20.0 + i, NOW + i) for i in range(3)]
     items += [reading(Position(34.1, 108.9, 5.0), NOW, metric="position"), reading("ok", NOW, metric="status", unit="")]
     assert cloud.commit(pack(items)) == [Ack("e1", Lane.TELEMETRY, 5)]
     assert cloud.values() == [20.0, 21.0, 22.0]
@@ -76,11 +77,6 @@ def scenario() -> list[Incoming]:
 
 @pytest.mark.peer
 def test_d7_any_permutation_of_packs_gives_the_same_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from conftest import prepare  # type: ignore[attr-defined] # the nearest one
-
-    from cloud.db import open_database
-    from cloud.telemetry.store import open_store
-
     told = scenario()
     orders = [
         list(range(len(told))),
@@ -154,7 +150,7 @@ def test_d6_what_a_gateway_gives_up_counts_as_lost_until_it_comes(cloud: Cloud) 
 
 @pytest.mark.peer
 def test_late_readings_are_labelled_and_kept(cloud: Cloud) -> None:
-    old = [reading(1.0, NOW - 900_001), reading(2.0, NOW - 900_000), alarm("o-1", at=NOW - 3_600_000)]
+    old: list[Item] = [reading(1.0, NOW - 900_001), reading(2.0, NOW - 900_000), alarm("o-1", at=NOW - 3_600_000)]
     cloud.commit(pack(old))
     assert cloud.ledger() == Tally(received=3, late=2)
     assert cloud.values() == [1.0, 2.0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.ingest.rules import MAX_RANGES, Mark, checked_header, is_late, take
+from cloud.ingest.rules import MAX_RANGES, Mark, checked_header, take
 from firmware_specs.errors import PackError
 from firmware_specs.readings import Lane
 from firmware_specs.wire import PackHeader
@@ -84,8 +84,3 @@ def test_a_header_beyond_counting_is_refused_by_name(header: PackHeader, message
         checked_header(header)
     assert str(refused.value) == message
     assert checked_header(head(5, 10)) == head(5, 10)
-
-
-def test_late_begins_after_the_limit() -> None:
-    assert not is_late(1000, 901_000, 900_000)
-    assert is_late(1000, 901_001, 900_000)

@@ -1,0 +1,104 @@
+"""What is peculiar to the stores behind a network, and every way of naming one wrongly."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import support
+from hypothesis import given
+from hypothesis import strategies as st
+from telemetry_points import point, visible
+
+from cloud.telemetry.influx import InfluxStore
+from cloud.telemetry.lines import pack_text, unpack_text
+from cloud.telemetry.store import PointRefused, Series, open_store
+from cloud.telemetry.victoriametrics import retention_days
+from firmware_specs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SERIES = Series("gw-1", "dev-1", "temperature")
+
+
+@pytest.mark.system
+def test_d3_what_a_killed_victoriametrics_acknowledged_is_sent_again(
+    start_victoria: Callable[[int], support.Running], tmp_path: Path
+) -> None:
+    port, now = support.free_port(), time.time_ns() // 1_000_000
+    server = start_victoria(port)
+    store = open_store(f"victoriametrics+http://127.0.0.1:{port}", tmp_path / "data")
+    store.write([point("gw-1", float(i), now - 1000 + i) for i in range(100)])
+    server.kill()
+    with pytest.raises(StoreError, match=r"telemetry victoriametrics http://127\.0\.0\.1:\d+: not reachable: "):
+        store.write([point("gw-1", 100.0, now - 900)])
+    start_victoria(port)
+    store.retain(now)
+    visible(store)
+    found = [p.value for p in store.history(SERIES, now - 2000, now).points]
+    assert [value for value in found if value != 100.0] == [float(i) for i in range(100)]
+    store.close()
+
+
+@pytest.mark.peer
+def test_a_huge_number_does_not_spoil_its_neighbours(victoria: str, tmp_path: Path) -> None:
+    store, now = open_store(victoria, tmp_path / "data"), time.time_ns() // 1_000_000
+    numbers = [21.5, 1e300, 21.25, -1e200, 22.0]
+    store.write([point("gw-1", number, now - 1000 + i) for i, number in enumerate(numbers)])
+    visible(store)
+    assert [p.value for p in store.history(SERIES, now - 2000, now).points] == numbers
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlit", """telemetry: url 'sqlit' names no store (did you mean "sqlite"?)"""),
+        ("victoriametrics+ftp://h", """telemetry: url 'victoriametrics+ftp://h' names no store"""),
+        ("influxdb+http://127.0.0.1:1", "telemetry influxdb http://127.0.0.1:1: url has no org and no bucket"),
+        ("influxdb+http://127.0.0.1:1?org=o&bucket=b", "telemetry influxdb http://127.0.0.1:1: no token"),
+        ("victoriametrics+http://127.0.0.1:1", "telemetry victoriametrics http://127.0.0.1:1: not reachable: "),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        open_store(url, tmp_path)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_influxdb_out_of_reach_is_named(tmp_path: Path) -> None:
+    store = open_store("influxdb+http://127.0.0.1:1?org=o&bucket=b", tmp_path, token="t")
+    with pytest.raises(StoreError, match=r"^telemetry influxdb http://127\.0\.0\.1:1: not reachable: "):
+        store.write([point("gw-1", 1.0, 1)])
+    with pytest.raises(StoreError, match=r"^telemetry influxdb http://127\.0\.0\.1:1: not reachable: "):
+        store.history(SERIES, 0, 10)
+    store.close()
+
+
+def test_influxdb_refuses_what_it_can_never_keep(tmp_path: Path) -> None:
+    store = InfluxStore("http://127.0.0.1:1?org=o&bucket=b", "t")
+    with pytest.raises(PointRefused) as refused:
+        store.write([point("gw-1", 1.0, 2**62)])
+    assert str(refused.value) == f"{store.name}: time {2**62} ms is beyond what the server can keep"
+    with pytest.raises(PointRefused) as refused:
+        store.write([point("gw-1", "x" * 65_001, 1)])
+    assert str(refused.value) == f"{store.name}: text of 65001 characters is longer than 65000 bytes"
+    store.close()
+
+
+@given(st.text())
+def test_any_text_survives_a_label(text: str) -> None:
+    packed = pack_text(text)
+    assert unpack_text(packed) == text
+    assert not any(ord(c) < 32 for c in packed)
+
+
+@pytest.mark.parametrize(
+    ("period", "days"), [("1", 28), ("12", 336), ("30d", 30), ("2w", 14), ("100y", 36500), ("36h", 1.5), ("?", 28)]
+)
+def test_a_servers_retention_is_read_short_rather_than_long(period: str, days: float) -> None:
+    assert retention_days(period) == days
