@@ -9,11 +9,16 @@ import ctypes
 import time
 import uuid
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from firmware_specs.readings import Clock
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _ASK_EVERY_S: Final = 10.0
+_JUMP_MS: Final = 1000
+_DOUBT_S: Final = 60.0
 _JUMP_MS: Final = 1000
 _WARY_S: Final = 60.0
 _STA_UNSYNC: Final = 0x0040
@@ -40,35 +45,44 @@ def boot_id() -> str:
 
 
 class GatewayClock:
-    """Reads the clocks of the machine; asks the kernel every 10 s whether they are disciplined."""
+    """Reads the clocks of the machine; asks the kernel every 10 s whether they are disciplined.
 
-    def __init__(self) -> None:
+    A wall clock that jumps against the monotonic one is doubted for a minute whatever the kernel says: who set it
+    may have set it wrong. The readings between a jump and the kernel's word must not pass for well timed.
+    """
+
+    def __init__(
+        self,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+        disciplined: Callable[[], bool] | None = None,
+    ) -> None:
+        """The clocks of this machine unless others are given."""
         self.boot = boot_id()
+        self._wall_ns = wall_ns
+        self._monotonic = monotonic
+        self._disciplined = disciplined or is_disciplined
         self._ask_at = 0.0
         self._quality = Clock.UNSYNCED
-        self._offset_ms: int | None = None
-        self._wary_until = 0.0
+        self._apart_ms: int | None = None
+        self._doubted_until = 0.0
 
     def now_ms(self) -> int:
         """Wall clock, ms UTC."""
-        return time.time_ns() // 1_000_000
+        return self._wall_ns() // 1_000_000
 
     def now(self) -> Moment:
-        """All of it. For a minute after the wall clock jumped it is `unsynced`, whatever the kernel says (D8)."""
-        monotonic = time.monotonic()
-        wall_ms = time.time_ns() // 1_000_000
-        offset_ms = wall_ms - int(monotonic * 1000)
-        if self._offset_ms is None or abs(offset_ms - self._offset_ms) > _JUMP_MS:
-            if self._offset_ms is not None:
-                self._wary_until = monotonic + _WARY_S
-            self._offset_ms = offset_ms
-            self._ask_at = 0.0
+        """All of it."""
+        monotonic = self._monotonic()
+        wall_ms, monotonic_ms = self._wall_ns() // 1_000_000, int(monotonic * 1000)
+        apart_ms, before_ms = wall_ms - monotonic_ms, self._apart_ms
+        if before_ms is not None and abs(apart_ms - before_ms) > _JUMP_MS:
+            self._doubted_until = monotonic + _DOUBT_S
+        self._apart_ms = apart_ms
         if monotonic >= self._ask_at:
             self._ask_at = monotonic + _ASK_EVERY_S
-            self._offset_ms = offset_ms
-            synced = monotonic >= self._wary_until and is_disciplined()
-            self._quality = Clock.SYNCED if synced else Clock.UNSYNCED
-        return Moment(wall_ms, int(monotonic * 1000), self._quality)
+            self._quality = Clock.SYNCED if self._disciplined() else Clock.UNSYNCED
+        return Moment(wall_ms, monotonic_ms, Clock.UNSYNCED if monotonic < self._doubted_until else self._quality)
 
 
 def is_disciplined() -> bool:
