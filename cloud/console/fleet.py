@@ -70,7 +70,7 @@ def slot(ui: Ui, device: DeviceView, metric: str, profile: Profile | None) -> Sl
     stale_s = profile.silent_after_ms / 1000 if profile else None
     wide = bool(spec and spec.type in {"text", "position"}) or bool(latest and isinstance(latest.value, str))
     if latest is None:
-        return Slot(title, show.DASH, "good", marks(ui, metric, spec), age_mark(ui, None, None), wide)
+        return Slot(title, show.DASH, "good", marks(ui, metric, spec), age_mark(ui, None, stale_s), wide)
     at = show.effective(latest.observed_at, latest.age_s, ui.now)
     text = show.value(ui.t, metric, latest.value, spec, latest.unit)
     return Slot(
@@ -83,7 +83,7 @@ def row(ui: Ui, device: DeviceView) -> dict[str, object]:
     profile = catalogue.profile(device.profile)
     times = [show.effective(each.observed_at, each.age_s, ui.now) for each in device.latest.values()]
     stale_s = profile.silent_after_ms / 1000 if profile else None
-    age = age_mark(ui, max(times, default=None), stale_s if times else None)
+    age = age_mark(ui, max(times, default=None), stale_s)
     return {
         "device": device,
         "title": title(ui, device),

@@ -63,7 +63,7 @@ def hero(ui: Ui, listed: list[AlarmView], states: StateCounts) -> dict[str, str]
     if counts.open:
         critical = sum(alarm.severity is Severity.CRITICAL for alarm in waiting)
         oldest = min((alarm.raised_at for alarm in waiting), default=ui.now)
-        detail = ui.t("overview.attention_detail", age=ui.ago(oldest))
+        detail = ui.t("overview.attention_detail", n=counts.open, age=ui.ago(oldest))
         if critical:
             return {
                 "mood": "critical",

@@ -7,6 +7,7 @@ browser test holds the two together. Everything here returns plain text: the tem
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING, Final
 
 from cloud.devices.models import PositionView
@@ -22,6 +23,7 @@ UNITS: Final = {
     "Cel": "°C", "%RH": "%", "%EL": "%", "%obs/m": "%/m", "deg": "°", "count": "",
 }  # fmt: skip
 """SenML names that people write otherwise."""
+_WIDE: Final = Context(prec=60)
 DASH: Final = "—"
 FACE_METRICS: Final = 4
 """A row of the device list shows this many metrics."""
@@ -33,8 +35,10 @@ def unit(name: str) -> str:
 
 
 def number(value: float, decimals: int) -> str:
-    """A number with its decimals; no minus zero."""
-    text = f"{value:.{decimals}f}"
+    """A number with its decimals, halves away from zero as in the page's script; no minus zero."""
+    if not abs(value) < 1e21:  # not finite, or too large to be read digit by digit
+        return f"{value:.6g}"
+    text = f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, _WIDE):f}"
     return text.removeprefix("-") if not text.strip("-0.") else text
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cloud.org.rules import Principal
 
 SCRIPT_WORDS: Final = (
-    "age.", "span.", "live.", "severity.", "device_state.", "quality.", "reason.", "kind.", "device.chart_",
+    "age.", "span.", "live.", "severity.", "device_state.", "quality.", "reason.", "kind.", "clause.", "device.chart_",
     "alarm.time",
 )  # fmt: skip
 """The words that scripts need."""

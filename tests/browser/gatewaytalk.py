@@ -29,7 +29,9 @@ from firmware_specs.wire import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ACK_S = 15.0
+ACK_S = 20.0
+AGAIN_S = 3.0
+"""A pack that nobody acknowledged is sent again: the cloud may have been away."""
 
 
 def now_ms() -> int:
@@ -85,10 +87,12 @@ class GatewayTalk:
         payload, pairs = encode_pack(header, [encode_item(item) for item in items])
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = pairs
-        self._client.publish(up_topic(self.gateway, lane), payload, 1, properties=properties)
-        with self._changed:
-            done = self._changed.wait_for(lambda: self.through[lane] >= header.through, ACK_S)
-        assert done, f"pack {first}..{header.through} of {lane} was not committed within {ACK_S} s"
+        deadline = time.monotonic() + ACK_S
+        while self.through[lane] < header.through:
+            assert time.monotonic() < deadline, f"pack {first}..{header.through} of {lane}: not committed in {ACK_S} s"
+            self._client.publish(up_topic(self.gateway, lane), payload, 1, properties=properties)
+            with self._changed:
+                self._changed.wait_for(lambda: self.through[lane] >= header.through, AGAIN_S)
 
     def status(self, *, online: bool = True, **more: object) -> None:
         """The retained status."""

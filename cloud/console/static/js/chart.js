@@ -67,11 +67,11 @@ function clear() {
 
 function draw(points, type, from, to) {
   clear();
-  if (!points.length) return say(word("device.chart_empty"));
+  // A reading may be of another type than its profile says: it is on the device's page, not in a drawing.
+  const fit = type === "number" || type === "bool" ? points.filter((point) => typeof point.value === TYPES[type]) : points;
+  if (!fit.length) return say(word("device.chart_empty"));
   say("");
-  if (type === "number") numbers(points.filter((point) => typeof point.value === "number"), from, to);
-  else if (type === "bool") steps(points, from, to);
-  else changes(points);
+  DRAWERS[type === "number" || type === "bool" ? type : "text"](fit, from, to);
 }
 
 const two = (ms) => (hours > 24 ? `${dayOf(ms)} ${minuteOfDay(ms)}` : minuteOfDay(ms));
@@ -164,6 +164,9 @@ function changes(points) {
 function tell(points, values) {
   summary.textContent = word("device.chart_summary", { from: timeOfDay(points[0].at), to: timeOfDay(points.at(-1).at), ...values });
 }
+
+const TYPES = { number: "number", bool: "boolean" };
+const DRAWERS = { number: numbers, bool: steps, text: changes };
 
 for (const button of root.querySelectorAll("[data-hours]")) {
   button.addEventListener("click", () => {

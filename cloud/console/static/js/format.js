@@ -8,6 +8,7 @@ export const unit = (name) => UNITS[name] ?? name;
 
 // A number with its decimals; no minus zero.
 export function number(value, decimals) {
+  if (!(Math.abs(value) < 1e21)) return String(Number(value.toPrecision(6)));
   const text = value.toFixed(decimals);
   return /^-[0.]*$/.test(text) ? text.slice(1) : text;
 }

@@ -87,6 +87,12 @@ function setAge(element, at) {
   tickOne(element, at);
 }
 
+// A reason of ours, or the kinds of its alarms.
+function reasonText(reason) {
+  const names = reason.split(/[\s,]+/).filter(Boolean);
+  return names.map((name) => word(`reason.${name}`) || word(`kind.${name}`) || name).join(word("clause.join"));
+}
+
 function showDevice(device) {
   const key = `${device.gateway}/${device.id}`;
   for (const root of document.querySelectorAll(`[data-device="${CSS.escape(key)}"]`)) {
@@ -97,7 +103,7 @@ function showDevice(device) {
       pill.className = `pill is-${device.state}`;
       pill.textContent = word(`device_state.${device.state}`);
       const reason = root.querySelector("[data-reason]");
-      if (reason) reason.textContent = word(`reason.${device.reason}`);
+      if (reason) reason.textContent = reasonText(device.reason);
     }
     const seen = root.querySelector("time[data-seen]");
     const youngest = Math.min(...Object.values(device.latest).map((latest) => latest.age_s));
