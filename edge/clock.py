@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _ASK_EVERY_S: Final = 10.0
 _JUMP_MS: Final = 1000
 _DOUBT_S: Final = 60.0
-_JUMP_MS: Final = 1000
-_WARY_S: Final = 60.0
 _STA_UNSYNC: Final = 0x0040
 _TIME_ERROR: Final = 5
 _TIMEX_BYTES: Final = 256
