@@ -22,7 +22,6 @@ from edge import VERSION, control, sdnotify
 from edge.binding import Plan, make_plan
 from edge.clock import GatewayClock
 from edge.connectors import Shared, build_connector
-from edge.control import Control
 from edge.health import Health
 from edge.intake import Intake
 from edge.outbox import Outbox
@@ -113,7 +112,6 @@ class Gateway:
         self._task(self.outbox.keep(), "outbox-keeper")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
-        self._task(Control(self.plan.config.state_dir, self.intake, self.status).run(), "control")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
         self._task(control.serve(state_dir, self.intake, self.status), "control")

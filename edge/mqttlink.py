@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from contextlib import asynccontextmanager
@@ -111,7 +112,8 @@ def _words(error: OSError) -> str:
         return f"certificate refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or error}"
-    return (error.strerror or str(error) or type(error).__name__).lower()
+    # The event loop words its own errors around the address; the number says what happened.
+    return (os.strerror(error.errno) if error.errno else str(error) or type(error).__name__).lower()
 
 
 async def _encrypt(endpoint: Endpoint, raw: socket.socket, host: str) -> ssl.SSLSocket:
