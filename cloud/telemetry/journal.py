@@ -60,7 +60,13 @@ class Journal:
         packed = zstandard.ZstdCompressor(level=1).compress("\n".join(lines).encode())
         with self._lock, self._errors():
             self._db.execute("INSERT INTO batch(at, lines) VALUES(?, ?)", (time.time(), packed))
-        self._send(lines)
+        try:
+            self._send(lines)
+        except StoreError:
+            # It may have died and come back by the next look, even within the second that its start time tells.
+            with self._lock, self._errors():
+                self._db.execute("DELETE FROM server")
+            raise
         self.settle()
 
     def settle(self, *, now: bool = False) -> None:
