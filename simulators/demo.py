@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 GATEWAY: Final = "gw-0001"
 READY_WITHIN_S: Final = 120.0
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.2
 _SIMULATED: Final = """\
 In about a minute a kitchen fire breaks out in Cuihua building 3 (翠华社区3号楼5层厨房起火);
 later a door is forced, a radio calls for help, and the uplink fails for half a minute."""
