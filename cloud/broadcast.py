@@ -18,6 +18,7 @@ from cloud import metrics
 from cloud.devices import service as devices
 from cloud.org.rules import visible
 from cloud.stream import after, bounds
+from cloud.threads import in_thread
 from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Broadcaster:
     async def begin(self) -> None:
         """Take up the stream at its present end."""
         self._loop = asyncio.get_running_loop()
-        self.sent = (await asyncio.to_thread(bounds, self.db))[1]
+        self.sent = (await in_thread(bounds, self.db))[1]
         self.db.committed.append(self.committed)
 
     def close(self) -> None:
@@ -125,7 +126,7 @@ class Broadcaster:
                 await asyncio.sleep(self.poll_s)
 
     async def _hand_on(self) -> bool:
-        rows = await asyncio.to_thread(after, self.db, self.sent, PAGE)
+        rows = await in_thread(after, self.db, self.sent, PAGE)
         for event_id, kind, node, data in rows:
             self.sent = event_id
             item = frame(event_id, node, kind, data)
@@ -141,7 +142,7 @@ class Broadcaster:
                 self._seen.clear()
                 continue
             try:
-                items = await asyncio.to_thread(self._changed, time.time_ns() // 1_000_000)
+                items = await in_thread(self._changed, time.time_ns() // 1_000_000)
             except StoreError as e:
                 log.warning("live values cannot be read", error=str(e))
                 continue
@@ -180,7 +181,7 @@ class Broadcaster:
             yield b"retry: 2000\n\n"
             sent = self.sent
             if last_id is not None:
-                first, newest = await asyncio.to_thread(bounds, self.db)
+                first, newest = await in_thread(bounds, self.db)
                 if last_id > newest or last_id < first - 1:
                     yield frame(newest, "", "reset", "{}").data
                 else:
@@ -195,7 +196,7 @@ class Broadcaster:
             metrics.STREAM_CLIENTS.set(len(self.clients))
 
     async def _missed(self, principal: Principal, last_id: int) -> AsyncIterator[Frame]:
-        while rows := await asyncio.to_thread(after, self.db, last_id, PAGE):
+        while rows := await in_thread(after, self.db, last_id, PAGE):
             for event_id, kind, node, data in rows:
                 last_id = event_id
                 if visible(principal, node):
@@ -207,7 +208,7 @@ class Broadcaster:
                 async with asyncio.timeout(self.heartbeat_s):
                     item = await client.queue.get()
             except TimeoutError:
-                if await asyncio.to_thread(allowed) is None:
+                if await in_thread(allowed) is None:
                     return
                 yield b": still here\n\n"
                 continue

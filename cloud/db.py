@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from firmware_specs.errors import StoreError
 
@@ -132,6 +132,11 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as e:
+        raise StoreError("database", _first_line(e)) from e
+    except DatabaseError as e:
+        if type(e) is not DatabaseError:
+            raise
+        # Neither a constraint nor bad data: the file is damaged or no database.
         raise StoreError("database", _first_line(e)) from e
 
 

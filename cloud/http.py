@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from starlette.exceptions import HTTPException
 
 from cloud import metrics
 from cloud.problems import problem
@@ -36,8 +37,11 @@ HEADERS: Final = (
 _QUIET: Final = ("/healthz", "/readyz", "/metrics", "/static")
 
 
-class TooLarge(Exception):  # noqa: N818 - never leaves this module
-    """More body than the limit."""
+class TooLarge(HTTPException):
+    """More body than the limit. An HTTP error, so that the framework passes it on while it reads a body."""
+
+    def __init__(self, body_bytes: int) -> None:
+        super().__init__(413, f"a body of more than {body_bytes} bytes")
 
 
 class Guard:
@@ -50,7 +54,7 @@ class Guard:
     def _check_announced(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > self.body_bytes:
-                raise TooLarge
+                raise TooLarge(self.body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,7 +71,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self.body_bytes:
-                raise TooLarge
+                raise TooLarge(self.body_bytes)
             return message
 
         async def send_guarded(message: Message) -> None:
@@ -81,10 +85,9 @@ class Guard:
         try:
             self._check_announced(scope)
             await self.app(scope, receive_bounded, send_guarded)
-        except TooLarge:
+        except TooLarge as e:
             if not started:
-                refusal = problem(413, "Content Too Large", f"a body of more than {self.body_bytes} bytes")
-                await refusal(scope, receive, send_guarded)
+                await problem(413, "Content Too Large", e.detail)(scope, receive, send_guarded)
         finally:
             _account(scope, status, time.perf_counter() - begun)
 

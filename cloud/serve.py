@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from fastapi import FastAPI
+
     from cloud.broadcast import Broadcaster
     from cloud.config import Config
 
@@ -45,6 +47,17 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.broadcaster.close()
         super().handle_exit(sig, frame)
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """The HTTP server of an application."""
+    settings: dict[str, Any] = {
+        "log_config": None, "access_log": False, "server_header": False,
+        "timeout_graceful_shutdown": STOP_WITHIN_S, "timeout_keep_alive": 30,
+    }  # fmt: skip
+    server = _Server(uvicorn.Config(app, **settings))
+    server.broadcaster = app.state.patrol.broadcaster
+    return server
 
 
 @contextmanager
@@ -96,12 +109,7 @@ def run(config: Config, role: Role) -> None:
             server.should_exit = True
 
         app = create_app(config, role, failed)
-        settings: dict[str, Any] = {
-            "log_config": None, "access_log": False, "server_header": False, "date_header": True,
-            "timeout_graceful_shutdown": STOP_WITHIN_S, "timeout_keep_alive": 30,
-        }  # fmt: skip
-        server = _Server(uvicorn.Config(app, **settings))
-        server.broadcaster = app.state.patrol.broadcaster
+        server = server_of(app)
         log.info("serving", address=f"http://{config.http.host}:{sock.getsockname()[1]}", role=role.value)
         server.run(sockets=[sock])
     if failures:

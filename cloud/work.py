@@ -10,6 +10,7 @@ import structlog
 from cloud import stream
 from cloud.devices import liveness
 from cloud.state import now_ms
+from cloud.threads import in_thread
 from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def judge(state: AppState, allowed: Allowed) -> None:
     attended = 0
     while True:
         try:
-            attended = await asyncio.to_thread(judge_once, state, allowed, attended)
+            attended = await in_thread(judge_once, state, allowed, attended)
         except StoreError as e:
             log.warning("deadlines cannot be judged", error=str(e))
         await asyncio.sleep(state.config.liveness.tick_s)
@@ -55,7 +56,7 @@ async def keep_house(state: AppState) -> None:
     while True:
         await asyncio.sleep(HOUSE_EVERY_S)
         try:
-            await asyncio.to_thread(keep_house_once, state, now_ms())
+            await in_thread(keep_house_once, state, now_ms())
         except StoreError as e:
             log.warning("old rows cannot be deleted", error=str(e))
 

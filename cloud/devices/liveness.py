@@ -53,10 +53,13 @@ def attend(tx: Connection, now_ms: int) -> None:
         return
     away = now_ms - alive
     tx.execute(watch.update().values(alive_at=now_ms))
-    if away > WATCH_GAP_MS:
-        for table in (gateways, devices):
-            given = sa.case((table.c.lease_at + away > now_ms, now_ms), else_=table.c.lease_at + away)
-            tx.execute(table.update().values(lease_at=given))
+    if 0 <= away <= WATCH_GAP_MS:
+        return
+    for table in (gateways, devices):
+        given = table.c.lease_at + max(away, 0)
+        tx.execute(table.update().values(lease_at=sa.case((given > now_ms, now_ms), else_=given)))
+    # After a clock was set back every deadline lies too far ahead: the next look puts it right.
+    tx.execute(deadlines.update().where(deadlines.c.due_at > now_ms).values(due_at=now_ms))
 
 
 def tick(tx: Connection, now_ms: int, allowed: Allowed) -> int:
