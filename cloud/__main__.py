@@ -15,8 +15,7 @@ import typer
 from cloud.config import Config, load_config
 from cloud.errors import RequestRefused
 from cloud.org.rules import Role
-from firmware_specs.errors import ConfigError, PatrolError
-from firmware_specs.readings import NameRefused
+from firmware_specs.cli import run_app
 
 _options: dict[str, Any] = {
     "no_args_is_help": True, "add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False,
@@ -218,15 +217,8 @@ def restore(
 
 
 def main() -> None:
-    """Entry of `patrol-cloud`: errors are one line on stderr; 2 is misuse, 1 is failure."""
-    try:
-        app()
-    except (ConfigError, NameRefused, RequestRefused) as e:
-        print(f"patrol-cloud: {e}", file=sys.stderr)
-        sys.exit(2)
-    except PatrolError as e:
-        print(f"patrol-cloud: {e}", file=sys.stderr)
-        sys.exit(1)
+    """Entry of `patrol-cloud`."""
+    run_app(app, "patrol-cloud", misuse=(RequestRefused,))
 
 
 if __name__ == "__main__":

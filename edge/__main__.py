@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from firmware_specs.errors import ConfigError, PatrolError
+from firmware_specs.cli import run_app
 
 app = typer.Typer(
     help="The PatrolGrid gateway agent.", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -76,15 +76,8 @@ def outbox(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = Fa
 
 
 def main() -> None:
-    """Entry of `patrol-edge`: errors are one line on stderr; 2 is misuse, 1 is failure."""
-    try:
-        app()
-    except ConfigError as e:
-        print(f"patrol-edge: {e}", file=sys.stderr)
-        sys.exit(2)
-    except PatrolError as e:
-        print(f"patrol-edge: {e}", file=sys.stderr)
-        sys.exit(1)
+    """Entry of `patrol-edge`."""
+    run_app(app, "patrol-edge")
 
 
 if __name__ == "__main__":

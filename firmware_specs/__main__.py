@@ -6,15 +6,14 @@ Owns arguments, what is printed and exit codes: 1 when a profile fails, 2 for mi
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from firmware_specs.errors import PatrolError, ProfileError, nearest
+from firmware_specs.cli import run_app
+from firmware_specs.errors import nearest
 from firmware_specs.load import BUILTIN, load_profile, load_profiles
-from firmware_specs.readings import NameRefused
 
 app = typer.Typer(
     help="Device profiles: one TOML file says everything about a device type.", no_args_is_help=True,
@@ -85,15 +84,8 @@ def _profile_files(given: list[Path]) -> list[Path]:
 
 
 def main() -> None:
-    """Entry of `patrol-specs`: errors are one line on stderr; 2 is misuse, 1 is failure."""
-    try:
-        app(prog_name="patrol-specs")
-    except (ProfileError, NameRefused, FileExistsError) as e:
-        print(f"patrol-specs: {e}", file=sys.stderr)
-        sys.exit(2)
-    except (PatrolError, OSError) as e:
-        print(f"patrol-specs: {e}", file=sys.stderr)
-        sys.exit(1)
+    """Entry of `patrol-specs`."""
+    run_app(app, "patrol-specs", misuse=(FileExistsError,))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import structlog
 import typer
 
-from firmware_specs.errors import ConfigError, PatrolError, ProfileError
+from firmware_specs.cli import run_app
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -194,26 +194,9 @@ def _configure_logs() -> None:
 
 
 def main() -> None:
-    """The console script: errors are one line on stderr; 2 is misuse, 1 is failure."""
+    """Entry of `patrol-sim`."""
     _configure_logs()
-    # The class is public only as the base of its public children.
-    usage_error: type[BaseException] = typer.BadParameter.__mro__[1]
-    try:
-        sys.exit(app(prog_name="patrol-sim", standalone_mode=False))
-    except typer.Abort:
-        sys.exit(130)
-    except (ConfigError, ProfileError, ValueError) as e:
-        _fail(str(e), 2)
-    except (PatrolError, OSError) as e:
-        _fail(str(e), 1)
-    except usage_error as e:
-        _fail(e.format_message() if hasattr(e, "format_message") else str(e), 2)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    # Help that is shown for want of a verb has lines of its own.
-    print(message if "\n" in message.strip() else f"patrol-sim: {message}", file=sys.stderr)
-    sys.exit(code)
+    run_app(app, "patrol-sim", misuse=(ValueError,))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_check_names_what_fails(tmp_path: Path, mosquitto: support.StartMosquitt
     assert found["uplink"]["state"] == "fail"
     assert "connection refused" in found["uplink"]["detail"].lower()
     assert found["connector coap"]["state"] == "fail"
-    assert "in use" in found["connector coap"]["detail"]
+    assert "taken" in found["connector coap"]["detail"]
     assert "no such port" in found["connector radio"]["detail"]
     assert found["connector sensors"]["state"] == "ok"
 
