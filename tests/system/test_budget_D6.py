@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 from bench.load import Source
 from support import wait_for
 
-from system.harness import BIN, counter, counter_frame, ms_of, now_ms
+from system.harness import BIN, Device, counter, counter_frame, ms_of, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from system.harness import Json, Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
-MESSAGES = 40_000
+MESSAGES = 60_000
 STEP_MS = 100
 FIRE_EVERY = 1000
 
@@ -35,17 +36,27 @@ def _disk_bytes(stack: Stack) -> int:
     return sum(file.stat().st_size for file in stack.state_dir.rglob("*") if file.is_file())
 
 
+def _frames(first_ms: int) -> list[tuple[bytes, bytes]]:
+    """Messages with a text of noise, so that no compression makes room for them."""
+    noise = random.Random(6)
+    frames = []
+    for i in range(MESSAGES):
+        fire = i % FIRE_EVERY == FIRE_EVERY // 2
+        body = {"n": i, "fire": fire, "ts": first_ms + i * STEP_MS, "note": noise.randbytes(160).hex()}
+        frames.append((b"sensors/text-1", json.dumps(body).encode()))
+    return frames
+
+
 def test_D6_at_the_disk_budget_telemetry_is_thinned_and_counted_and_every_alarm_kept(
     make_stack: Callable[..., Stack],
 ) -> None:
-    stack = make_stack([counter("mqtt-1"), counter("mqtt-2")], edge_lines={"outbox": "budget_mb = 4"})
+    stack = make_stack(
+        [Device("text-1", "test-text", "sensors", "sensors/text-1"), counter("mqtt-2")],
+        edge_lines={"outbox": "budget_mb = 4"},
+    )
     stack.start(stack.south, stack.edge)
     first_ms = now_ms() - MESSAGES * STEP_MS
-    frames = [
-        (b"sensors/mqtt-1", counter_frame(i, first_ms + i * STEP_MS, fire=i % FIRE_EVERY == FIRE_EVERY // 2))
-        for i in range(MESSAGES)
-    ]
-    source = Source(stack.south_port, frames)
+    source = Source(stack.south_port, _frames(first_ms))
     source.run(deadline_s=60)
     marker = Source(stack.south_port, [(b"sensors/mqtt-2", counter_frame(1, now_ms()))])
     marker.run(deadline_s=10)
@@ -65,11 +76,12 @@ def test_D6_at_the_disk_budget_telemetry_is_thinned_and_counted_and_every_alarm_
     assert {alarm["state"] for alarm in fires} == {"cleared"}
 
     ledger = stack.ledger()
-    numbers, flags = stack.raw("mqtt-1", "n"), stack.raw("mqtt-1", "fire")
+    series = {metric: stack.raw("text-1", metric) for metric in ("n", "fire", "note")}
+    numbers = series["n"]
     print(f"ledger {ledger}, kept {len(numbers)} of {MESSAGES}")
     assert ledger["lost"] == 0
     assert ledger["thinned"] > 0
-    assert len(numbers) + len(flags) + ledger["thinned"] == 2 * MESSAGES
+    assert sum(len(points) for points in series.values()) + ledger["thinned"] == 3 * MESSAGES
     minutes = {(at - first_ms) // 60_000 for at, _ in numbers}
     assert len(minutes) >= MESSAGES * STEP_MS // 60_000 - 1, "a minute without a single reading"
     assert numbers[-1][1] == MESSAGES - 1, "the newest reading is kept"

@@ -173,7 +173,7 @@ def test_an_http_port_taken_is_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         config = _write(tmp_path, CLOUD.replace("{free}", str(port)))
         assert _run("patrol-cloud", "init", "--config", config).returncode == 0
-        _one_line(_run("patrol-cloud", "serve", "--config", config), (str(port), "in use"), (1, 2))
+        _one_line(_run("patrol-cloud", "serve", "--config", config), (str(port), "taken"), (1, 2))
 
 
 def test_a_wrong_password_is_a_line_of_check(make_stack: Callable[..., Stack]) -> None:
