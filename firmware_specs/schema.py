@@ -264,7 +264,7 @@ class NamedCodec(Model):
     """A protocol that data cannot describe: a module of `edge/codecs/`."""
 
     kind: Literal["named"]
-    name: Literal["nmea", "fleetsync", "nexedge", "owntracks", "status"]
+    name: Literal["nmea", "fleetsync", "nexedge", "owntracks"]
     """The protocol."""
     emergency_statuses: tuple[str, ...] = ()
     """Radio status codes that mean an emergency; what a status means is radio programming."""
