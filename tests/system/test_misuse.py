@@ -130,13 +130,14 @@ def test_an_unknown_verb_is_misuse(program: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def _failed_check(config: Path, *says: str, limit: tuple[str, ...] = ()) -> None:
+def _failed_check(config: Path, *says: str, limit: tuple[str, ...] = ()) -> str:
     done = _run("patrol-edge", "check", "--config", config, limit=limit)
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     assert "Traceback" not in said
     for words in says:
         assert words.lower() in said.lower(), f"{words!r} not in {said}"
+    return said
 
 
 def test_an_unreachable_broker_is_a_line_of_check(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_coap_port_taken_is_a_line_of_check(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         coap = f'[[connectors]]\nkind = "coap"\nbind = "127.0.0.1:{port}"\n'
-        _failed_check(_write(tmp_path, EDGE + coap), str(port), "in use")
+        _failed_check(_write(tmp_path, EDGE + coap), str(port), "taken")
 
 
 def test_a_full_disk_is_a_line_of_check(tmp_path: Path) -> None:
@@ -187,13 +188,12 @@ def test_a_wrong_password_is_a_line_of_check(make_stack: Callable[..., Stack]) -
     )
     stack.start(stack.south, stack.north)
     secret = stack.folder / "secret"
-    secret.write_text("wrong\n")
+    secret.write_text("not-that-one\n")
     text = stack.edge_toml.read_text().replace(
         'kind = "mqtt"\n', f'kind = "mqtt"\nuser = "sensor"\npassword_file = "{secret}"\n'
     )
     stack.edge_toml.write_text(text)
-    _failed_check(stack.edge_toml, "sensors", "password")
-    assert "wrong" not in text
+    assert "not-that-one" not in _failed_check(stack.edge_toml, "sensors", "password")
     secret.write_text("right\n")
     done = _run("patrol-edge", "check", "--config", stack.edge_toml)
     assert done.returncode == 0, done.stdout + done.stderr
