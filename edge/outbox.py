@@ -9,6 +9,7 @@ event loop; only the jobs that are handed to the writer run elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -77,12 +78,14 @@ class Outbox:
         self._room.set()
         self._closing = False
         self._used_bytes = 0
+        self._grown = 0
+        self._keep_now = asyncio.Event()
         self._step = asyncio.Event()
         self._after: list[Callable[[], None]] = []
         self.degraded = ""
         """One line while the disk refuses, else empty."""
         self.dropped = 0
-        """Readings refused since the start because neither disk nor memory could take them."""
+        """Readings lost since the start because neither disk nor memory could take them and nobody sends them again."""
         self._dropped_told = 0
         self.on_change: Callable[[], None] = lambda: None
         self.on_new_file: Callable[[], dict[str, bytes | None]] = dict
@@ -138,9 +141,12 @@ class Outbox:
 
     async def settled(self) -> None:
         """Return when all that was added is committed, or is kept in memory because the disk refuses."""
-        while self._committing or (self._batch and not self.degraded):
-            self._step.clear()
-            await self._step.wait()
+        while self._committing or self._batch:
+            if self.degraded and not self._committing:
+                self._flush()
+            else:
+                self._step.clear()
+                await self._step.wait()
 
     @property
     def epoch(self) -> str:
@@ -179,6 +185,8 @@ class Outbox:
             batch.marks.append(mark)
         if committed:
             batch.callbacks.append(committed)
+        else:
+            batch.unrepeated += len(telemetry)
         if len(batch.telemetry) > _MAX_UNCOMMITTED:
             self._room.clear()
         if not self._held and (self._flush_at is None or (alarms and not self._hurried)):
@@ -261,6 +269,9 @@ class Outbox:
             return
         for lane, chunk in result:
             self._ready[lane].put(chunk)
+            self._grown += len(chunk.body)
+        if self._grown > self._budget // 50:
+            self._keep_now.set()
         for committed in batch.callbacks:
             committed(True)
         if self._after:
@@ -281,10 +292,8 @@ class Outbox:
             more = False
             ready, file = self._ready[Lane.TELEMETRY], self._file
             if file and not self.degraded and not ready.loading:
-                ready.loading = True
-                if ready.lease is None:
-                    ready.forget()
-                untouchable = max(ready.end, ready.lease.through + 1 if ready.lease else 0)
+                self._grown = 0
+                untouchable = self._stand_aside()
                 try:
                     kept = await self._writer.run(partial(self._keep_step, file, untouchable))
                 except StoreError as e:
@@ -298,7 +307,18 @@ class Outbox:
                 finally:
                     ready.loading = False
                 self.on_change()
-            await asyncio.sleep(0.02 if more else _KEEP_S)
+            self._keep_now.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.02 if more else _KEEP_S):
+                    await self._keep_now.wait()
+
+    def _stand_aside(self) -> int:
+        """Let the keeper have all telemetry but what is on its way to the cloud; from which sequence on that is."""
+        ready = self._ready[Lane.TELEMETRY]
+        ready.loading = True
+        if ready.lease is None:
+            ready.forget()
+        return max(ready.end, ready.lease.through + 1 if ready.lease else 0)
 
     def _keep_step(self, file: OutboxFile, untouchable: int) -> Kept:
         kept = self._keeper.step(file, untouchable)
@@ -326,7 +346,7 @@ class Outbox:
         """Send from memory; refuse telemetry that memory cannot take."""
         self._dirty.update(batch.state)
         if not self._live.has_room(Lane.TELEMETRY) and batch.telemetry:
-            self.dropped += len(batch.telemetry)
+            self.dropped += batch.unrepeated
             batch.telemetry = []
             batch.parts = []
             refused, batch.callbacks = batch.callbacks, []
@@ -345,17 +365,20 @@ class Outbox:
         """Try the disk again, with the states that could not be kept."""
         if self.degraded and not self._committing:
             old, dirty = self._file, dict(self._dirty)
+            untouchable = self._stand_aside()
 
             def job() -> tuple[OutboxFile, list[GapReport]]:
                 if old:
                     old.close()
                 file, gaps = open_outbox(self._folder, vfs=self._vfs, max_bytes=self._budget)
+                gaps += self._keeper.steps(file, untouchable)
                 file.commit((), dirty, b"", {})
                 return file, gaps
 
             self._writer.submit(job, self._begun)
 
     def _begun(self, result: tuple[OutboxFile, list[GapReport]] | StoreError) -> None:
+        self._ready[Lane.TELEMETRY].loading = False
         if isinstance(result, StoreError):
             self._degrade(result)
             return

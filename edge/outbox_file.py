@@ -11,6 +11,7 @@ Raises StoreError while the disk refuses, CorruptError when the file is no longe
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -132,10 +133,10 @@ class OutboxFile:
             self._prepare(synchronous, max_bytes)
             self._read_head()
         except apsw.Error as e:
-            self._db.close(True)
+            self._shut()
             raise _told("outbox", e) from e
         except BaseException:
-            self._db.close(True)
+            self._shut()
             raise
 
     def _prepare(self, synchronous: str, max_bytes: int) -> None:
@@ -143,9 +144,10 @@ class OutboxFile:
         run("PRAGMA locking_mode=EXCLUSIVE")
         run("PRAGMA journal_mode=WAL")
         run(f"PRAGMA synchronous={synchronous}")
-        run(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-        run(f"PRAGMA journal_size_limit={WAL_PAGES * 4096}")
-        run(f"PRAGMA max_page_count={max(64, max_bytes // 4096 - 2 * WAL_PAGES)}")
+        wal_pages = min(WAL_PAGES, max_bytes // 4096 // 16)
+        run(f"PRAGMA wal_autocheckpoint={wal_pages}")
+        run(f"PRAGMA journal_size_limit={wal_pages * 4096}")
+        run(f"PRAGMA max_page_count={max_bytes // 4096 - 2 * wal_pages}")
         run("PRAGMA cache_size=-2000")
         run("PRAGMA temp_store=MEMORY")
         application = run("PRAGMA application_id").get
@@ -240,7 +242,7 @@ class OutboxFile:
             try:
                 self._db.execute("ROLLBACK")
             except apsw.Error:
-                self._db.close(True)
+                self._shut()
 
     def _delete(self, lane: Lane, last: int, ids: list[tuple[int, int]]) -> tuple[int, int]:
         run = self._db.execute
@@ -348,4 +350,9 @@ class OutboxFile:
 
     def close(self) -> None:
         """Close; the journal is folded into the file when the disk allows."""
-        self._db.close(True)
+        self._shut()
+
+    def _shut(self) -> None:
+        """Let go of the file. A disk that refuses now has refused what mattered before."""
+        with contextlib.suppress(apsw.Error):
+            self._db.close(True)

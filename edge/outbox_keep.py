@@ -13,12 +13,13 @@ from firmware_specs.readings import GapReason, GapReport, Lane
 if TYPE_CHECKING:
     from edge.outbox_file import OutboxFile
 
-THIN_ABOVE: Final = 0.85
+THIN_ABOVE: Final = 0.75
 """Part of the budget at which thinning begins."""
-THIN_BELOW: Final = 0.70
-_STEP_ITEMS: Final = 10_000
-_FRESH_ITEMS: Final = 10_000
+THIN_BELOW: Final = 0.60
+_STEP_ITEMS: Final = 5_000
+_FRESH_ITEMS: Final = 5_000
 """The newest telemetry is left alone, so that the uplink's window and the keeper never meet."""
+_MOST_STEPS: Final = 100
 
 
 class Kept(NamedTuple):
@@ -53,6 +54,17 @@ class Keeper:
         if self._level and used < self._budget * THIN_BELOW / 2:
             self._level = self._thinned_to = 0
         return Kept(used, None, self._merge(file, untouchable, end))
+
+    def steps(self, file: OutboxFile, untouchable: int) -> list[GapReport]:
+        """As many steps as are due, for a file that has no room left. What was thinned. Raises StoreError."""
+        gaps = []
+        for _ in range(_MOST_STEPS):
+            kept = self.step(file, untouchable)
+            if kept.gap and kept.gap.count:
+                gaps.append(kept.gap)
+            if not kept.more:
+                break
+        return gaps
 
     def _merge(self, file: OutboxFile, untouchable: int, end: int) -> bool:
         start = max(self._merged_to, untouchable)
