@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import sys
@@ -147,8 +148,8 @@ class _Demo:
             f"  Sign in    {known['user']}  /  {known['password']}",
             f"  API token  {known['token']}",
             f"  Devices    {known['mqtt']}   {known['coap']}" + _version_hint(self._south),
-            f"  Gateway    {self._state / 'gateway.toml'}",
-            f"  Logs       {self._state / 'logs'}", "",
+            f"  Gateway    {_shown(self._state / 'gateway.toml')}",
+            f"  Logs       {_shown(self._state / 'logs')}", "",
         ]  # fmt: skip
         return "\n".join([*lines, _SIMULATED if self._options.simulators else _BY_HAND, "Ctrl-C ends all of it.", ""])
 
@@ -188,7 +189,7 @@ class _Demo:
 
     def _has_values(self) -> bool:
         page = self._get("/api/v1/devices?limit=200") or {}
-        return any(item.get("latest") for item in page.get("items", []))
+        return any(item.get("latest") and item.get("id") != GATEWAY for item in page.get("items", []))
 
     def _check(self) -> None:
         self._children.check()
@@ -222,6 +223,12 @@ class _Demo:
 def _say(text: str) -> None:
     sys.stderr.write(f"patrol demo: {text}\n")
     sys.stderr.flush()
+
+
+def _shown(path: Path) -> str:
+    """A path as the user would type it here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def _version_hint(south: BrokerPlan) -> str:
