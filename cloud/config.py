@@ -86,12 +86,17 @@ class BrokerConfig(Model):
     """The uplink broker that the gateways publish to."""
 
     url: str = "mqtt://127.0.0.1:1883"
+    """`mqtt://host:1883` on loopback, `mqtts://host:8883` beyond."""
     user: str | None = None
+    """The user name for the broker."""
     password_file: Path | None = None
     """Or the environment variable PATROL_BROKER_PASSWORD."""
     ca: Path | None = None
+    """PEM certificates that sign the broker's; the system's when left out."""
     cert: Path | None = None
+    """Our PEM certificate."""
     key: Path | None = None
+    """The PEM key of `cert`."""
     group: str = Field(default="ingest", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """The shared subscription's name; all ingest processes of one cloud use the same."""
 
@@ -119,8 +124,11 @@ class TelemetryConfig(Model):
     token_file: Path | None = None
     """Or the environment variable PATROL_TELEMETRY_TOKEN."""
     raw_days: int = Field(default=90, ge=1)
+    """How long readings are kept as they came."""
     minute_days: int = Field(default=400, ge=1)
+    """How long means, minima and maxima of each minute are kept."""
     hour_days: int = Field(default=3650, ge=1)
+    """How long those of each hour are kept."""
     position_days: int = Field(default=7, ge=1, le=30)
     """Raw positions; more than 30 days is refused."""
 
@@ -174,6 +182,7 @@ class LimitsConfig(Model):
     sign_in_tries: int = Field(default=10, ge=1)
     """Failed tries in `sign_in_window_s` per account and address."""
     sign_in_window_s: float = Field(default=900, gt=0)
+    """The time in which failed tries are counted."""
 
 
 class Config(Model):
@@ -186,6 +195,7 @@ class Config(Model):
     profiles_dir: Path | None = None
     """More profiles; they override built-in ones of the same name."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least urgent that is logged."""
     http: HttpConfig = HttpConfig()
     broker: BrokerConfig = BrokerConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

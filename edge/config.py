@@ -184,8 +184,11 @@ class SerialConfig(_Connector):
     baud: int = Field(default=9600, ge=50, le=4_000_000)
     """Bits per second."""
     data_bits: Literal[7, 8] = 8
+    """Of each character."""
     parity: Literal["none", "even", "odd"] = "none"
+    """Of each character."""
     stop_bits: Literal[1, 2] = 1
+    """After each character."""
     framing: Literal["auto", "line", "nmea", "stx-etx"] = "auto"
     """How frames are told apart; `auto` takes what the devices' profiles need."""
     max_frame_bytes: int = Field(default=1024, ge=16, le=65536)

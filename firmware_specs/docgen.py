@@ -49,7 +49,7 @@ def markdown(model: type[BaseModel], title: str) -> str:
             lines += [f"## `{table.heading}`", "", _sentence(table.model.__doc__), ""]
         lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
         for name, field in table.model.model_fields.items():
-            cells = (f"`{field.alias or name}`", _kind(field), _default(field), _sentence(field.description))
+            cells = (f"`{field.alias or name}`", _kind(field), _default(field), _meaning(field))
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -136,6 +136,18 @@ def _default(field: FieldInfo) -> str:
         return ", ".join(f"`{entry}`" for entry in value)
     plain = value.value if isinstance(value, Enum) else str(value).lower() if isinstance(value, bool) else value
     return f"`{plain}`"
+
+
+def _meaning(field: FieldInfo) -> str:
+    """What the key is for; a table without words of its own has its model's, a tag says that it is one."""
+    if field.description:
+        return _sentence(field.description)
+    if typing.get_origin(field.annotation) is Literal and len(typing.get_args(field.annotation)) == 1:
+        return "Says that the table is of this kind."
+    models = [model for _, model in _models(field.annotation, "", in_list=False)]
+    if len(models) == 1:
+        return _sentence(models[0].__doc__)
+    return "One table of those below." if models else ""
 
 
 def _sentence(text: str | None) -> str:

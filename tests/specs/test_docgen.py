@@ -79,7 +79,7 @@ A line.
 
 | key | type | default | meaning |
 |---|---|---|---|
-| `kind` | `serial` | required |  |
+| `kind` | `serial` | required | Says that the table is of this kind. |
 | `port` | path | required | The device \\| file. |
 
 ## `[[links]] kind = "network"`
@@ -88,7 +88,7 @@ A socket.
 
 | key | type | default | meaning |
 |---|---|---|---|
-| `kind` | `network` | required |  |
+| `kind` | `network` | required | Says that the table is of this kind. |
 | `host` | text | `localhost` | Its name. |
 
 ## `[small]`
