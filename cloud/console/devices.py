@@ -33,7 +33,7 @@ View = Annotated[Ui, Depends(viewer_ui)]
 
 def _categories(ui: Ui) -> list[tuple[str, str]]:
     """The categories of the known profiles, with their words."""
-    known = {profile.category for profile in catalogue.profiles().values()} - {"gateway"} | {"other"}
+    known = {profile.category for profile in catalogue.profiles().values()} | {"other"}
     return sorted(((name, ui.t.name("category", name)) for name in known), key=lambda pair: pair[1])
 
 

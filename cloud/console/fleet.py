@@ -67,7 +67,7 @@ def slot(ui: Ui, device: DeviceView, metric: str, profile: Profile | None) -> Sl
     spec = profile.metrics.get(metric) if profile else None
     latest = device.latest.get(metric)
     title = ui.t.pick(spec.title) if spec else metric
-    stale_s = profile.silent_after_ms / 1000 if profile else None
+    stale_s = show.stale_after_s(profile, metric)
     wide = bool(spec and spec.type in {"text", "position"}) or bool(latest and isinstance(latest.value, str))
     if latest is None:
         return Slot(title, show.DASH, "good", marks(ui, metric, spec), age_mark(ui, None, stale_s), wide)

@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING, Final
 
 from cloud.devices.models import PositionView
+from firmware_specs.readings import Lane
 from firmware_specs.schema import Above, Below, Equals, Missing, OneOf, RateOfRise
 
 if TYPE_CHECKING:
@@ -135,6 +136,18 @@ def rule(words: Words, profile: Profile, judged: AlarmRule) -> str:
     if isinstance(when, Above | Below) and when.clear is not None:
         text += words("rule.hysteresis", clear=shown(when.clear))
     return text
+
+
+def stale_after_s(profile: Profile | None, metric: str) -> float | None:
+    """The age from which a value of a metric is out of date; None when no age makes it so.
+
+    Three reporting intervals, and the time for which a value within its deadband is not repeated. An event, such as a
+    check-in, is as old as it is.
+    """
+    spec = profile.metrics.get(metric) if profile else None
+    if profile is None or spec is None or spec.lane is Lane.ALARMS:
+        return None
+    return profile.silent_after_ms / 1000 + (spec.heartbeat_s if spec.deadband is not None else 0)
 
 
 def face(profile: Profile | None, known: list[str]) -> list[str]:

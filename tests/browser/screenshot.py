@@ -1,4 +1,4 @@
-"""Take pictures of a running console: `python tests/browser/screenshot.py URL PASSWORD DIRECTORY [--user NAME]`.
+"""Take pictures of a running console: `PATROL_PASSWORD=… python tests/browser/screenshot.py URL DIRECTORY`.
 
 Writes overview.png (light, desktop) and its variants: dark, phone, English, and every page.
 """
@@ -6,6 +6,7 @@ Writes overview.png (light, desktop) and its variants: dark, phone, English, and
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from chrome import launch
@@ -53,7 +54,7 @@ def pictures(browser: Browser, url: str, user: str, password: str, target: Path)
             page.goto(url + link)
             page.wait_for_selector("#line[data-state=on]", timeout=10_000)
             page.wait_for_timeout(1200)
-            page.screenshot(path=target / f"{each}-{name}.png", full_page=True)
+            page.screenshot(path=target / f"{each}-{name}.png", full_page=each in {"alarm", "device", "gateway"})
         context.close()
 
 
@@ -67,9 +68,9 @@ def main() -> None:
     """Read the arguments and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
-    parser.add_argument("password")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--user", default="admin")
+    parser.add_argument("--password", default=os.environ.get("PATROL_PASSWORD", ""), help="or PATROL_PASSWORD")
     given = parser.parse_args()
     given.directory.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:

@@ -126,6 +126,18 @@ def test_a_time_is_shown_in_the_sites_zone_with_its_day_when_that_is_another() -
     assert show.moment(datetime(2026, 3, 1, 15, 59, 59, tzinfo=UTC), zone, now) == "2026-03-01 23:59:59"
 
 
+def test_a_value_is_out_of_date_after_three_intervals_a_steady_one_later_an_event_never() -> None:
+    profiles, _ = load_profiles()
+    smoke, checkin = profiles["generic-smoke-senml"], profiles["generic-checkin-terminal"]
+    after_s = smoke.silent_after_ms / 1000
+    assert show.stale_after_s(smoke, "alarm") == after_s
+    battery = smoke.metrics["battery"]
+    assert battery.deadband is not None
+    assert show.stale_after_s(smoke, "battery") == after_s + battery.heartbeat_s
+    assert show.stale_after_s(checkin, "checkin") is None
+    assert show.stale_after_s(None, "anything") is None
+
+
 def test_a_bar_fills_its_width_whatever_the_counts() -> None:
     pieces = bar([("normal", 1), ("alarm", 0), ("fault", 1), ("offline", 1)])
     assert [name for name, _, _ in pieces] == ["normal", "fault", "offline"]
