@@ -84,6 +84,9 @@ class Guard:
 
         try:
             self._check_announced(scope)
+            if b"%00" in scope["query_string"] or "\x00" in scope["path"]:
+                await problem(422, "Not valid", "the address holds a NUL character")(scope, receive, send_guarded)
+                return
             await self.app(scope, receive_bounded, send_guarded)
         except TooLarge as e:
             if not started:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -111,6 +112,9 @@ def run(config: Config, role: Role) -> None:
         app = create_app(config, role, failed)
         server = server_of(app)
         log.info("serving", address=f"http://{config.http.host}:{sock.getsockname()[1]}", role=role.value)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn raises the signal again once it has ended; ending by a signal is success.
+            signal.signal(number, lambda *_: None)
         server.run(sockets=[sock])
     if failures:
         raise ServiceFailed(failures[0])

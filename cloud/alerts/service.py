@@ -15,6 +15,7 @@ from cloud.errors import Forbidden, NotFound
 from cloud.org import audit
 from cloud.org.rules import Permission, Principal, scope
 from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor, to_ms
+from cloud.text import clean
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def _done(
     also: Iterable[int] = (), **values: object,
 ) -> AlarmView:  # fmt: skip
     """Write what a person did: the row, its history, the audit chain, the stream."""
+    detail = clean(detail, 2000)
+    values = {name: clean(value, 2000) if isinstance(value, str) else value for name, value in values.items()}
     if values:
         tx.execute(alarms.update().where(alarms.c.id == row.id).values(**values))
     tx.execute(history.insert().values(alarm=row.id, at=now_ms, actor=actor.label, action=action, detail=detail))

@@ -120,7 +120,10 @@ def telemetry(  # noqa: PLR0917 - one parameter each of the query
     if metric == TRACK_METRIC:
         with state.db.begin() as tx:
             audit.record(tx, who, "position.view", f"device/{gateway}/{device}", at=now, detail=f"{since}..{until}")
-    history = state.telemetry.history(Series(gateway, device, metric), since, until, width, limit)
+    try:
+        history = state.telemetry.history(Series(gateway, device, metric), since, until, width, limit)
+    except ValueError as e:
+        raise Invalid(str(e)) from e
     return Telemetry.model_construct(
         gateway=gateway, device=device, metric=metric, step=step,
         unit=history.points[-1].unit if history.points else "",

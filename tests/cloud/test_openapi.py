@@ -1,0 +1,64 @@
+"""The OpenAPI document tells the truth: requests made from it are answered as it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import schemathesis
+from cloud_support import Served, know, raised, reading
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from cloud.alerts import service as alerts
+from cloud.devices import service as devices
+from cloud.org.rules import Role
+
+if TYPE_CHECKING:
+    import pytest
+
+NOW = 1_800_000_000_000
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+Operation = schemathesis.APIOperation[Any, Any, Any, Any]
+
+
+def operations(service: Served) -> list[Operation]:
+    schema = schemathesis.openapi.from_url(f"{service.url}/api/openapi.json")
+    found: list[Operation] = []
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
+        found.append(result.ok())
+    return [operation for operation in found if operation.path != "/api/v1/stream"]
+
+
+def conforms(operation: Operation, headers: dict[str, str]) -> None:
+    """Requests drawn from the document are answered as it says."""
+
+    @settings(
+        max_examples=12, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    @given(st.data())
+    def holds(data: st.DataObject) -> None:
+        data.draw(operation.as_strategy()).call_and_validate(headers=headers, checks=CHECKS)
+
+    holds()
+
+
+def test_every_operation_answers_as_documented(service: Served, subtests: pytest.Subtests) -> None:
+    know(service.db, "gw-1")
+    with service.db.begin() as tx:
+        devices.heard(tx, "gw-1", NOW)
+        devices.apply_readings(tx, "gw-1", "e", [(1, reading("smk-1", "smoke", 0.5, NOW))], NOW)
+        alerts.apply_events(tx, "gw-1", "e", [(1, raised("o1", at=NOW))], NOW)
+    headers = {"Authorization": f"Bearer {service.token(Role.ADMINISTRATOR)}"}
+    for operation in operations(service):
+        with subtests.test(operation=operation.label):
+            conforms(operation, headers)
