@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from edge.outbox_file import Chunk, CorruptError, OutboxFile
+from edge.outbox_file import DISK_FULL, Chunk, CorruptError, OutboxFile
 from edge.outbox_keep import Keeper, Kept
 from edge.outbox_live import LiveLane
 from edge.outbox_open import open_outbox, quarantine, write_note
@@ -53,6 +53,7 @@ class Outbox:
         """budget_bytes: of file and journal. linger_s: how long telemetry may wait for company before a commit."""
         self._budget = budget_bytes
         self._keeper = Keeper(budget_bytes)
+        self._most = min(_MAX_UNCOMMITTED, budget_bytes // 2000)
         self._folder = folder
         self._boot = boot
         self._linger_s = linger_s
@@ -187,7 +188,7 @@ class Outbox:
             batch.callbacks.append(committed)
         else:
             batch.unrepeated += len(telemetry)
-        if len(batch.telemetry) > _MAX_UNCOMMITTED:
+        if len(batch.telemetry) > self._most:
             self._room.clear()
         if not self._held and (self._flush_at is None or (alarms and not self._hurried)):
             self._schedule(hurry=bool(alarms))
@@ -260,7 +261,18 @@ class Outbox:
         file.commit(chunks, batch.state, marks, acked)
         return chunks
 
-    def _written(self, batch: Batch, acked: dict[Lane, int], result: list[tuple[Lane, Chunk]] | StoreError) -> None:
+    def _written(
+        self,
+        batch: Batch,
+        acked: dict[Lane, int],
+        result: list[tuple[Lane, Chunk]] | StoreError,
+        retried: bool = False,
+    ) -> None:
+        if isinstance(result, StoreError) and result.reason == DISK_FULL and not retried and self._file:
+            untouchable = self._stand_aside()
+            job = partial(self._make_room, self._file, untouchable, batch, acked)
+            self._writer.submit(job, partial(self._room_made, batch, acked))
+            return
         self._committing = 0
         self._step.set()
         if isinstance(result, StoreError):
@@ -283,6 +295,27 @@ class Outbox:
             self.on_change()
         if self._batch and self._flush_at is None:
             self._flush()
+
+    def _make_room(
+        self, file: OutboxFile, untouchable: int, batch: Batch, acked: dict[Lane, int]
+    ) -> tuple[list[tuple[Lane, Chunk]], list[GapReport]]:
+        """The file is full: thin it and try once more. A disk that is full of other things still refuses."""
+        gaps = self._keeper.steps(file, untouchable)
+        return self._write(file, batch, acked), gaps
+
+    def _room_made(
+        self,
+        batch: Batch,
+        acked: dict[Lane, int],
+        result: tuple[list[tuple[Lane, Chunk]], list[GapReport]] | StoreError,
+    ) -> None:
+        self._ready[Lane.TELEMETRY].loading = False
+        if isinstance(result, StoreError):
+            self._written(batch, acked, result, retried=True)
+            return
+        chunks, gaps = result
+        self._batch.alarms += gaps
+        self._written(batch, acked, chunks)
 
     # the budget
 
@@ -345,7 +378,9 @@ class Outbox:
     def _go_live(self, batch: Batch) -> None:
         """Send from memory; refuse telemetry that memory cannot take."""
         self._dirty.update(batch.state)
-        if not self._live.has_room(Lane.TELEMETRY) and batch.telemetry:
+        if not self._live.has_room(Lane.TELEMETRY):
+            self._room.clear()
+        if not self._live.has_any_room(Lane.TELEMETRY, bool(batch.callbacks)) and batch.telemetry:
             self.dropped += batch.unrepeated
             batch.telemetry = []
             batch.parts = []
@@ -389,6 +424,7 @@ class Outbox:
             gaps = [*gaps, GapReport(Lane.TELEMETRY, self._live.epoch, lost, GapReason.THINNED)]
             self._dropped_told = self.dropped
         self._dirty.clear()
+        self._room.set()
         self.degraded = ""
         _log.info("outbox recovered", epoch=file.epoch)
         self._adopt(file, gaps)
@@ -451,6 +487,8 @@ class Outbox:
         if ack.epoch == self._live.epoch:
             lease = self._live_lease.get(lane)
             self._live.acknowledge(lane, through)
+            if self._live.has_room(Lane.TELEMETRY):
+                self._room.set()
             if lease and through >= lease.through:
                 del self._live_lease[lane]
             return True

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _CHECK_S: Final = 3.0
 """Longest time spent on checking a file at opening; damage beyond shows when it is read."""
+DISK_FULL: Final = "disk full"
+_JOURNAL_BYTES: Final = 16_000_000
+"""What the journal may take: a transaction stands in it whole, before it goes over into the file."""
 APPLICATION_ID: Final = 0x50474F42
 _VERSION: Final = 1
 WAL_PAGES: Final = 1000
@@ -97,7 +100,7 @@ def _told(store: str, error: apsw.Error) -> StoreError:
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return CorruptError(store, "file is corrupt")
     for kind, words in (
-        (apsw.FullError, "disk full"),
+        (apsw.FullError, DISK_FULL),
         (apsw.ReadOnlyError, "read-only file system"),
         (apsw.CantOpenError, "cannot open the file"),
         (apsw.IOError, "input/output error"),
@@ -122,6 +125,8 @@ class OutboxFile:
         """
         self.path = path
         self.totals = {lane: Totals() for lane in Lane}
+        self.room_bytes = max_bytes
+        """What the file itself may take."""
         self.checked = True
         """Whether the check at opening came to its end."""
         self._mark_ids: list[tuple[int, int]] = []
@@ -147,7 +152,9 @@ class OutboxFile:
         wal_pages = min(WAL_PAGES, max_bytes // 4096 // 16)
         run(f"PRAGMA wal_autocheckpoint={wal_pages}")
         run(f"PRAGMA journal_size_limit={wal_pages * 4096}")
-        run(f"PRAGMA max_page_count={max_bytes // 4096 - 2 * wal_pages}")
+        journal = max(2 * wal_pages * 4096, min(max_bytes * 2 // 5, _JOURNAL_BYTES))
+        self.room_bytes = max_bytes - journal
+        run(f"PRAGMA max_page_count={self.room_bytes // 4096}")
         run("PRAGMA cache_size=-2000")
         run("PRAGMA temp_store=MEMORY")
         application = run("PRAGMA application_id").get
@@ -322,13 +329,12 @@ class OutboxFile:
         self._read_oldest(lane)
 
     def used_bytes(self) -> int:
-        """What the file's live pages and the journal take. Raises StoreError."""
+        """What the file's live pages take. Raises StoreError."""
         try:
             pages = self._db.execute("PRAGMA page_count").get - self._db.execute("PRAGMA freelist_count").get
-            journal = self.path.with_name(self.path.name + "-wal")
-            return int(pages) * 4096 + (journal.stat().st_size if journal.exists() else 0)
         except apsw.Error as e:
             raise _told("outbox", e) from e
+        return int(pages) * 4096
 
     def state(self) -> dict[str, bytes]:
         """All states that were kept."""

@@ -41,25 +41,27 @@ class Keeper:
         self._thinning = False
         self._periods: dict[tuple[str, str], int] = {}
 
-    def step(self, file: OutboxFile, untouchable: int) -> Kept:
-        """One step on telemetry from the sequence `untouchable` on. Raises StoreError."""
+    def step(self, file: OutboxFile, untouchable: int, fresh: int = _FRESH_ITEMS) -> Kept:
+        """One step on telemetry from `untouchable` on, the newest `fresh` items left alone. Raises StoreError."""
         used = file.used_bytes()
-        end = file.totals[Lane.TELEMETRY].next - _FRESH_ITEMS
-        if used <= self._budget * THIN_BELOW:
+        budget = min(self._budget, file.room_bytes)
+        end = file.totals[Lane.TELEMETRY].next - fresh
+        if used <= budget * THIN_BELOW:
             self._thinning = False
-        if used > self._budget * THIN_ABOVE or self._thinning:
+        if used > budget * THIN_ABOVE or self._thinning:
             self._thinning = True
             gap = self._thin(file, untouchable, end)
             return Kept(file.used_bytes(), gap, gap is not None)
-        if self._level and used < self._budget * THIN_BELOW / 2:
+        if self._level and used < budget * THIN_BELOW / 2:
             self._level = self._thinned_to = 0
         return Kept(used, None, self._merge(file, untouchable, end))
 
     def steps(self, file: OutboxFile, untouchable: int) -> list[GapReport]:
         """As many steps as are due, for a file that has no room left. What was thinned. Raises StoreError."""
         gaps = []
+        self._thinning = self._thinning or file.used_bytes() > file.room_bytes * THIN_BELOW
         for _ in range(_MOST_STEPS):
-            kept = self.step(file, untouchable)
+            kept = self.step(file, untouchable, 0)
             if kept.gap and kept.gap.count:
                 gaps.append(kept.gap)
             if not kept.more:

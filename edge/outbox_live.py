@@ -43,8 +43,16 @@ class LiveLane:
         return any(self._chunks.values())
 
     def has_room(self, lane: Lane) -> bool:
-        """Whether more of a lane can be taken."""
+        """Whether more of a lane is welcome; if not, devices that can be held back are."""
         return self.waiting[lane] < MAX_ITEMS[lane]
+
+    def has_any_room(self, lane: Lane, awaited: bool) -> bool:
+        """Whether more of a lane can be taken at all.
+
+        awaited: by senders that wait for our word. They are held back and bounded by what they may have underway, and
+        refusing them would judge their frames twice; so they get more room than those that cannot be held back.
+        """
+        return self.waiting[lane] < (5 if awaited else 2) * MAX_ITEMS[lane]
 
     def add(
         self,
