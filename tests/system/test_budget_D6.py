@@ -42,7 +42,7 @@ def _frames(first_ms: int) -> list[tuple[bytes, bytes]]:
     frames = []
     for i in range(MESSAGES):
         fire = i % FIRE_EVERY == FIRE_EVERY // 2
-        body = {"n": i, "fire": fire, "ts": first_ms + i * STEP_MS, "note": noise.randbytes(160).hex()}
+        body = {"n": i, "fire": fire, "ts": first_ms + i * STEP_MS, "note": noise.randbytes(120).hex()}
         frames.append((b"sensors/text-1", json.dumps(body).encode()))
     return frames
 
