@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def show(result: Result) -> None:
         for index, column in enumerate(table.columns):
             rich.add_column(column, justify="left" if index == 0 else "right")
         for row in table.rows:
-            rich.add_row(*(shown(cell) for cell in row))
+            rich.add_row(*(escape(shown(cell)) for cell in row))
         console.print(rich)
 
 
