@@ -31,7 +31,7 @@ def write(path: Path, south: int, north: int, *devices: str, profile: str = "gen
 
 
 def retained(port: int, what: str) -> bytes:
-    message = subscribe.simple(f"patrolgrid/v1/gw-1/{what}", port=port)
+    message = subscribe.simple(f"patrolgrid/v1/gw-1/{what}", port=port)  # type: ignore[no-untyped-call]
     return bytes(message.payload)
 
 
