@@ -21,6 +21,7 @@ import cloud.org.routes
 import cloud.stream_routes
 from cloud import catalogue, health, problems, schema, work
 from cloud.broadcast import Broadcaster
+from cloud.console import errors
 from cloud.console import routes as console
 from cloud.db import open_database
 from cloud.devices.liveness import Allowed
@@ -99,6 +100,8 @@ def create_app(config: Config, role: Role = Role.ALL, failed: Failed | None = No
         app.include_router(_api())
         app.include_router(console.router(state))
     problems.install(app)
+    if role in {Role.ALL, Role.API}:
+        errors.install(app)
     _describe(app)
     app.add_middleware(Guard, body_bytes=config.limits.body_bytes)
     return app

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -23,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cloud.alerts import service as alerts
 from cloud.console import i18n
 from cloud.console.ui import Ui
-from cloud.errors import Conflict, Forbidden, NotFound, NotSignedIn, RequestRefused
+from cloud.errors import Forbidden, NotSignedIn, RequestRefused
 from cloud.org import auth
 from cloud.org import service as org
 from cloud.org.rules import Permission
@@ -115,19 +116,45 @@ def back_to(path: str) -> RedirectResponse:
     return RedirectResponse(local(path), 303)
 
 
-def _explain(ui: Ui, e: Exception) -> tuple[int, str]:
-    """Status and a sentence for a person."""
+ERRORS: Final = {403: "forbidden", 404: "not_found", 405: "not_found", 409: "conflict", 503: "unavailable"}
+"""The words for a status; a 4xx that is not here is an invalid request, any other a fault of ours."""
+SECTIONS: Final = ("alarms", "devices", "gateways")
+
+
+def _status(e: Exception) -> int:
     if isinstance(e, StoreError):
-        return 503, ui.t("error.unavailable")
-    if isinstance(e, NotFound):
-        return 404, ui.t("error.not_found")
-    if isinstance(e, Forbidden):
-        return 403, ui.t("error.forbidden")
-    if isinstance(e, Conflict):
-        return 409, ui.t("error.conflict")
+        return 503
     if isinstance(e, RequestValidationError):
-        return 422, ui.t("error.invalid", reason=", ".join(str(each["loc"][-1]) for each in e.errors()))
-    return e.status if isinstance(e, RequestRefused) else 400, ui.t("error.invalid", reason=str(e))
+        return 422
+    return e.status if isinstance(e, RequestRefused) else 400
+
+
+def _sentence(ui: Ui, status: int, reason: str = "") -> str:
+    """What happened, for a person."""
+    if status in ERRORS:
+        return ui.t(f"error.{ERRORS[status]}")
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ui.t("error.invalid", reason=reason or HTTPStatus(status).phrase)
+    return ui.t("error.broken")
+
+
+def _reason(e: Exception) -> str:
+    """The part of a refused request that is wrong."""
+    if isinstance(e, RequestValidationError):
+        return ", ".join(str(each["loc"][-1]) for each in e.errors())
+    return str(e)
+
+
+def error_page(request: Request, status: int, reason: str = "") -> HTMLResponse:
+    """An error as a page: what happened, and ways on. Reads no store, so that it works when none answers."""
+    ui = make_ui(request)
+    name = ERRORS.get(status, "invalid" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "broken")
+    section = request.url.path.strip("/").partition("/")[0]
+    return render(
+        ui, "error.html", status, code=status, heading=ui.t(f"error.{name}_title"),
+        message=_sentence(ui, status, reason), section=section if section in SECTIONS else "",
+        again=request.method == "GET",
+    )  # fmt: skip
 
 
 def refusal(request: Request, e: Exception) -> Response:
@@ -141,10 +168,16 @@ def refusal(request: Request, e: Exception) -> Response:
         if scripted:
             return PlainTextResponse("", 401, headers={"HX-Redirect": target})
         return RedirectResponse(target, 303)
-    status, message = _explain(ui, e)
+    status, reason = _status(e), _reason(e)
     if scripted:
-        return PlainTextResponse(message, status)
-    return render(ui, "error.html", status, message=message)
+        return PlainTextResponse(_sentence(ui, status, reason), status)
+    return error_page(request, status, reason)
+
+
+def remember(response: Response, lang: str) -> Response:
+    """The same response, which has the browser keep a language."""
+    response.set_cookie(i18n.COOKIE, lang, max_age=365 * 86400, samesite="lax", path="/")
+    return response
 
 
 class PageRoute(APIRoute):
@@ -157,9 +190,7 @@ class PageRoute(APIRoute):
         async def handled(request: Request) -> Response:
             lang = request.query_params.get("lang")
             if request.method == "GET" and lang in i18n.WORDS:
-                response: Response = RedirectResponse(make_ui(request).here, 303)
-                response.set_cookie(i18n.COOKIE, lang, max_age=365 * 86400, samesite="lax", path="/")
-                return response
+                return remember(RedirectResponse(make_ui(request).here, 303), lang)
             try:
                 return await handle(request)
             except (RequestRefused, RequestValidationError, StoreError) as e:
