@@ -6,6 +6,7 @@ Owns the check that every device's profile exists and can be spoken on its conne
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge.config import GatewayConfig, load_config
@@ -43,6 +44,10 @@ def make_plan(path: Path) -> Plan:
     folders = (config.profiles_dir,) if config.profiles_dir else ()
     profiles, refused = load_profiles(*folders)
     kinds = {connector.name: connector.kind for connector in config.connectors}
+    if "opcua" in kinds.values() and importlib.util.find_spec("asyncua") is None:
+        index = list(kinds.values()).index("opcua")
+        how = "pip install 'patrolgrid[edge,opcua]'"
+        raise ConfigError(path, f"connectors[{index}].kind", f"OPC UA is not installed; {how}")
     devices: dict[str, list[DeviceBinding]] = {name: [] for name in kinds}
     by_device = {config.gateway: profiles[GATEWAY_PROFILE]} if GATEWAY_PROFILE in profiles else {}
     for index, device in enumerate(config.devices):

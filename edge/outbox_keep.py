@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edge.outbox_thin import LEVELS_MS, ZSTD, merge, thin
+from edge.outbox_thin import LEVELS_MS, merge, thin
+from firmware_specs import zstd
 from firmware_specs.readings import GapReason, GapReport, Lane
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Keeper:
         if not chunks:
             return False
         self._merged_to = chunks[-1].first + chunks[-1].span
-        if len(chunks) > 1 or not chunks[0].body.startswith(ZSTD):
+        if len(chunks) > 1 or not chunks[0].body.startswith(zstd.MAGIC):
             file.replace(Lane.TELEMETRY, chunks, merge(chunks))
         return end - self._merged_to >= _STEP_ITEMS
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import zstandard
-
 from edge.outbox_file import Chunk
+from firmware_specs import zstd
 from firmware_specs.readings import Lane, Reading
 from firmware_specs.wire import decode_pack, encode_item
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from firmware_specs.readings import Item
 
-ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_MAX_BODY: Final = 1 << 28
 LEVELS_MS: Final = (60_000, 600_000, 3_600_000, 86_400_000)
 """One reading a minute first; when all is thinned and the budget still spent, ever fewer."""
 _MERGED_ITEMS: Final = 5000
@@ -27,7 +26,7 @@ _MERGED_ITEMS: Final = 5000
 
 def plain_body(chunk: Chunk) -> bytes:
     """The records of a chunk, joined by commas."""
-    return zstandard.ZstdDecompressor().decompress(chunk.body) if chunk.body.startswith(ZSTD) else chunk.body
+    return zstd.decompress(chunk.body, _MAX_BODY) if chunk.body.startswith(zstd.MAGIC) else chunk.body
 
 
 def merge(chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -48,9 +47,9 @@ def merge(chunks: Sequence[Chunk]) -> list[Chunk]:
 
 def _joined(group: Sequence[Chunk]) -> Chunk:
     first = group[0]
-    if len(group) == 1 and first.body.startswith(ZSTD):
+    if len(group) == 1 and first.body.startswith(zstd.MAGIC):
         return first
-    body = zstandard.ZstdCompressor(level=3).compress(b",".join([plain_body(chunk) for chunk in group]))
+    body = zstd.compress(b",".join([plain_body(chunk) for chunk in group]), level=3)
     marks = b"".join([chunk.marks for chunk in group])
     span = sum(chunk.span for chunk in group)
     return Chunk(first.first, span, sum(chunk.items for chunk in group), first.boot, first.at_ms, body, marks)
@@ -87,7 +86,7 @@ def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int
                 left.append((sequence, item))
             whole = len(left) == span
             records = [encode_item(item, None if whole else sequence - first.first) for sequence, item in left]
-            body = zstandard.ZstdCompressor(level=3).compress(b",".join(records))
+            body = zstd.compress(b",".join(records), level=3)
             marks = b"".join([c.marks for c in group])
             thinned.append(Chunk(first.first, span, len(left), first.boot, first.at_ms, body, marks))
             group = []

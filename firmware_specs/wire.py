@@ -13,8 +13,8 @@ import re
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
-import zstandard
 
+from firmware_specs import zstd
 from firmware_specs.errors import PackError
 from firmware_specs.readings import NAME_PATTERN, Clock, Item, Lane
 from firmware_specs.wire_items import MAX_MS, MAX_PACK_ITEMS, decode_items, encode_item, geo, parse_geo
@@ -150,7 +150,7 @@ def encode_pack(header: PackHeader, records: Sequence[bytes]) -> tuple[bytes, li
         ("base", str(header.base)), ("boot", header.boot),
     ]  # fmt: skip
     if len(payload) >= COMPRESS_FROM_BYTES:
-        payload = zstandard.ZstdCompressor(level=1).compress(payload)
+        payload = zstd.compress(payload)
         properties.append(("encoding", "zstd"))
     return payload, properties
 
@@ -198,13 +198,9 @@ def decode_pack(lane: str, properties: Iterable[tuple[str, str]], payload: bytes
 
 def _decompress(payload: bytes) -> bytes:
     try:
-        stream = zstandard.ZstdDecompressor(max_window_size=MAX_PACK_BYTES).stream_reader(payload)
-        data = stream.read(MAX_PACK_BYTES + 1)
-    except zstandard.ZstdError as e:
-        raise PackError(f"not zstd: {e}") from e
-    if len(data) > MAX_PACK_BYTES:
-        raise PackError(f"more than {MAX_PACK_BYTES} bytes after decompression")
-    return data
+        return zstd.decompress(payload, MAX_PACK_BYTES)
+    except ValueError as e:
+        raise PackError(str(e)) from e
 
 
 Message = Ack | Status | Reported

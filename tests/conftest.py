@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import support
+
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import apsw
-import zstandard
 
+from firmware_specs import zstd
 from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEEP_S: Final = 300.0
+_MAX_BATCH_BYTES: Final = 1 << 30
 LOOK_EVERY_S: Final = 5.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS batch(id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, lines BLOB NOT NULL) STRICT;
@@ -57,7 +58,7 @@ class Journal:
 
     def write(self, lines: Sequence[str]) -> None:
         """Put lines on disk, then send them. Raises StoreError; the lines may be sent again later in any case."""
-        packed = zstandard.ZstdCompressor(level=1).compress("\n".join(lines).encode())
+        packed = zstd.compress("\n".join(lines).encode())
         with self._lock, self._errors():
             self._db.execute("INSERT INTO batch(at, lines) VALUES(?, ?)", (time.time(), packed))
         try:
@@ -82,7 +83,7 @@ class Journal:
                 if known != started:
                     for row in self._db.execute("SELECT lines FROM batch ORDER BY id").fetchall():
                         packed: bytes = row[0]  # type: ignore[assignment] # the column is a BLOB
-                        self._send(zstandard.ZstdDecompressor().decompress(packed).decode().split("\n"))
+                        self._send(zstd.decompress(packed, _MAX_BATCH_BYTES).decode().split("\n"))
                     self._db.execute("UPDATE batch SET at = ?", (time.time(),))
                     self._db.execute("INSERT OR REPLACE INTO server(id, started) VALUES(1, ?)", (started,))
                 self._db.execute("DELETE FROM batch WHERE at < ?", (safe_before,))

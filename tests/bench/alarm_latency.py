@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 
-from support import wait_for
-from system.harness import Device, Stack, counter_frame, ms_of, now_ms
-from system.listener import Listener
+from tests.support import wait_for
+from tests.system.harness import Device, Stack, counter_frame, ms_of, now_ms
+from tests.system.listener import Listener
 
 from .contenders import messages
 from .load import Source

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import support
 from prometheus_client import CollectorRegistry
 
 from cloud import schema
@@ -30,6 +29,7 @@ from cloud.telemetry.sqlite import SqliteStore
 from cloud.telemetry.store import Point, Retention, Series, open_store
 from firmware_specs.readings import Lane, Reading
 from firmware_specs.wire import PackHeader, encode_item, encode_pack
+from tests import support
 
 from .results import Cell, Result, Table
 

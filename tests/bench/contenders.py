@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from support import wait_for
+from tests.support import wait_for
 
 from .load import Message, Sink, Source
 from .relay import Relay

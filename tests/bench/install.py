@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support import free_port, wait_for
+from tests.support import free_port, wait_for
 
 from .contenders import gateway_toml
 from .results import ROOT, Cell, Result, Table

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from support import wait_for
-from system.harness import Device, Stack, now_ms
+from tests.support import wait_for
+from tests.system.harness import Device, Stack, now_ms
 
 from .contenders import messages
 from .load import Source

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from support import wait_for
+from tests.support import wait_for
 
 from .contenders import CONTENDERS, keys_of, messages
 from .load import Source

@@ -7,13 +7,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-import support
-from chrome import launch
-from consolesite import DEVICES, HOSTILE, Site, Watch, sign_in
-from gatewaytalk import GatewayTalk
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from firmware_specs.wire import LaneStatus
+from tests import support
+from tests.browser.chrome import launch
+from tests.browser.consolesite import DEVICES, HOSTILE, Site, Watch, sign_in
+from tests.browser.gatewaytalk import GatewayTalk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

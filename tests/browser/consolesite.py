@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import support
 from playwright.sync_api import Page, expect
 
 from firmware_specs.wire import ReportedDevice
+from tests import support
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Request

@@ -9,7 +9,6 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-import support
 from httpx import Client
 
 from cloud.alerts import service as alerts
@@ -23,6 +22,7 @@ from cloud.org.rules import Role as UserRole
 from cloud.serve import listening, server_of
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Evidence, Severity
 from firmware_specs.wire import Reported, ReportedDevice, Status
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

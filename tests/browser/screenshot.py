@@ -1,4 +1,4 @@
-"""Take pictures of a running console: `PATROL_PASSWORD=… python tests/browser/screenshot.py URL DIRECTORY`.
+"""Take pictures of a running console: `PATROL_PASSWORD=… python -m tests.browser.screenshot URL DIRECTORY`.
 
 Writes overview.png (light, desktop) and its variants: dark, phone, English, and every page.
 """
@@ -9,8 +9,9 @@ import argparse
 import os
 from pathlib import Path
 
-from chrome import launch
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+from tests.browser.chrome import launch
 
 DESKTOP: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}

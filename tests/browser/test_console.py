@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-import support
-from consolesite import HOSTILE, Site, Watch
-from gatewaytalk import GatewayTalk, now_ms, reading
 from playwright.sync_api import BrowserContext, Page, expect
 
 from cloud.console import show
 from cloud.console.i18n import WORDS
 from firmware_specs.readings import AlarmPhase, Evidence, Lane, Quality, Severity
+from tests import support
+from tests.browser.consolesite import HOSTILE, Site, Watch
+from tests.browser.gatewaytalk import GatewayTalk, now_ms, reading
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from consoleweb import BROWSER, GATEWAY, Web, csrf, serving
 
 from cloud.console.i18n import WORDS
 from cloud.http import CSP
 from cloud.org.rules import Role
+from tests.browser.consoleweb import BROWSER, GATEWAY, Web, csrf, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,12 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cloud_support import Cluster, Served, initdb_path, serving
 
 from cloud import schema
 from cloud.app import Role
 from cloud.config import Config
 from cloud.db import SQLITE_FILE, Database, open_database
+from tests.cloud.cloud_support import Cluster, Served, initdb_path, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

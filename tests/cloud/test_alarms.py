@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from cloud_support import NOW, cleared, know, raised
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
@@ -19,6 +18,7 @@ from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.stream import events
 from firmware_specs.readings import Evidence, Severity
+from tests.cloud.cloud_support import NOW, cleared, know, raised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from cloud_support import Served, know, raised, reading
 
 from cloud.alerts import service as alerts
 from cloud.alerts.store import alarms as alarm_rows
@@ -20,6 +19,7 @@ from cloud.org.auth import COOKIE
 from cloud.org.rules import Role
 from cloud.telemetry.store import Point
 from firmware_specs.readings import Position
+from tests.cloud.cloud_support import Served, know, raised, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from cloud_support import NOW
 
 from cloud.org.audit import audit, record, verify
 from cloud.org.rules import SYSTEM
+from tests.cloud.cloud_support import NOW
 
 if TYPE_CHECKING:
     from cloud.db import Database

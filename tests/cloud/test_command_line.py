@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from cloud_support import wait_for
+
+from tests.cloud.cloud_support import wait_for
 
 if TYPE_CHECKING:
-    import support
+    from tests import support
 
 PROGRAM = Path(sys.executable).with_name("patrol-cloud")
 

@@ -6,7 +6,6 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from cloud_support import NOW, know, raised, reading
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from cloud.errors import Conflict, Invalid, NotFound
 from cloud.org.rules import SYSTEM, Principal, Role
 from firmware_specs.readings import Clock, NameRefused, Position, Quality, Value
 from firmware_specs.wire import LaneStatus, Reported, ReportedDevice, Status
+from tests.cloud.cloud_support import NOW, know, raised, reading
 
 if TYPE_CHECKING:
     from cloud.db import Database

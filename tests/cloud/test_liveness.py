@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from cloud_support import NOW, know, raised, reading
 
 from cloud import catalogue
 from cloud.alerts import service as alerts
@@ -18,6 +17,7 @@ from cloud.devices.store import deadlines
 from cloud.org.rules import SYSTEM
 from firmware_specs.readings import Severity
 from firmware_specs.wire import Reported, ReportedDevice, Status
+from tests.cloud.cloud_support import NOW, know, raised, reading
 
 if TYPE_CHECKING:
     from cloud.db import Database

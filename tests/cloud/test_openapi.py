@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import schemathesis
-from cloud_support import know, raised, reading, wait_for
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -23,12 +22,13 @@ from cloud.alerts import service as alerts
 from cloud.devices import service as devices
 from cloud.org import service as org
 from cloud.org.rules import SYSTEM, Role
+from tests.cloud.cloud_support import know, raised, reading, wait_for
 
 if TYPE_CHECKING:
     import pytest
-    import support
 
     from cloud.db import Database
+    from tests import support
 
 PROGRAM = Path(sys.executable).with_name("patrol-cloud")
 NOW = 1_800_000_000_000

@@ -17,9 +17,8 @@ from firmware_specs.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cloud_support import Cluster
-
     from cloud.db import Database
+    from tests.cloud.cloud_support import Cluster
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from cloud_support import NOW
 
 from cloud.errors import Conflict, NotFound, NotSignedIn, TooManyTries
 from cloud.org import service
 from cloud.org.rules import PERMISSIONS, SYSTEM, Permission, Principal, Role, scope, visible
 from cloud.org.store import sessions, tokens, users
+from tests.cloud.cloud_support import NOW
 
 if TYPE_CHECKING:
     from cloud.db import Database

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from cloud_support import NOW, Event, Served, cleared, events, know, raised, reading, wait_for
 
 from cloud import stream
 from cloud.alerts import service as alerts
@@ -18,6 +17,7 @@ from cloud.devices import service as devices
 from cloud.org import service as org
 from cloud.org.rules import SYSTEM, Role
 from cloud.paging import Page
+from tests.cloud.cloud_support import NOW, Event, Served, cleared, events, know, raised, reading, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

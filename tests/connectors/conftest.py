@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from line_support import Memory, SerialPair
+
+from tests.connectors.line_support import Memory, SerialPair
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support import StartProcess
+    from tests.support import StartProcess
 
 
 @pytest.fixture

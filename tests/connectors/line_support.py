@@ -9,18 +9,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support import wait_for, wait_until
-
 from firmware_specs.schema import Profile
+from tests.support import wait_for, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from support import Running, StartProcess
-
     from edge.connectors.base import Connector
     from firmware_specs.errors import FrameError
     from firmware_specs.readings import Sample, Value
+    from tests.support import Running, StartProcess
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,19 +12,19 @@ import pytest
 from aiocoap import resource
 from aiocoap.message import Message
 from aiocoap.protocol import Context
-from line_support import profile, running
-from support import free_port, wait_until
 
 from edge.config import CoapConfig
 from edge.connectors import coap
 from edge.connectors.base import DeviceBinding
 from edge.connectors.coap import CoapConnector
 from firmware_specs.errors import LinkError
+from tests.connectors.line_support import profile, running
+from tests.support import free_port, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from line_support import Memory
+    from tests.connectors.line_support import Memory
 
 pytestmark = pytest.mark.peer
 SMOKE = profile({"kind": "senml"}, "coap", "smoke temperature alarm?")

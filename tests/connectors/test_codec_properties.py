@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from line_support import NMEA, captures, profile
 
 from edge.codecs import frame_decoder, line_codec
 from edge.codecs.lines import Heard, Refused, degrees
 from firmware_specs.errors import FrameError
 from firmware_specs.readings import Position, Sample
+from tests.connectors.line_support import NMEA, captures, profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from line_support import NMEA, profile
 
 from edge.codecs import frame_decoder, line_codec
 from edge.codecs.lines import Heard, Refused
 from firmware_specs.errors import ProfileError
 from firmware_specs.readings import Position, Quality, Sample
+from tests.connectors.line_support import NMEA, profile
 
 METRICS = "position@ status! emergency? transmitting?"
 FLEETSYNC = profile({"kind": "named", "name": "fleetsync", "emergency_statuses": ["80"]}, metrics=METRICS)

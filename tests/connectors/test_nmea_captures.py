@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from line_support import NMEA, captures, gpsd_fixes
 
 from edge.codecs.lines import Heard
 from edge.codecs.nmea import NmeaLine
 from firmware_specs.readings import Position
+from tests.connectors.line_support import NMEA, captures, gpsd_fixes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,20 +18,20 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from line_support import profile, running
-from support import Running, free_port, wait_for, wait_until
 
 from edge.config import OpcuaConfig
 from edge.connectors.base import DeviceBinding
 from edge.connectors.opcua import OpcuaConnector
 from firmware_specs.errors import LinkError
 from firmware_specs.readings import Quality
+from tests.connectors.line_support import profile, running
+from tests.support import Running, free_port, wait_for, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from line_support import Memory
-    from support import StartProcess
+    from tests.connectors.line_support import Memory
+    from tests.support import StartProcess
 
 pytestmark = pytest.mark.peer
 NODES = {"open": "Open", "forced": "Forced", "credential": "Credential"}

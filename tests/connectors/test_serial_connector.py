@@ -8,8 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from line_support import NMEA, captures, gpsd_fixes, profile, running
-from support import wait_until
 
 from edge.config import SerialConfig
 from edge.connectors import serial
@@ -17,11 +15,13 @@ from edge.connectors.base import DeviceBinding
 from edge.connectors.serial import SerialConnector
 from firmware_specs.errors import LinkError
 from firmware_specs.readings import Position
+from tests.connectors.line_support import NMEA, captures, gpsd_fixes, profile, running
+from tests.support import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from line_support import Memory, SerialPair
+    from tests.connectors.line_support import Memory, SerialPair
 
 pytestmark = pytest.mark.peer
 GGA = b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n"

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import configuration
 import pytest
+
+from tests.docs import configuration
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "DECISIONS.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

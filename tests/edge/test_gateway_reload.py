@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from paho.mqtt import subscribe
-from support import wait_for
 
 from firmware_specs.wire import Reported, Status, decode_reported, decode_status
+from tests.support import wait_for
 
 if TYPE_CHECKING:
-    from support import StartMosquitto, StartProcess
+    from tests.support import StartMosquitto, StartProcess
 
 EDGE = str(Path(sys.executable).with_name("patrol-edge"))
 pytestmark = [pytest.mark.system, pytest.mark.peer]

@@ -15,18 +15,18 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt import client as paho
-from support import wait_until
 
 from edge.config import MqttConfig
 from edge.mqttclient import MAX_PACKET_BYTES, BatchClient, MalformedError, Message, PacketSplitter
 from edge.mqttlink import mqtt_link
 from firmware_specs.errors import LinkError
+from tests.support import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support import StartMosquitto
+    from tests.support import StartMosquitto
 
 
 def publish(topic: bytes, payload: bytes, mid: int, first: int = 0x32, properties: bytes | None = None) -> bytes:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import apsw
 import pytest
-from support import wait_until
-from vfs import Faults, FaultyVFS
 
 from edge.outbox import Outbox
 from edge.outbox_open import FILE
 from firmware_specs.readings import AlarmEvent, AlarmPhase, GapReport, Lane, Reading, Severity
 from firmware_specs.wire import Ack, decode_pack
+from tests.edge.vfs import Faults, FaultyVFS
+from tests.support import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

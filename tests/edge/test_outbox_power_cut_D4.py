@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from vfs import Op, RecordingVFS, after_power_cut
 
 from edge import outbox_file
 from edge.outbox_file import Chunk, CorruptError, OutboxFile
 from edge.outbox_open import FILE, open_outbox
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import Lane
+from tests.edge.vfs import Op, RecordingVFS, after_power_cut
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.publish as mqtt_publish
-import support
+
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable

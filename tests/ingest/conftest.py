@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import support
-from ingest_packs import Cloud, prepare
 
 from cloud.db import open_database
 from cloud.telemetry.store import open_store
 from firmware_specs.errors import StoreError
+from tests import support
+from tests.ingest.ingest_packs import Cloud, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
 
 from cloud.alerts.store import alarms
 from cloud.db import open_database
@@ -18,6 +17,7 @@ from cloud.telemetry.store import DAY_MS, open_store
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import AlarmPhase, GapReason, GapReport, Lane, Position
 from firmware_specs.wire import Ack, Reported, ReportedDevice, Status, encode_message
+from tests.ingest.ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

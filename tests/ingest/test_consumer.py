@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import paho.mqtt.client as mqtt
 import pytest
-import support
-from ingest_packs import NOW, Cloud, alarm, pack, reading
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -21,6 +19,8 @@ from cloud.ingest.consumer import QUEUE_BYTES, IngestService
 from cloud.ingest.store import Tally
 from firmware_specs.readings import Lane
 from firmware_specs.wire import Ack, Status, decode_ack, encode_message
+from tests import support
+from tests.ingest.ingest_packs import NOW, Cloud, alarm, pack, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
 
 from cloud.db import open_database
 from cloud.ingest.commit import Incoming
 from cloud.telemetry.store import open_store
 from firmware_specs.readings import AlarmPhase
+from tests.ingest.ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

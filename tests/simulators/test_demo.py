@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import paho.mqtt.client as paho
 import pytest
-import support
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from simulators import broker, demo_state, site
 from simulators.script import load_community
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support import Running, StartProcess
+    from tests.support import Running, StartProcess
 
 SIM = Path(sys.executable).parent / "patrol-sim"
 KEYS = {"url", "user", "password", "token", "mqtt", "coap", "uplink"}

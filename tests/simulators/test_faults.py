@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 import pytest
-import support
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -19,11 +18,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from firmware_specs.errors import LinkError
 from simulators import faults
 from simulators import proxy as links
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support import StartMosquitto
+    from tests.support import StartMosquitto
 
 
 class Echo(socketserver.StreamRequestHandler):

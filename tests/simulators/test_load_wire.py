@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 import pytest
-import support
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from firmware_specs import wire
 from simulators.load import percentiles_ms
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support import StartMosquitto, StartProcess
+    from tests.support import StartMosquitto, StartProcess
 
 SIM = Path(sys.executable).parent / "patrol-sim"
 

@@ -13,7 +13,6 @@ import aiocoap.resource
 import cbor2
 import paho.mqtt.client as paho
 import pytest
-import support
 from aiocoap.message import Message
 from aiocoap.numbers.codes import CHANGED, SERVICE_UNAVAILABLE
 from aiocoap.protocol import Context
@@ -30,11 +29,12 @@ from simulators.peers.mqtt import MqttPeer
 from simulators.peers.opcua import OpcuaPeer
 from simulators.peers.pty import Pty
 from simulators.peers.radio import Flavour, RadioPeer, caller, fix, fix_with_status, status_frame, unit_of
+from tests import support
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support import StartMosquitto
+    from tests.support import StartMosquitto
 
 pytestmark = pytest.mark.peer
 AT_MS = 1_676_283_840_000  # 2023-02-13 10:24:00 UTC

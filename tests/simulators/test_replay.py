@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 import pytest
-import support
 from paho.mqtt.enums import CallbackAPIVersion
 
 from firmware_specs.errors import PatrolError
 from simulators import replay
+from tests import support
 
 if TYPE_CHECKING:
-    from support import StartMosquitto, StartProcess
+    from tests.support import StartMosquitto, StartProcess
 
 SIM = Path(sys.executable).parent / "patrol-sim"
 LOG = (

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import support
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
@@ -25,9 +24,10 @@ from firmware_specs.load import load_profiles
 from firmware_specs.readings import Sample
 from simulators.device import Device
 from simulators.peers.opcua import OpcuaPeer
+from tests import support
 
 if TYPE_CHECKING:
-    from support import StartMosquitto, StartProcess
+    from tests.support import StartMosquitto, StartProcess
 
 pytestmark = pytest.mark.peer
 SIM = Path(sys.executable).parent / "patrol-sim"

@@ -6,10 +6,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import support
+
+from tests import support
 
 if TYPE_CHECKING:
-    from support import StartMosquitto, StartProcess
+    from tests.support import StartMosquitto, StartProcess
 
 
 @pytest.mark.peer

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 import pytest
-import support
 from paho.mqtt.enums import CallbackAPIVersion
 
 from firmware_specs.codec import decode
 from firmware_specs.load import load_profiles
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support import StartMosquitto, StartProcess
+    from tests.support import StartMosquitto, StartProcess
 
 SIM = Path(sys.executable).parent / "patrol-sim"
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
-from support import Running, accepts, free_port, mosquitto_path, wait_for
+
+from tests.support import Running, accepts, free_port, mosquitto_path, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

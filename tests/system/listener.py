@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from system.harness import Json, Stack
+    from tests.system.harness import Json, Stack
 
 
 class Listener:

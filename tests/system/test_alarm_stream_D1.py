@@ -6,17 +6,17 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Source
-from bench.relay import Relay
-from support import wait_for
 
-from system.harness import counter, counter_frame, now_ms
-from system.listener import Listener
+from tests.bench.load import Source
+from tests.bench.relay import Relay
+from tests.support import wait_for
+from tests.system.harness import counter, counter_frame, now_ms
+from tests.system.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from system.harness import Stack
+    from tests.system.harness import Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 

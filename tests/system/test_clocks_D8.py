@@ -7,18 +7,18 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Message, Sink, Source
-from support import wait_for
 
 from firmware_specs import wire
 from firmware_specs.readings import Clock, Reading
-from system.faults import FakeClock
-from system.harness import counter
+from tests.bench.load import Message, Sink, Source
+from tests.support import wait_for
+from tests.system.faults import FakeClock
+from tests.system.harness import counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from system.harness import Stack
+    from tests.system.harness import Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 HOUR_S = 3600

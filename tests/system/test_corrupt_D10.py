@@ -7,17 +7,17 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Message, Sink, Source
-from support import wait_for
 
 from firmware_specs import wire
-from system.harness import counter, counter_frame, now_ms
+from tests.bench.load import Message, Sink, Source
+from tests.support import wait_for
+from tests.system.harness import counter, counter_frame, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from system.harness import Stack
+    from tests.system.harness import Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 WAITING = 200

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Source
-from support import wait_for
 
-from system.harness import Device, counter, counter_frame, ms_of, now_ms
+from tests.bench.load import Source
+from tests.support import wait_for
+from tests.system.harness import Device, counter, counter_frame, ms_of, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from system.harness import Json, Stack
+    from tests.system.harness import Json, Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 HELD_MS = 6000

@@ -6,18 +6,18 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Message, Sink, Source
-from support import wait_for
 
 from firmware_specs import wire
-from system.coapfeed import CoapFeeder
-from system.faults import allow_growth, log_through_pipe, refuse_growth
-from system.harness import coap_counter, counter, counter_frame, now_ms
+from tests.bench.load import Message, Sink, Source
+from tests.support import wait_for
+from tests.system.coapfeed import CoapFeeder
+from tests.system.faults import allow_growth, log_through_pipe, refuse_growth
+from tests.system.harness import coap_counter, counter, counter_frame, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from system.harness import Stack
+    from tests.system.harness import Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 

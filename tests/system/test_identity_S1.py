@@ -9,20 +9,20 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bench.load import Message, Sink, Source
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from support import free_port, wait_for
 
 from firmware_specs import wire
-from system.harness import BIN, counter, counter_frame, now_ms
-from system.pki import Authority
+from tests.bench.load import Message, Sink, Source
+from tests.support import free_port, wait_for
+from tests.system.harness import BIN, counter, counter_frame, now_ms
+from tests.system.pki import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from system.harness import Stack
+    from tests.system.harness import Stack
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 UP = ("up/alarms", "up/telemetry", "status", "reported", "result/1")

@@ -14,16 +14,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from bench.load import Source
-from support import wait_for
 
-from system.coapfeed import CoapFeeder
-from system.harness import coap_counter, counter, counter_frame, ms_of, now_ms
+from tests.bench.load import Source
+from tests.support import wait_for
+from tests.system.coapfeed import CoapFeeder
+from tests.system.harness import coap_counter, counter, counter_frame, ms_of, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from system.harness import Part, Stack
+    from tests.system.harness import Part, Stack
 
 KILLS = int(os.environ.get("PATROL_KILLS", "100"))
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120 + 6 * KILLS)]

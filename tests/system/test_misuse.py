@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from system.harness import BIN, Stack
+from tests.system.harness import BIN, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,18 +10,18 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from support import wait_for
 
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Lane, Reading, Severity
-from system.fakegateway import FakeGateway, canary, packs_of
-from system.harness import now_ms
+from tests.support import wait_for
+from tests.system.fakegateway import FakeGateway, canary, packs_of
+from tests.system.harness import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firmware_specs.readings import Item
-    from system.fakegateway import WirePack
-    from system.harness import Json, Stack
+    from tests.system.fakegateway import WirePack
+    from tests.system.harness import Json, Stack
 
 REPEATS = int(os.environ.get("PATROL_REPEATS", "3000"))
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120 + REPEATS // 50)]

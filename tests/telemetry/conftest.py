@@ -8,9 +8,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import support
 
 from cloud.telemetry.store import Retention, open_store
+from tests import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,16 +6,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import support
 from hypothesis import given
 from hypothesis import strategies as st
-from telemetry_points import point, visible
 
 from cloud.telemetry.influx import InfluxStore
 from cloud.telemetry.lines import pack_text, unpack_text
 from cloud.telemetry.store import PointRefused, Series, open_store
 from cloud.telemetry.victoriametrics import retention_days
 from firmware_specs.errors import StoreError
+from tests import support
+from tests.telemetry.telemetry_points import point, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 import pytest
-import support
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from telemetry_points import point
 
 from cloud.telemetry.merge import MergeLimits
 from cloud.telemetry.rollup import BY_RANK, Row, fold_buckets, fold_rows, to_cell, to_value
@@ -22,6 +20,8 @@ from cloud.telemetry.sqlite import SqliteStore
 from cloud.telemetry.store import DAY_MS, HOUR_MS, MINUTE_MS, History, Retention, Series, open_store
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import Position, Quality, Value
+from tests import support
+from tests.telemetry.telemetry_points import point
 
 if TYPE_CHECKING:
     from cloud.telemetry.store import Point
@@ -166,7 +166,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from telemetry_points import point
+from tests.telemetry.telemetry_points import point
 from cloud.telemetry.merge import MergeLimits
 from cloud.telemetry.sqlite import SqliteStore
 from cloud.telemetry.store import Retention
@@ -186,7 +186,7 @@ def test_d3_kill_9_of_a_writer_loses_nothing_that_was_accepted(
 ) -> None:
     chance = random.Random(3)
     program = tmp_path / "writer.py"
-    program.write_text(WRITER.format(tests=str(Path(__file__).parent), start=START))
+    program.write_text(WRITER.format(tests=str(Path(__file__).parents[2]), start=START))
     accepted = -1
     for _ in range(8):
         writer = start_process(sys.executable, program, tmp_path / "t.db", str(accepted + 1))

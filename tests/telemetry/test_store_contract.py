@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from telemetry_points import point, visible
 
 from cloud.telemetry.store import MINUTE_MS, Series
 from firmware_specs.readings import Position, Quality
+from tests.telemetry.telemetry_points import point, visible
 
 if TYPE_CHECKING:
     from cloud.telemetry.store import TelemetryStore
