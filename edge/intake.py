@@ -112,6 +112,8 @@ class Intake:
         events: list[AlarmEvent] = []
         states: dict[str, bytes | None] = {}
         engine = self.engine
+        if engine.follow_clock(moment):  # before anything is judged by the new time
+            states.update(engine.states())
         engine.heard(device, moment, events, states)
         readings = normalise(tracks, samples, moment)
         for reading, track in readings:
@@ -165,8 +167,10 @@ class Intake:
         heard_at = loop.time()
         while True:
             moment = self._clock.now()
-            self.engine.follow_clock(moment)
+            moved = self.engine.follow_clock(moment)
             events, states = self.engine.due(moment)
+            if moved:
+                states = {**self.engine.states(), **states}
             if loop.time() - heard_at >= _HEARD_EVERY_S:
                 heard_at = loop.time()
                 states.update(self.engine.heard_state())

@@ -67,7 +67,7 @@ class RuleEngine:
     def __init__(self) -> None:
         self._slots: dict[str, Slot] = {}
         self._by_metric: dict[tuple[str, str], tuple[Slot, ...]] = {}
-        self._silence: dict[str, Slot] = {}
+        self._silence: dict[str, tuple[Slot, ...]] = {}
         self._due: list[tuple[int, int, Slot]] = []
         self._tie = itertools.count()
         self._offset_ms: int | None = None
@@ -92,8 +92,8 @@ class RuleEngine:
             for rule in (*profile.alarms, *((own,) if own else ())):
                 slot = self._slot(device, profile, rule, old, moment)
                 self._slots[slot.key] = slot
-                if rule is own:
-                    self._silence[device] = slot
+                if isinstance(rule.when, Missing) and rule.kind == SILENT_KIND:
+                    self._silence[device] = (*self._silence.get(device, ()), slot)
                 else:
                     by_metric[device, rule.metric] = (*by_metric.get((device, rule.metric), ()), slot)
                 self._queue(slot)
@@ -116,6 +116,7 @@ class RuleEngine:
             if slot.key in self._kept:
                 slot.state = _read_state(self._kept[slot.key])
             slot.state.heard_ms = self._heard.get(slot.key, slot.state.heard_ms)
+            _not_after(slot.state, moment.wall_ms)
             alarms.begin(rule, slot.state, moment.wall_ms, slot.silent_ms)
         return slot
 
@@ -132,9 +133,8 @@ class RuleEngine:
                     self._apply(slot, step, moment, events, states)
 
     def heard(self, device: str, moment: Moment, events: list[AlarmEvent], states: States) -> None:
-        """The device said something, whatever it was."""
-        slot = self._silence.get(device)
-        if slot:
+        """The device said something, whatever it was: also a repeat, or a value that none of the rules judges."""
+        for slot in self._silence.get(device, ()):
             state = slot.state
             state.heard_ms = max(state.heard_ms, moment.wall_ms)
             if state.raised:
@@ -209,6 +209,14 @@ class RuleEngine:
             slot.state.occurrence = ""
         self._queue(slot)
         states[slot.key] = msgspec.json.encode(slot.state)
+
+
+def _not_after(state: RuleState, now_ms: int) -> None:
+    """Nothing was heard later than now: without a clock of its own a gateway starts in its past, and must not wait."""
+    state.heard_ms = min(state.heard_ms, now_ms)
+    if state.pending_since_ms is not None:
+        state.pending_since_ms = min(state.pending_since_ms, now_ms)
+    state.window = [(at, value) for at, value in state.window if at <= now_ms]
 
 
 def _event(slot: Slot, step: Step, phase: AlarmPhase, moment: Moment) -> AlarmEvent:

@@ -8,7 +8,7 @@ from edge.clock import Moment
 from edge.rules import RuleEngine, States
 from firmware_specs.load import BUILTIN, load_profile
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Reading, Severity
-from firmware_specs.schema import Above, AlarmRule, Profile, Text
+from firmware_specs.schema import Above, AlarmRule, Missing, Profile, Text
 
 NOW = 1_790_000_000_000
 BASE = load_profile(BUILTIN / "generic-temperature-json.toml")
@@ -175,3 +175,41 @@ def test_a_new_configuration_keeps_what_is_known() -> None:
     bench.value(60, at(2))
     assert len(bench.events) == 1
     assert set(bench.engine.states()) == {"rule/d/hot", "heard"}
+
+
+def heard_later(bench: Bench, moment: Moment) -> None:
+    """A frame was heard, of which nothing was judged: all of it was repeats, or it held no value."""
+    events: list[AlarmEvent] = []
+    states = States()
+    bench.engine.heard("d", moment, events, states)
+    bench.take(events, states)
+
+
+def test_D2_a_rule_of_the_profiles_own_against_silence_hears_every_frame() -> None:
+    own = AlarmRule(
+        name="quiet", kind="device-silent", severity=Severity.MAJOR, metric="temperature",
+        when=Missing(kind="missing"), title=Text(zh="静", en="Quiet"),
+    )  # fmt: skip
+    bench = Bench(own)
+    for second in range(0, 90, 10):
+        heard_later(bench, at(second))
+        bench.due(at(second + 9))
+    assert bench.said() == []
+    bench.due(at(80 + 31))
+    assert bench.said() == [("device-silent", "raised")]
+    heard_later(bench, at(115))
+    assert bench.said()[1:] == [("device-silent", "cleared")]
+
+
+def test_D8_a_gateway_that_starts_in_its_past_does_not_wait_for_the_future() -> None:
+    """Without a clock of its own it starts in 1970, and what it remembers of before the power cut is ahead of it."""
+    bench = Bench(INSTANT)
+    bench.value(60, at(0))
+    past = -NOW + 5000
+    bench.take([], bench.engine.heard_state())
+    again = Bench(INSTANT, kept=bench.kept, when=at(1, past))
+    again.engine.follow_clock(at(2, past))
+    again.value(40, at(4))
+    assert again.said() == [("overheat", "cleared")]
+    again.due(at(4 + 31))
+    assert again.said()[1:] == [("device-silent", "raised")]
