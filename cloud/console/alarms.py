@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Path, Request
 from fastapi.responses import HTMLResponse, Response
@@ -11,16 +12,27 @@ from pydantic import BaseModel, Field
 from cloud import catalogue
 from cloud.alerts import service
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState
-from cloud.console import show
+from cloud.console import moment, show
 from cloud.console.pages import PageRoute, back_to, render, viewer_ui
 from cloud.console.ui import Ui
+from cloud.errors import Invalid
 from cloud.org import auth
+from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.rules import PERMISSIONS, Permission, visible
+from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.alerts.models import AlarmView
+
 PAGE: Final = 50
 MAX_ID: Final = 2**63 - 1
+SHELVE_S: Final = (1800, 7200, 28800, 86400, 604800)
+"""How long an alarm may be put aside, as offered."""
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
 View = Annotated[Ui, Depends(viewer_ui)]
@@ -97,12 +109,39 @@ def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
     ui.section = "alarms"
     with state.db.read() as tx:
         alarm = service.get_alarm(tx, ui.who, alarm_id)
+        folded = _folded(tx, ui, alarm)
+        people = _people(tx, ui) if ui.may(Permission.ASSIGN) else []
     delay_s = (alarm.received_at - alarm.raised_at).total_seconds()
     delay = f"{delay_s * 1000:.0f} ms" if delay_s < 2 else ui.span(delay_s)
     return render(
         ui, "alarm.html", alarm=alarm, rule=_rule(ui, alarm), evidence=_evidence(ui, alarm), delay_s=delay_s,
-        delay_text=delay, quiet_details={alarm.rule},
+        delay_text=delay, quiet_details={alarm.rule}, folded=folded, chart=moment.chart(ui, alarm),
+        people=[("", ui.t("alarm.nobody")), *((name, name) for name in people)],
+        shelve_options=[(str(seconds), _until(ui, seconds)) for seconds in SHELVE_S],
     )  # fmt: skip
+
+
+def _until(ui: Ui, seconds: int) -> str:
+    """How long an alarm would be put aside, and until when."""
+    return ui.t("alarm.shelve_for", span=ui.span(seconds), time=ui.moment(ui.now + timedelta(seconds=seconds)))
+
+
+def _folded(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[AlarmView]:
+    """The open alarms that this one stands for, at most a page of them."""
+    if not alarm.folded:
+        return []
+    query = AlarmFilter(gateway=alarm.gateway, folded=True, state=states_of(""))
+    listed = service.list_alarms(tx, ui.who, query, limit=MAX_LIMIT).items
+    return [each for each in listed if each.folded_into == alarm.id][:PAGE]
+
+
+def _people(tx: Connection, ui: Ui) -> list[str]:
+    """Who may be given an alarm: users within the viewer's scope who may handle one."""
+    return [
+        user.name
+        for user in org.list_users(tx)
+        if not user.disabled and visible(ui.who, user.node) and Permission.ACKNOWLEDGE in PERMISSIONS[user.role]
+    ]
 
 
 class Act(BaseModel):
@@ -111,6 +150,8 @@ class Act(BaseModel):
     csrf: str = Field("", max_length=200)
     back: str = Field("", max_length=2000)
     comment: str = Field("", max_length=8000)
+    user: str = Field("", max_length=64)
+    seconds: int = Field(0, ge=0, le=7 * 86400)
 
     @property
     def remark(self) -> str | None:
@@ -146,4 +187,28 @@ def add_comment(request: Request, ui: View, state: State, alarm_id: AlarmId, act
     if act.remark:
         with state.db.begin() as tx:
             service.comment(tx, ui.who, alarm_id, now_ms(), act.remark)
+    return back_to(act.back or f"/alarms/{alarm_id}")
+
+
+@pages.post("/alarms/{alarm_id}/assign")
+def assign(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+    """Give it to a user who may handle it, or to nobody."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        if act.user and ui.may(Permission.ASSIGN) and act.user not in _people(tx, ui):
+            raise Invalid(f"{act.user!r}: {ui.t('alarm.assign_unknown')}")
+        service.assign(tx, ui.who, alarm_id, now_ms(), act.user or None)
+    return back_to(act.back or f"/alarms/{alarm_id}")
+
+
+@pages.post("/alarms/{alarm_id}/shelve")
+def shelve(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+    """Put it aside for a while, with a reason; 0 seconds bring it back and need none."""
+    auth.check_csrf(request, act.csrf)
+    if act.seconds and not act.remark and ui.may(Permission.SHELVE):
+        raise Invalid(ui.t("alarm.shelve_reason"))
+    now = now_ms()
+    with state.db.begin() as tx:
+        until = now + act.seconds * 1000
+        service.shelve(tx, ui.who, alarm_id, now, until_ms=until, reason=act.remark or "")
     return back_to(act.back or f"/alarms/{alarm_id}")

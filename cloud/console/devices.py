@@ -19,8 +19,6 @@ from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from cloud.devices.models import DeviceView
     from firmware_specs.schema import Profile
 
@@ -37,29 +35,6 @@ def _categories(ui: Ui) -> list[tuple[str, str]]:
     return sorted(((name, ui.t.name("category", name)) for name in known), key=lambda pair: pair[1])
 
 
-def _matching(
-    tx: Connection, ui: Ui, chosen: dict[str, str], cursor: str | None
-) -> tuple[list[DeviceView], str | None]:
-    """At least a page of devices that fit, and where the next page begins.
-
-    The fleet is walked a page at a time: id, place and gateway are matched by the database, category and state here.
-    """
-    found: list[DeviceView] = []
-    while True:
-        page = service.list_devices(
-            tx, ui.who, now_ms(), gateway=chosen["gateway"] or None, search=chosen["q"] or None, limit=PAGE,
-            cursor=cursor,
-        )  # fmt: skip
-        found += [
-            device
-            for device in page.items
-            if chosen["category"] in {"", device.category} and chosen["state"] in {"", device.state.value}
-        ]
-        cursor = page.next_cursor
-        if cursor is None or len(found) >= PAGE:
-            return found, cursor
-
-
 @pages.get("/devices")
 def device_list(ui: View, state: State) -> Response:
     """The fleet: live values, their age and quality."""
@@ -67,14 +42,18 @@ def device_list(ui: View, state: State) -> Response:
     chosen = {name: ui.query.get(name, "")[:100] for name in ("q", "category", "state", "gateway")}
     cursor = ui.query.get("cursor", "")
     with state.db.read() as tx:
-        found, following = _matching(tx, ui, chosen, cursor or None)
+        page = service.list_devices(
+            tx, ui.who, now_ms(), gateway=chosen["gateway"] or None, category=chosen["category"] or None,
+            state=[each for each in DeviceState if each == chosen["state"]], search=chosen["q"] or None, limit=PAGE,
+            cursor=cursor or None,
+        )  # fmt: skip
     t = ui.t
     return render(
-        ui, "devices.html", rows=[fleet.row(ui, device) for device in found],
+        ui, "devices.html", rows=[fleet.row(ui, device) for device in page.items],
         chosen={**chosen, "cursor": cursor, "any": bool(ui.query)},
         category_options=[("", t("devices.filter_any")), *_categories(ui)],
         state_options=[("", t("devices.filter_any")), *((s.value, t(f"device_state.{s}")) for s in DeviceState)],
-        next=ui.link(cursor=following) if following else "", first=ui.link(cursor=None),
+        next=ui.link(cursor=page.next_cursor) if page.next_cursor else "", first=ui.link(cursor=None),
     )  # fmt: skip
 
 

@@ -5,8 +5,6 @@ A slot carries what the page's script needs to write a later value the same way:
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from markupsafe import Markup
@@ -15,20 +13,11 @@ from cloud import catalogue
 from cloud.console import show
 from cloud.console.pages import environment
 from cloud.console.ui import Ui, bar
-from cloud.devices import service
-from cloud.paging import MAX_LIMIT
+from cloud.devices.models import DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Connection
-
-    from cloud.devices.models import DeviceView
-    from cloud.org.rules import Principal
+    from cloud.devices.models import DeviceView, StateCounts
     from firmware_specs.schema import MetricSpec, Profile
-
-KINDS_FOR_S: Final = 10.0
-"""Counts by kind walk the whole fleet: they are kept this long for all viewers of one node."""
 
 
 class Slot(NamedTuple):
@@ -97,41 +86,17 @@ def title(ui: Ui, device: DeviceView) -> str:
     return device.title_zh if ui.t.code == "zh" else device.title_en
 
 
-def everything(tx: Connection, who: Principal, now_ms: int) -> Iterator[DeviceView]:
-    """Every device within scope."""
-    cursor: str | None = None
-    while True:
-        page = service.list_devices(tx, who, now_ms, limit=MAX_LIMIT, cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-
-
-_kept: dict[str, tuple[float, list[dict[str, object]]]] = {}
-
-
-def kinds(tx: Connection, who: Principal, now_ms: int) -> list[dict[str, object]]:
+def kinds(counts: StateCounts) -> list[dict[str, object]]:
     """Devices by category: how many, and a bar of their states; the largest first."""
-    kept = _kept.get(who.node)
-    if kept and time.monotonic() - kept[0] < KINDS_FOR_S:
-        return kept[1]
-    counted: dict[str, Counter[str]] = {}
-    total = 0
-    for device in everything(tx, who, now_ms):
-        counted.setdefault(device.category, Counter())[device.state.value] += 1
-        total += 1
-    rows: list[dict[str, object]] = [
-        {"category": category, "total": states.total(), "bar": bar(sorted(states.items(), key=_state_order))}
-        for category, states in sorted(counted.items(), key=lambda pair: (-pair[1].total(), pair[0]))
+    totals = {category: sum(states.values()) for category, states in counts.kinds.items()}
+    return [
+        {
+            "category": category,
+            "total": total,
+            "bar": bar((state, counts.kinds[category].get(DeviceState(state), 0)) for state in _STATES),
+        }
+        for category, total in sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
-    if total > MAX_LIMIT:
-        _kept[who.node] = (time.monotonic(), rows)
-    return rows
 
 
 _STATES: Final = ("normal", "alarm", "fault", "unknown", "offline")
-
-
-def _state_order(item: tuple[str, int]) -> int:
-    return _STATES.index(item[0])

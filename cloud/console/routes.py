@@ -18,13 +18,15 @@ from cloud.devices import service as fleet_service
 from cloud.devices.models import DeviceState
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from starlette.types import Scope
 
-    from cloud.devices.models import StateCounts
+    from cloud.devices.models import GatewayView, StateCounts
     from cloud.state import AppState
 
 SHOWN_ALARMS: Final = 12
@@ -49,11 +51,27 @@ class Assets(StaticFiles):
         return response
 
 
-def by_urgency(listed: list[AlarmView]) -> list[AlarmView]:
-    """Open before acknowledged, then the more severe, then the newer."""
+def by_urgency(ui: Ui, listed: list[AlarmView]) -> list[AlarmView]:
+    """Those put aside last; open before acknowledged, then the more severe, then the newer."""
     ranks = {severity: rank for rank, severity in enumerate(Severity)}
     newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
-    return sorted(newest, key=lambda alarm: (alarm.state is not AlarmState.OPEN, ranks[alarm.severity]))
+    return sorted(
+        newest, key=lambda alarm: (ui.shelved(alarm), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
+    )
+
+
+def outages(tx: Connection, ui: Ui, states: StateCounts) -> list[GatewayView]:
+    """The gateways that are offline and whose devices are unreachable by that."""
+    found: list[GatewayView] = []
+    left, cursor = states.gateways_offline, None
+    while left > 0:
+        page = fleet_service.list_gateways(tx, ui.who, limit=MAX_LIMIT, cursor=cursor)
+        offline = [gateway for gateway in page.items if not gateway.online]
+        found += [gateway for gateway in offline if gateway.devices_unknown]
+        left, cursor = left - len(offline), page.next_cursor
+        if cursor is None:
+            break
+    return found
 
 
 def hero(ui: Ui, listed: list[AlarmView], states: StateCounts) -> dict[str, str]:
@@ -94,11 +112,12 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
     ui.section = "overview"
     active = AlarmFilter(state=(AlarmState.OPEN, AlarmState.ACKNOWLEDGED), folded=False)
     with state.db.read() as tx:
-        listed = by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
+        listed = by_urgency(ui, list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
         over = AlarmFilter(state=(AlarmState.CLEARED,), folded=False)
         recent = alerts.list_alarms(tx, ui.who, over, limit=SHOWN_RECENT).items
         states = fleet_service.state_counts(tx, ui.who)
-        kinds = fleet.kinds(tx, ui.who, now_ms())
+        kinds = fleet.kinds(states)
+        unreachable = outages(tx, ui, states)
         lines = fleet_service.list_gateways(tx, ui.who, limit=SHOWN_GATEWAYS).items
     return render(
         ui, "overview.html",
@@ -106,6 +125,7 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
         more=ui.counts.open + ui.counts.acknowledged - min(len(listed), SHOWN_ALARMS),
         states=states, device_total=sum(states.devices.values()), severities=SEVERITIES, device_states=DEVICE_STATES,
         device_bar=bar((name.value, count) for name, count in states.devices.items()), kinds=kinds, gateways=lines,
+        outages=unreachable,
     )  # fmt: skip
 
 

@@ -150,6 +150,17 @@ def stale_after_s(profile: Profile | None, metric: str) -> float | None:
     return profile.silent_after_ms / 1000 + (spec.heartbeat_s if spec.deadband is not None else 0)
 
 
+def gap_ms(profile: Profile | None, metric: str) -> int | None:
+    """The distance of two readings from which a line between them would be made up; None when there is none.
+
+    Three reporting intervals, and the time for which a value within its deadband is not repeated.
+    """
+    spec = profile.metrics.get(metric) if profile else None
+    if profile is None or spec is None or spec.lane is Lane.ALARMS:
+        return None
+    return round(1000 * (3 * profile.interval_s + (spec.heartbeat_s if spec.deadband is not None else 0)))
+
+
 def face(profile: Profile | None, known: list[str]) -> list[str]:
     """The metrics that a row shows, most telling first: those that its profile names first, battery last."""
     names = list(profile.metrics) if profile else []

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from cloud.console.i18n import Words
     from cloud.devices.models import GatewayView
     from cloud.org.rules import Principal
+    from firmware_specs.schema import Profile
 
 SCRIPT_WORDS: Final = (
     "age.", "span.", "live.", "severity.", "device_state.", "quality.", "reason.", "kind.", "clause.", "device.chart_",
-    "alarm.time",
+    "alarm.time", "alarm.chart_",
 )  # fmt: skip
 """The words that scripts need."""
 
@@ -145,6 +146,15 @@ class Ui:
         title = alarm.title_zh if self.t.code == "zh" else alarm.title_en
         return title if title and title != alarm.kind else self.t.name("kind", alarm.kind)
 
+    def shelved(self, alarm: AlarmView) -> bool:
+        """Whether an alarm is put aside now."""
+        return alarm.shelved_until is not None and alarm.shelved_until > self.now
+
+    @staticmethod
+    def gap_ms(profile: Profile | None, metric: str) -> int | None:
+        """The distance of two readings between which no line is drawn."""
+        return show.gap_ms(profile, metric)
+
     @staticmethod
     def kind_icon(kind: str) -> str:
         """The picture of a kind of alarm."""
@@ -167,6 +177,10 @@ class Ui:
     def count(number: int) -> str:
         """A count with its thousands apart."""
         return f"{number:,}"
+
+    def counter(self, name: str, number: int) -> str:
+        """A gateway's counter: a count, or a time when its name says so."""
+        return f"{number:,} ms" if name.endswith("_ms") else self.count(number)
 
     @staticmethod
     def size(number: int) -> str:

@@ -91,9 +91,9 @@ def test_an_alarm_shows_why_takes_a_remark_and_is_cleared_by_hand(page: Page, si
     page.get_by_role("button", name="添加备注").click()
     expect(page.locator(".timeline blockquote")).to_have_text(HOSTILE)
     expect(page.locator("textarea")).to_have_value("")
-    page.locator("summary").click()
-    page.locator("details input[name=comment]").fill("误报")
-    page.locator("details").get_by_role("button", name="手动解除").click()
+    page.locator("#clear summary").click()
+    page.locator("#clear input[name=comment]").fill("误报")
+    page.locator("#clear").get_by_role("button", name="手动解除").click()
     expect(page.locator("#alarm .pill.is-cleared")).to_be_visible()
     assert page.evaluate("window.hit") is None
 

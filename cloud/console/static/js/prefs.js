@@ -27,6 +27,12 @@ sound?.setAttribute("aria-pressed", String(soundOn()));
 addEventListener("pointerdown", unlock, { once: true });
 addEventListener("keydown", unlock, { once: true });
 
+for (const toggle of document.querySelectorAll("form.filters .more-toggle")) {
+  toggle.addEventListener("click", () => {
+    toggle.setAttribute("aria-expanded", String(toggle.form.classList.toggle("open")));
+  });
+}
+
 for (const field of document.querySelectorAll("form.filters select")) {
   field.addEventListener("change", () => field.form.requestSubmit());
 }
