@@ -88,6 +88,10 @@ def _of_rows(at: int, rows: list[Row]) -> Bucket:
         _, cell, meta = rows[0]
         number = cell if type(cell) is float else None
         return Bucket(at, 1, number, number, number, cell, meta)
+    _, last, last_meta = rows[-1]
+    if type(last) is float and all(row[2] == last_meta and type(row[1]) is float for row in rows):
+        plain: list[float] = [row[1] for row in rows]  # type: ignore[misc] # just seen to be floats
+        return Bucket(at, len(plain), sum(plain), min(plain), max(plain), last, last_meta)
     usable = [row for row in rows if row[2] & 3 < _BAD] or rows
     _, last, last_meta = usable[-1]
     unit = last_meta >> 2

@@ -7,6 +7,7 @@ which is the gateways' work, is done before the clock starts.
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import statistics
@@ -48,21 +49,20 @@ class Fleet:
     def __init__(self, count: int, start_ms: int) -> None:
         self.count = count
         self.gateways = [f"gw-{i:04d}" for i in range(-(-count // DEVICES_A_GATEWAY))]
-        self._chance = random.Random(1)
+        chance = random.Random(1)
+        self._noise = itertools.cycle([round(chance.gauss(0, 1), 2) for _ in range(9973)])
         self._at = start_ms
         self._sequence = 1
 
     def round(self) -> Iterator[tuple[str, list[Reading]]]:
         """One interval: every gateway with one reading of each metric of each of its devices."""
-        walk = self._chance.gauss
+        noise = self._noise
         for index, gateway in enumerate(self.gateways):
             first = index * DEVICES_A_GATEWAY
             yield (
                 gateway,
                 [
-                    Reading(
-                        f"dev-{number:05d}", metric, round(walk(mean, 1.0), 2), unit, at := self._at + number % 9973, at
-                    )
+                    Reading(f"dev-{number:05d}", metric, mean + next(noise), unit, at := self._at + number % 9973, at)
                     for number in range(first, min(first + DEVICES_A_GATEWAY, self.count))
                     for metric, unit, mean in METRICS
                 ],
