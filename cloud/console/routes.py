@@ -19,7 +19,6 @@ from cloud.devices.models import DeviceState
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.paging import MAX_LIMIT
-from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:

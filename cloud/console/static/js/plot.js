@@ -84,7 +84,7 @@ function lines(plot, limits, moments) {
   const px = devicePixelRatio;
   ctx.save();
   ctx.font = `${12 * px}px ${css("--sans")}`;
-  ctx.lineWidth = 1.5 * px;
+  ctx.lineWidth = Math.round(1.5 * px); // whole pixels stay sharp
   ctx.textBaseline = "bottom";
   limits.forEach(([label, value], index) => {
     const y = Math.round(plot.valToPos(value, "y", true));
