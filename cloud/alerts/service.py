@@ -19,13 +19,13 @@ from cloud.text import clean
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import ColumnElement, Connection, Row
 
 __all__ = [
-    "acknowledge", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "fold", "get_alarm",
-    "list_alarms", "open_counts", "raise_own", "shelve",
+    "acknowledge", "active_flags", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "fold",
+    "get_alarm", "list_alarms", "open_counts", "raise_own", "shelve",
 ]  # fmt: skip
 
 DAY_MS = 86_400_000
@@ -107,6 +107,13 @@ def open_counts(tx: Connection, principal: Principal, now_ms: int) -> OpenCounts
         open=by_seen[False], acknowledged=by_seen[True], by_severity=by_severity,
         unacknowledged_cleared=tx.execute(missed).scalar_one(),
     )  # fmt: skip
+
+
+def active_flags(**tests: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> sa.Subquery:
+    """For a join: `gateway`, `device`, and for each test 1 when the kind of one of its alarms not cleared passes."""
+    flags = (sa.func.max(sa.case((test(alarms.c.kind), 1), else_=0)).label(name) for name, test in tests.items())
+    wanted = sa.select(alarms.c.gateway, alarms.c.device, *flags).where(alarms.c.cleared_at.is_(None))
+    return wanted.group_by(alarms.c.gateway, alarms.c.device).subquery("active")
 
 
 def active_kinds(tx: Connection, gateways: Iterable[str] | None = None) -> dict[tuple[str, str], list[str]]:

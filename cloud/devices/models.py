@@ -116,5 +116,7 @@ class StateCounts(View):
     """Devices and gateways by state, within the caller's scope."""
 
     devices: dict[DeviceState, int]
+    kinds: dict[str, dict[DeviceState, int]]
+    """The same devices by category; what there is none of is absent."""
     gateways_online: int
     gateways_offline: int

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query
 
 from cloud.devices import service
-from cloud.devices.models import DeviceView, GatewayView, PositionView, StateCounts  # noqa: TC001
+from cloud.devices.models import DeviceState, DeviceView, GatewayView, PositionView, StateCounts  # noqa: TC001
 from cloud.devices.views import value_view
 from cloud.errors import Invalid
 from cloud.org import audit
@@ -66,15 +66,18 @@ def list_devices(  # noqa: PLR0917 - one parameter each of the query
     who: Viewer,
     gateway: Annotated[str | None, Query(max_length=64)] = None,
     profile: Annotated[str | None, Query(max_length=64)] = None,
+    category: Annotated[str | None, Query(max_length=64)] = None,
+    in_state: Annotated[list[DeviceState] | None, Query(alias="state")] = None,
     search: Annotated[str | None, Query(max_length=100)] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[DeviceView]:
-    """The fleet with its latest values, by gateway and id."""
+    """The fleet with its latest values, by gateway and id. Several `state` parameters mean any of them."""
     with state.db.read() as tx:
         return service.list_devices(
-            tx, who, now_ms(), gateway=gateway, profile=profile, search=search, limit=limit, cursor=cursor
-        )
+            tx, who, now_ms(), gateway=gateway, profile=profile, category=category, state=in_state or (),
+            search=search, limit=limit, cursor=cursor,
+        )  # fmt: skip
 
 
 @router.get("/devices/counts")

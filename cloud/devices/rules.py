@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 SILENT_KIND: Final = "device-silent"
 GATEWAY_KIND: Final = "gateway-offline"
-_FAULT_KINDS: Final = frozenset({"battery-low", "tamper", "fault"})
+FAULT_KINDS: Final = frozenset({"battery-low", "tamper", "fault"})
+FAULT_BEGINS: Final = "battery-"
+FAULT_ENDS: Final = "-fault"
 
 
 class Facts(NamedTuple):
@@ -28,11 +30,11 @@ class Facts(NamedTuple):
 
 def is_fault(kind: str) -> bool:
     """Whether an alarm of this kind is about the device itself and not about what it watches."""
-    return kind in _FAULT_KINDS or kind.endswith("-fault") or kind.startswith("battery-")
+    return kind in FAULT_KINDS or kind.endswith(FAULT_ENDS) or kind.startswith(FAULT_BEGINS)
 
 
 def device_state(facts: Facts) -> tuple[DeviceState, str]:
-    """The state and its reason.
+    """The state and its reason. `states.judged` says the same in SQL.
 
     An alarm outranks everything: that the line is lost afterwards does not make a fire unknown. Then what cannot be
     known, then silence, then faults.

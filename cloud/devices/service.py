@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from cloud.devices import liveness, views
+from cloud.devices import liveness, states, views
 from cloud.devices.liveness import Allowed, attend, next_due, tick
 from cloud.devices.models import DeviceState, DeviceView, GatewayView, StateCounts
 from cloud.devices.places import hold
@@ -21,7 +21,7 @@ from cloud.text import clean, clean_ms
 from firmware_specs.readings import Clock, Reading, checked_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -196,15 +196,20 @@ def _fleet() -> sa.Select[Any]:
 
 def list_devices(
     tx: Connection, principal: Principal, now_ms: int, *, gateway: str | None = None, profile: str | None = None,
-    search: str | None = None, limit: int = 100, cursor: str | None = None,
+    category: str | None = None, state: Collection[DeviceState] = (), search: str | None = None, limit: int = 100,
+    cursor: str | None = None,
 ) -> Page[DeviceView]:  # fmt: skip
-    """Devices within scope, by gateway and id. search: a part of the id or the location."""
+    """Devices within scope, by gateway and id. state: any of them. search: a part of the id or the location."""
     limit = min(max(limit, 1), MAX_LIMIT)
     wanted = _fleet().where(scope(principal, devices.c.node))
     if gateway is not None:
         wanted = wanted.where(devices.c.gateway == gateway)
     if profile is not None:
         wanted = wanted.where(devices.c.profile == profile)
+    if category is not None:
+        wanted = wanted.where(states.in_category(category))
+    if state:
+        wanted = states.in_states(wanted, state)
     if search:
         found = (column.icontains(search, autoescape=True) for column in (devices.c.id, devices.c.location))
         wanted = wanted.where(sa.or_(*found))
@@ -249,13 +254,14 @@ def get_gateway(tx: Connection, principal: Principal, gateway: str) -> GatewayVi
 
 
 def state_counts(tx: Connection, principal: Principal) -> StateCounts:
-    """Devices by state and gateways by line, within scope."""
-    counts = dict.fromkeys(DeviceState, 0)
-    for _, state in views.states(tx, tx.execute(_fleet().where(scope(principal, devices.c.node)))):
-        counts[state] += 1
+    """Devices by state and by category, gateways by line, within scope."""
+    kinds = states.counts(tx, principal)
+    counts = {state: sum(by_state.get(state, 0) for by_state in kinds.values()) for state in DeviceState}
     counted = sa.select(gateways.c.online, sa.func.count()).where(scope(principal, gateways.c.node))
     lines = {bool(online): int(count) for online, count in tx.execute(counted.group_by(gateways.c.online))}
-    return StateCounts(devices=counts, gateways_online=lines.get(True, 0), gateways_offline=lines.get(False, 0))
+    return StateCounts(
+        devices=counts, kinds=kinds, gateways_online=lines.get(True, 0), gateways_offline=lines.get(False, 0)
+    )
 
 
 def touched_devices(tx: Connection, since_ms: int) -> list[tuple[tuple[str, str], int]]:

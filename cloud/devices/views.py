@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import catalogue, stream
 from cloud.alerts import service as alerts
-from cloud.devices.models import DeviceState, DeviceView, GatewayView, LaneView, LatestView, LedgerView, PositionView
+from cloud.devices.models import DeviceView, GatewayView, LaneView, LatestView, LedgerView, PositionView
 from cloud.devices.rules import Facts, device_state
 from cloud.devices.store import devices, gateways, latest
 from cloud.ingest import service as ingest
@@ -19,7 +19,7 @@ from firmware_specs.readings import Clock, Position, Quality, Value
 from firmware_specs.wire import LaneStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection, Row, Table
 
@@ -86,25 +86,6 @@ def _device_view(row: Row[Any], values: dict[str, LatestView], kinds: Sequence[s
         location=row.location, connector=row.connector, address=row.address, state=state, reason=reason,
         alarms=len(kinds), last_seen_at=at_or_none(row.heard_at), latest=values,
     )  # fmt: skip
-
-
-def states(tx: Connection, rows: Iterable[Row[Any]]) -> list[tuple[str, DeviceState]]:
-    """Gateway and state of each of many devices, by the same rule as their views."""
-    kinds = alerts.active_kinds(tx)
-    marked = sa.select(latest.c.gateway, latest.c.device).where(latest.c.quality == Quality.BAD.value).distinct()
-    bad = {(gateway, device) for gateway, device in tx.execute(marked)}
-    return [
-        (
-            row.gateway,
-            device_state(
-                Facts(
-                    row.online, row.heard_at is not None, row.silent, (row.gateway, row.id) in bad,
-                    kinds.get((row.gateway, row.id), ()),
-                )
-            )[0],
-        )
-        for row in rows
-    ]  # fmt: skip
 
 
 def gateway_views(tx: Connection, rows: Sequence[Row[Any]]) -> list[GatewayView]:
