@@ -57,6 +57,8 @@ def make_plan(path: Path) -> Plan:
             why = str(broken) if broken else f"no profile {device.profile!r}{nearest(device.profile, profiles)}"
             raise ConfigError(path, f"devices[{index}].profile", why)
         _check_spoken(path, f"devices[{index}].connector", profile, kinds[device.connector])
+        if kinds[device.connector] == "mqtt" and not _is_filter(device.address):
+            raise ConfigError(path, f"devices[{index}].address", f"{device.address!r} is not a topic or topic filter")
         devices[device.connector].append(DeviceBinding(device.id, profile, device.address))
         by_device[device.id] = profile
     digest = hashlib.sha256(config_hash.encode())
@@ -64,6 +66,14 @@ def make_plan(path: Path) -> Plan:
         digest.update(repr(profiles[name]).encode())
     bound = {name: tuple(bindings) for name, bindings in devices.items()}
     return Plan(config, digest.hexdigest()[:16], bound, by_device, tuple(refused))
+
+
+def _is_filter(address: str) -> bool:
+    """Whether it can be subscribed to (MQTT 5, 4.7.1): wildcards stand alone in their level, `#` in the last one."""
+    *levels, last = address.split("/")
+    return "\0" not in address and not any(
+        "#" in level or ("+" in level and level != "+") for level in (*levels, "" if last == "#" else last)
+    )
 
 
 def _check_spoken(path: Path, key: str, profile: Profile, kind: str) -> None:

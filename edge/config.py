@@ -45,9 +45,20 @@ def split_url(url: str, ports: dict[str, int]) -> tuple[str, str, int]:
         raise ValueError(f"{url!r}: scheme {parts.scheme!r}{nearest(parts.scheme, ports)}")
     if not parts.hostname:
         raise ValueError(f"{url!r}: no host")
+    _check_host(parts.hostname)
     if parts.username or parts.password:
         raise ValueError(f"{parts.hostname}: user and password do not stand in a url; use user and password_file")
     return parts.scheme, parts.hostname, port or ports[parts.scheme]
+
+
+def _check_host(host: str) -> None:
+    """Raises ValueError for what the resolver would refuse with an error of another class."""
+    try:
+        host.encode("idna")
+    except UnicodeError as e:
+        raise ValueError(f"{host[:80]!r} is not a host name") from e
+    if host.startswith("."):
+        raise ValueError(f"{host[:80]!r} is not a host name")
 
 
 def split_bind(bind: str, default_port: int) -> tuple[str, int]:
@@ -59,6 +70,7 @@ def split_bind(bind: str, default_port: int) -> tuple[str, int]:
         raise ValueError(f"{bind!r}: {e}") from e
     if not parts.hostname:
         raise ValueError(f"{bind!r}: no host")
+    _check_host(parts.hostname)
     return parts.hostname, default_port if port is None else port
 
 

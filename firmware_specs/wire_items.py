@@ -175,7 +175,8 @@ def _plain(value: Value) -> float | bool | str:
     if isinstance(value, Position):
         return geo(value) if _on_globe(value) else "nan"
     if isinstance(value, str):
-        return value[:MAX_TEXT]
+        text = value[:MAX_TEXT]
+        return text if text.isascii() else text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
     return value if isfinite(value) else str(value)
 
 

@@ -49,7 +49,7 @@ async def observe(context: Context, observed: Observed, sink: Sink) -> None:
         try:
             await _follow(context, observed, sink)
             failures = 0
-        except (error.Error, OSError, TimeoutError) as e:
+        except (error.Error, OSError, TimeoutError, UnicodeError) as e:  # UnicodeError: no host name
             failures += 1
             reason = "no answer" if isinstance(e, TimeoutError) else " ".join(str(e).split()) or type(e).__name__
             sink.refuse(observed.device, b"", FrameError(observed.uri, 0, f"cannot be observed: {reason}"))

@@ -228,10 +228,10 @@ def _with(sample: Sample, quality: Quality) -> Sample:
 
 
 def _plain(value: object) -> object:
-    """A value without the library's types."""
-    text = getattr(value, "Text", None)
+    """A value without the library's types; bytes of a text that are not UTF-8 come from it as lone surrogates."""
+    text = value if isinstance(value, str) else getattr(value, "Text", None)
     if isinstance(text, str):
-        return text
+        return text.encode("utf-8", "replace").decode()
     return value.isoformat() if isinstance(value, date) else value
 
 
