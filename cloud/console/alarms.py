@@ -15,7 +15,8 @@ from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState
 from cloud.console import moment, show
 from cloud.console.pages import PageRoute, back_to, render, viewer_ui
 from cloud.console.ui import Ui
-from cloud.errors import Invalid
+from cloud.devices import service as fleet
+from cloud.errors import Invalid, NotFound
 from cloud.org import auth
 from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from cloud.alerts.models import AlarmView
+    from cloud.devices.models import GatewayView
 
 PAGE: Final = 50
 MAX_ID: Final = 2**63 - 1
@@ -110,12 +112,13 @@ def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
     with state.db.read() as tx:
         alarm = service.get_alarm(tx, ui.who, alarm_id)
         folded = _folded(tx, ui, alarm)
+        outages = _outage(tx, ui, alarm)
         people = _people(tx, ui) if ui.may(Permission.ASSIGN) else []
     delay_s = (alarm.received_at - alarm.raised_at).total_seconds()
     delay = f"{delay_s * 1000:.0f} ms" if delay_s < 2 else ui.span(delay_s)
     return render(
         ui, "alarm.html", alarm=alarm, rule=_rule(ui, alarm), evidence=_evidence(ui, alarm), delay_s=delay_s,
-        delay_text=delay, quiet_details={alarm.rule}, folded=folded, chart=moment.chart(ui, alarm),
+        delay_text=delay, quiet_details={alarm.rule}, folded=folded, outages=outages, chart=moment.chart(ui, alarm),
         people=[("", ui.t("alarm.nobody")), *((name, name) for name in people)],
         shelve_options=[(str(seconds), _until(ui, seconds)) for seconds in SHELVE_S],
     )  # fmt: skip
@@ -133,6 +136,17 @@ def _folded(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[AlarmView]:
     query = AlarmFilter(gateway=alarm.gateway, folded=True, state=states_of(""))
     listed = service.list_alarms(tx, ui.who, query, limit=MAX_LIMIT).items
     return [each for each in listed if each.folded_into == alarm.id][:PAGE]
+
+
+def _outage(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[GatewayView]:
+    """The gateway whose outage this alarm is about, while it lasts and keeps devices out of reach."""
+    if alarm.device is not None or alarm.state is AlarmState.CLEARED:
+        return []
+    try:
+        gateway = fleet.get_gateway(tx, ui.who, alarm.gateway)
+    except NotFound:  # it was removed; its alarms stay
+        return []
+    return [gateway] if gateway.devices_unknown else []
 
 
 def _people(tx: Connection, ui: Ui) -> list[str]:

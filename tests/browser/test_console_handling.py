@@ -11,6 +11,7 @@ import pytest
 from cloud.alerts import service as alerts
 from cloud.console.i18n import WORDS
 from cloud.devices import liveness
+from cloud.devices import service as devices
 from cloud.org.rules import SYSTEM, Role
 from edge.gateway import Gateway
 from edge.uplink import Uplink
@@ -20,6 +21,7 @@ from tests.browser.consoleweb import GATEWAY, Web, csrf, now_ms, post, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from httpx import Client
 
@@ -143,6 +145,8 @@ def test_what_a_gateways_outage_hides_is_said_and_gone_when_it_is_back(web: Web,
     page = dispatcher.get(f"/alarms/{link[1]}").text
     assert WORDS["zh"]("alarm.folded_head", n=1) in page
     assert "smk-0003" in page
+    assert said in page
+    assert "平台 · " in page, "the platform judged it, not the gateway"
     assert (
         "3 devices are unreachable because their gateway gw-0001 is offline."
         in dispatcher.get(
@@ -152,6 +156,15 @@ def test_what_a_gateways_outage_hides_is_said_and_gone_when_it_is_back(web: Web,
     with web.db.begin() as tx:
         liveness.came_online(tx, GATEWAY, now_ms())
     assert said not in dispatcher.get("/").text
+
+
+def test_an_alarm_of_a_gateway_that_was_removed_is_still_there(tmp_path: Path) -> None:
+    with serving(tmp_path) as other:
+        viewer = other.user("anna", Role.AUDITOR)
+        alarm = other.alarm("", "uplink-down", rule="patrolgrid-gateway/uplink-down")
+        with other.db.begin() as tx:
+            devices.remove_gateway(tx, SYSTEM, GATEWAY, now_ms())
+        assert viewer.get(f"/alarms/{alarm}").status_code == 200
 
 
 def test_a_gateways_counters_and_faults_read_as_words(dispatcher: Client) -> None:
