@@ -172,14 +172,16 @@ class Broadcaster:
     ) -> AsyncIterator[bytes]:
         """The bytes of one client's stream, until it is cut, its right to see ends, or the service does.
 
-        last_id: the last that the client has, None to begin at the present. allowed: asked at every heartbeat.
+        last_id: the last that the client has, None to begin at the present.
+        allowed: asked at every heartbeat, however much there is to send.
         """
         client = Client(principal, asyncio.Queue(self.queue_size))
         self.clients.add(client)
         metrics.STREAM_CLIENTS.set(len(self.clients))
+        # The present is now: what is handed on while the first bytes go out is already queued.
+        sent = self.sent
         try:
             yield b"retry: 2000\n\n"
-            sent = self.sent
             if last_id is not None:
                 first, newest = await in_thread(bounds, self.db)
                 if last_id > newest or last_id < first - 1:
@@ -203,14 +205,17 @@ class Broadcaster:
                     yield frame(event_id, node, kind, data)
 
     async def _queued(self, client: Client, sent: int, allowed: Callable[[], Principal | None]) -> AsyncIterator[bytes]:
+        check_at = time.monotonic() + self.heartbeat_s
         while not self._closed:
-            try:
-                async with asyncio.timeout(self.heartbeat_s):
-                    item = await client.queue.get()
-            except TimeoutError:
+            if time.monotonic() >= check_at:
                 if await in_thread(allowed) is None:
                     return
                 yield b": still here\n\n"
+                check_at = time.monotonic() + self.heartbeat_s
+            try:
+                async with asyncio.timeout(max(0.0, check_at - time.monotonic())):
+                    item = await client.queue.get()
+            except TimeoutError:
                 continue
             if item is None:
                 return
