@@ -148,6 +148,8 @@ class BatchClient(paho.Client):
         self._unsent_acks = b""
         self.quick = False
         """Answer every segment at once: a broker with Nagle's algorithm waits up to 40 ms for it before it goes on."""
+        self.heard = 0
+        """Publishes taken since the start."""
         self.cause = ""
         """What ended the connection, when the socket or the peer's bytes said it."""
 
@@ -192,6 +194,7 @@ class BatchClient(paho.Client):
             self.cause = str(e)
             return paho.MQTT_ERR_CONN_LOST
         if messages:
+            self.heard += len(messages)
             self._on_messages(messages)
         return self._failure
 
