@@ -2,7 +2,7 @@
 
 Owns the order of commits (one at a time, in a thread of its own; what comes meanwhile is the next commit, so a slow
 disk makes larger groups and a fast one none), the window of chunks that stand ready for the uplink, and what
-happens while the disk refuses (`outbox_live`). Must not know devices, rules or MQTT. Everything here runs in the
+happens while the disk refuses (`outbox_refused`). Must not know devices, rules or MQTT. Everything here runs in the
 event loop; only the jobs that are handed to the writer run elsewhere.
 """
 
@@ -18,11 +18,11 @@ import structlog
 
 from edge.outbox_file import DISK_FULL, Chunk, CorruptError, OutboxFile
 from edge.outbox_keep import Keeper, Kept
-from edge.outbox_live import LiveLane
-from edge.outbox_open import open_outbox, quarantine, write_note
+from edge.outbox_open import open_outbox, write_note
 from edge.outbox_parts import Batch, Committed, Lease, Ready, Writer, leased
+from edge.outbox_refused import Begun, Fallback, set_aside, try_again
 from firmware_specs.errors import StoreError
-from firmware_specs.readings import GapReason, GapReport, Lane
+from firmware_specs.readings import GapReport, Lane
 from firmware_specs.wire import MAX_PACK_ITEMS, LaneStatus
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ class Outbox:
         self._folded_at = 0.0
         self._fold_at: asyncio.TimerHandle | None = None
         self._ready = {lane: Ready(1) for lane in Lane}
-        self._live = LiveLane()
-        self._live_lease: dict[Lane, Lease] = {}
-        self._dirty: dict[str, bytes | None] = {}
+        self._fallback = Fallback(boot)
         self._probe_at: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._room.set()
@@ -83,11 +81,6 @@ class Outbox:
         self._keep_now = asyncio.Event()
         self._step = asyncio.Event()
         self._after: list[Callable[[], None]] = []
-        self.degraded = ""
-        """One line while the disk refuses, else empty."""
-        self.dropped = 0
-        """Readings lost since the start because neither disk nor memory could take them and nobody sends them again."""
-        self._dropped_told = 0
         self.on_change: Callable[[], None] = lambda: None
         self.on_new_file: Callable[[], dict[str, bytes | None]] = dict
         """Asked for all states when a new file has to begin."""
@@ -148,6 +141,16 @@ class Outbox:
             else:
                 self._step.clear()
                 await self._step.wait()
+
+    @property
+    def degraded(self) -> str:
+        """One line while the disk refuses, else empty."""
+        return self._fallback.reason
+
+    @property
+    def dropped(self) -> int:
+        """Readings lost since the start because neither disk nor memory could take them and nobody sends them again."""
+        return self._fallback.dropped
 
     @property
     def epoch(self) -> str:
@@ -365,68 +368,39 @@ class Outbox:
         self._degrade(error)
         if isinstance(error, CorruptError) and file:
             self._file = None
-            self._writer.submit(partial(self._set_aside, file), self._begun)
+            self._writer.submit(partial(set_aside, file, self._folder, self._vfs, self._budget), self._begun)
         self._go_live(batch)
 
     def _degrade(self, error: StoreError) -> None:
-        if not self.degraded:
-            _log.error("outbox degraded", reason=error.reason)
-        self.degraded = f"{error.store}: {error.reason}"
+        self._fallback.begin(error)
         if not self._closing:
             self._probe_at = self._loop.call_later(_RETRY_S, self._probe)
 
     def _go_live(self, batch: Batch) -> None:
-        """Send from memory; refuse telemetry that memory cannot take."""
-        self._dirty.update(batch.state)
-        if not self._live.has_room(Lane.TELEMETRY):
+        """Send from memory, and hold back who can be when that is full."""
+        if not self._fallback.has_room:
             self._room.clear()
-        if not self._live.has_any_room(Lane.TELEMETRY, bool(batch.callbacks)) and batch.telemetry:
-            self.dropped += batch.unrepeated
-            batch.telemetry = []
-            batch.parts = []
-            refused, batch.callbacks = batch.callbacks, []
-            for committed in refused:
-                committed(False)
-        at_ms = time.time_ns() // 1_000_000
-        self._live.add(batch.encode(), self._boot, at_ms, batch.callbacks)
+        self._fallback.take(batch)
         self.on_change()
-
-    def _set_aside(self, file: OutboxFile) -> tuple[OutboxFile, list[GapReport]]:
-        file.close()
-        gaps = quarantine(self._folder)
-        return open_outbox(self._folder, vfs=self._vfs, max_bytes=self._budget)[0], gaps
 
     def _probe(self) -> None:
         """Try the disk again, with the states that could not be kept."""
         if self.degraded and not self._committing:
-            old, dirty = self._file, dict(self._dirty)
-            untouchable = self._stand_aside()
-
-            def job() -> tuple[OutboxFile, list[GapReport]]:
-                if old:
-                    old.close()
-                file, gaps = open_outbox(self._folder, vfs=self._vfs, max_bytes=self._budget)
-                gaps += self._keeper.steps(file, untouchable)
-                file.commit((), dirty, b"", {})
-                return file, gaps
-
+            job = partial(
+                try_again, self._file, self._folder, self._vfs, self._budget,
+                keeper=self._keeper, untouchable=self._stand_aside(), states=self._fallback.states(),
+            )  # fmt: skip
             self._writer.submit(job, self._begun)
 
-    def _begun(self, result: tuple[OutboxFile, list[GapReport]] | StoreError) -> None:
+    def _begun(self, result: Begun | StoreError) -> None:
         self._ready[Lane.TELEMETRY].loading = False
         if isinstance(result, StoreError):
             self._degrade(result)
             return
         file, gaps = result
         renewed = self._file is None or self._file.epoch != file.epoch
-        if self.dropped > self._dropped_told:
-            lost = self.dropped - self._dropped_told
-            gaps = [*gaps, GapReport(Lane.TELEMETRY, self._live.epoch, lost, GapReason.THINNED)]
-            self._dropped_told = self.dropped
-        self._dirty.clear()
+        gaps = [*gaps, *self._fallback.end(file.epoch)]
         self._room.set()
-        self.degraded = ""
-        _log.info("outbox recovered", epoch=file.epoch)
         self._adopt(file, gaps)
         if renewed:
             self._batch.state = {**self.on_new_file(), **self._batch.state}
@@ -437,22 +411,23 @@ class Outbox:
     def has(self, lane: Lane) -> bool:
         """Whether anything of a lane waits for the uplink."""
         ready, file = self._ready[lane], self._file
-        return bool(self._live.waiting[lane]) or (file is not None and ready.cursor < file.totals[lane].next)
+        return bool(self._fallback.waiting(lane)) or (file is not None and ready.cursor < file.totals[lane].next)
 
     def lease(self, lane: Lane) -> Lease | None:
         """The oldest of a lane as one pack, or None when nothing waits or it has yet to be read from disk.
 
         The same again until it is acknowledged.
         """
-        live = self._live_lease.get(lane)
-        if live is None and (chunks := self._live.chunks(lane)):
-            live = self._live_lease[lane] = leased(self._live.epoch, lane, chunks, chunks[0].first)
+        live = self._fallback.lease(lane)
         if live:
             return live
         ready = self._ready[lane]
         if ready.lease is None and self._file:
             if ready.chunks:
-                ready.lease = leased(self._file.epoch, lane, ready.chunks, ready.cursor)
+                try:
+                    ready.lease = leased(self._file.epoch, lane, ready.chunks, ready.cursor)
+                except CorruptError as e:
+                    self._refused(Batch(), e)
             elif ready.cursor < self._file.totals[lane].next and not ready.loading and not self.degraded:
                 ready.loading = True
                 file, first = self._file, ready.cursor
@@ -479,18 +454,15 @@ class Outbox:
     def position(self, lane: Lane) -> tuple[str, int]:
         """The epoch and the sequence that the next item of an idle lane will have: what a canary says."""
         file = self._file
-        return (file.epoch, file.totals[lane].next) if file else (self._live.epoch, 1)
+        return (file.epoch, file.totals[lane].next) if file else (self._fallback.epoch, 1)
 
     def acknowledge(self, ack: Ack) -> bool:
         """The cloud has committed a lane of an epoch up to `through`. False when it is not ours to believe."""
         lane, through = ack.lane, ack.through
-        if ack.epoch == self._live.epoch:
-            lease = self._live_lease.get(lane)
-            self._live.acknowledge(lane, through)
-            if self._live.has_room(Lane.TELEMETRY):
+        if ack.epoch == self._fallback.epoch:
+            self._fallback.acknowledge(lane, through)
+            if self._fallback.has_room:
                 self._room.set()
-            if lease and through >= lease.through:
-                del self._live_lease[lane]
             return True
         file, ready = self._file, self._ready[lane]
         if file is None or ack.epoch != file.epoch or through >= file.totals[lane].next:
@@ -515,7 +487,7 @@ class Outbox:
         lanes = {}
         for lane in Lane:
             totals = self._file.totals[lane] if self._file else None
-            live = self._live.waiting[lane]
+            live = self._fallback.waiting(lane)
             lanes[lane.value] = LaneStatus(
                 waiting=live + (totals.waiting if totals else 0),
                 bytes=totals.bytes if totals else 0,
