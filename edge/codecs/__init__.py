@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     FrameDecoder = Callable[[bytes, int], list[Sample]]
 
 
+BY_THE_BROKER: Final[list[Sample]] = []
+"""What a decoder gives, by identity, for a will: the broker said it, so the device was not heard."""
+
+
 def frame_decoder(profile: Profile) -> FrameDecoder:
     """How one whole frame of one device is decoded: (frame, the gateway's clock in ms) to samples.
 

@@ -1,9 +1,9 @@
 """OwnTracks: the JSON that armbands and phones publish over MQTT.
 
-Owns the message types. A location gives a position; a transition gives the place where an area was entered or left; a
-`lwt`, `card`, `waypoint(s)`, `cmd`, `steps` or `status` only says that the wearer's device is there. An encrypted
-message is refused in words. `acc`, `cog` and the like are left out when zero, except that a left-out `vel` is not a
-standstill but unknown.
+Owns the message types. A location gives a position; a transition gives the place where an area was entered or left;
+a `card`, `waypoint(s)`, `cmd`, `steps` or `status` only says that the wearer's device is there, and a `lwt` that the
+broker misses it. An encrypted message is refused in words. `acc`, `cog` and the like are left out when zero, except
+that a left-out `vel` is not a standstill but unknown.
 Source: protocols.md section 2.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from edge.codecs import BY_THE_BROKER
 from firmware_specs.errors import FrameError
 from firmware_specs.readings import Position, Sample
 from firmware_specs.schema import NamedCodec
@@ -40,6 +41,8 @@ def owntracks_decoder(profile: Profile) -> Callable[[bytes, int], list[Sample]]:
 
     def decode(frame: bytes, now_ms: int) -> list[Sample]:  # noqa: ARG001 - the device tells the time
         message = _message(frame)
+        if message.get("_type") == "lwt":
+            return BY_THE_BROKER
         return [sample for sample in _samples(message, sos_field) if sample.metric in wanted]
 
     return decode

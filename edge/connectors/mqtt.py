@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from paho.mqtt.client import topic_matches_sub
 
-from edge.codecs import frame_decoder
+from edge.codecs import BY_THE_BROKER, frame_decoder
 from edge.connectors.base import Sink
 from edge.mqttlink import MqttLink, mqtt_link
 from firmware_specs.errors import FrameError, LinkError
@@ -170,6 +170,9 @@ class MqttConnector:
                 samples = decode(payload, now_ms)
             except FrameError as e:
                 sink.refuse(device, payload, e)
+                self._done_with(mid)
+                continue
+            if samples is BY_THE_BROKER:
                 self._done_with(mid)
                 continue
             if mid:
