@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from edge.outbox_file import Chunk
+from edge.outbox_file import Chunk, CorruptError
 from firmware_specs import zstd
+from firmware_specs.errors import PackError
 from firmware_specs.readings import Lane, Reading
 from firmware_specs.wire import decode_pack, encode_item
 
@@ -25,8 +26,13 @@ _MERGED_ITEMS: Final = 5000
 
 
 def plain_body(chunk: Chunk) -> bytes:
-    """The records of a chunk, joined by commas."""
-    return zstd.decompress(chunk.body, _MAX_BODY) if chunk.body.startswith(zstd.MAGIC) else chunk.body
+    """The records of a chunk, joined by commas. Raises CorruptError."""
+    if not chunk.body.startswith(zstd.MAGIC):
+        return chunk.body
+    try:
+        return zstd.decompress(chunk.body, _MAX_BODY)
+    except ValueError as e:
+        raise CorruptError("outbox", f"file is corrupt: {e}") from e
 
 
 def merge(chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -55,11 +61,15 @@ def _joined(group: Sequence[Chunk]) -> Chunk:
     return Chunk(first.first, span, sum(chunk.items for chunk in group), first.boot, first.at_ms, body, marks)
 
 
-def _items(chunk: Chunk) -> tuple[tuple[int, Item], ...]:
+def _items(chunk: Chunk) -> tuple[tuple[int, Item], ...] | None:
+    """What a chunk holds, or None when its records cannot be read: the cloud has the last word on those."""
     properties = [
         ("epoch", "0"), ("first", str(chunk.first)), ("count", str(chunk.span)), ("base", "1"), ("boot", chunk.boot),
     ]  # fmt: skip
-    return decode_pack(Lane.TELEMETRY, properties, b"[" + plain_body(chunk) + b"]").items
+    try:
+        return decode_pack(Lane.TELEMETRY, properties, b"[" + plain_body(chunk) + b"]").items
+    except PackError:
+        return None
 
 
 def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int]) -> tuple[list[Chunk], int, int]:
@@ -70,12 +80,14 @@ def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int
     thinned: list[Chunk] = []
     from_ms = to_ms = 0
     group: list[Chunk] = []
+    held: list[tuple[int, Item]] = []
     for chunk in (*chunks, None):
-        if group and (chunk is None or chunk.boot != group[0].boot):
+        items = None if chunk is None else _items(chunk)
+        if group and (chunk is None or items is None or chunk.boot != group[0].boot):
             first, last = group[0], group[-1]
             span = last.first + last.span - first.first
             left: list[tuple[int, Item]] = []
-            for sequence, item in (pair for c in group for pair in _items(c)):
+            for sequence, item in held:
                 if isinstance(item, Reading):
                     key, period = (item.device, item.metric), item.observed_at // every_ms
                     if kept.get(key) == period:
@@ -89,7 +101,10 @@ def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int
             body = zstd.compress(b",".join(records), level=3)
             marks = b"".join([c.marks for c in group])
             thinned.append(Chunk(first.first, span, len(left), first.boot, first.at_ms, body, marks))
-            group = []
-        if chunk is not None:
+            group, held = [], []
+        if chunk is not None and items is None:
+            thinned.append(chunk)
+        elif chunk is not None and items is not None:
             group.append(chunk)
+            held += items
     return thinned, from_ms, to_ms

@@ -17,8 +17,12 @@ _WINDOW_LOG: Final = 23
 
 
 def compress(data: bytes, level: int = 1) -> bytes:
-    """One frame."""
-    return zstd.compress(data, level)
+    """One frame, with a check sum of its content: damage must not pass for readings."""
+    options: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: level,
+        zstd.CompressionParameter.checksum_flag: 1,
+    }
+    return zstd.compress(data, options=options)
 
 
 def decompress(frame: bytes, limit_bytes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,9 +11,12 @@ import apsw
 import pytest
 
 from edge.outbox import Outbox
+from edge.outbox_file import Chunk
 from edge.outbox_open import FILE
+from edge.outbox_thin import thin
+from firmware_specs import zstd
 from firmware_specs.readings import AlarmEvent, AlarmPhase, GapReport, Lane, Reading, Severity
-from firmware_specs.wire import Ack, decode_pack
+from firmware_specs.wire import Ack, decode_pack, encode_item
 from tests.edge.vfs import Faults, FaultyVFS
 from tests.support import wait_until
 
@@ -255,3 +259,47 @@ async def test_D10_a_file_that_turns_corrupt_is_replaced_while_running(tmp_path:
     await wait_until(lambda: not box.degraded, 5, "the new file in use")
     assert any("corrupt" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - a loop that only tests
     await box.close()
+
+
+async def merged(folder: Path) -> None:
+    """An outbox whose readings all stand in compressed chunks, closed."""
+    box = Outbox(folder, "boot")
+    await box.open()
+    keeper = asyncio.create_task(box.keep())
+    for number in range(150):
+        box.add([reading(number * 100 + i) for i in range(100)], ())
+        await box.settled()
+    await wait_until(lambda: box.status()["telemetry"].bytes < 1_000_000, 10, "the merge")
+    keeper.cancel()
+    await box.close()
+
+
+async def test_D10_a_damaged_pack_that_the_check_cannot_see_is_set_aside_and_the_agent_goes_on(tmp_path: Path) -> None:
+    await merged(tmp_path)
+    file = apsw.Connection(str(tmp_path / FILE))
+    file.execute(
+        "UPDATE telemetry SET body = CAST(substr(body, 1, 600) || zeroblob(16) || substr(body, 617) AS BLOB) "
+        "WHERE substr(body, 1, 4) = ?",
+        (zstd.MAGIC,),
+    )
+    assert file.changes()
+    file.close()
+    async with outbox(tmp_path) as box:
+        before = box.epoch
+        box.add((), [alarm(1)])
+        while box.epoch in {before, ""}:
+            lease = box.lease(Lane.TELEMETRY)
+            if lease:
+                acknowledge(box, lease)
+            await asyncio.sleep(0)
+        gaps = [i for i in items(await leased(box, Lane.ALARMS)) if isinstance(i, GapReport)]
+        assert sum(gap.count for gap in gaps) > 0, "the loss is counted"
+
+
+def test_D10_thinning_leaves_a_chunk_that_it_cannot_read_as_it_is() -> None:
+    bodies = [b",".join(encode_item(reading(first + i)) for i in range(50)) for first in (1, 51, 101)]
+    chunks = [Chunk(1 + 50 * n, 50, 50, "boot", T0, body) for n, body in enumerate(bodies)]
+    broken = chunks[1]._replace(body=b"\xff" + chunks[1].body[1:])
+    found, _, _ = thin([chunks[0], broken, chunks[2]], 60_000, {})
+    assert [(c.first, c.span, c.items) for c in found] == [(1, 50, 1), (51, 50, 50), (101, 50, 0)]
+    assert found[1] == broken
