@@ -154,6 +154,12 @@ def sqlite_module() -> ModuleType:
     return module
 
 
+def many(tx: Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    """Execute plain SQL for many rows without SQLAlchemy's cost for each; `?` is a parameter on any database."""
+    if rows:
+        tx.exec_driver_sql(sql if tx.dialect.name == "sqlite" else sql.replace("?", "%s"), rows)
+
+
 def open_database(url: str, data_dir: Path, password: str | None = None) -> Database:
     """Open `sqlite` (a file below data_dir, which is made) or `postgresql://…`.
 

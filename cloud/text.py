@@ -9,9 +9,11 @@ _FAR_MS: Final = 2**62
 
 def clean(text: str, most: int) -> str:
     """Text of at most `most` characters without NUL and lone surrogates, which PostgreSQL refuses."""
+    if text.isascii() and len(text) <= most and "\x00" not in text:
+        return text
     return text[:most].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def clean_ms(ms: int) -> int:
     """A time that fits a 64-bit column, however far a clock has gone."""
-    return min(max(ms, -_FAR_MS), _FAR_MS)
+    return ms if -_FAR_MS <= ms <= _FAR_MS else min(max(ms, -_FAR_MS), _FAR_MS)
