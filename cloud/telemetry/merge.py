@@ -215,7 +215,11 @@ class Merger:
             yield
 
     def retain(self, now_ms: int) -> None:
-        """Delete what is older than the retention, a few hundred series a transaction."""
+        """Delete what is older than the retention, a few hundred series a transaction.
+
+        Of what came more than a day after it was observed, such as a recording that is replayed or an outage's
+        backlog, the age counts from when it came.
+        """
         keep = self._retention
         raw, minute, hour, track = (now_ms - days * DAY_MS for days in keep)
         db = self._connection()
@@ -230,10 +234,11 @@ class Merger:
                     ).fetchall():
                         least = track if metric == TRACK_METRIC else -(2**62)
                         for table, until in (("raw", raw), ("minute", minute), ("hour", hour)):
-                            db.execute(
-                                f"DELETE FROM {table} WHERE series = ? AND at >= ? AND at < ?",  # noqa: S608 - constants
-                                (series, WRONG_CLOCK_BEFORE_MS, max(until, least)),
-                            )
+                            _forget(db, table, series, max(until, least))
+                            if metric == TRACK_METRIC:
+                                _forget_misdated(db, table, series, max(until, least), now_ms)
+            with self._transaction(db):
+                db.execute("DELETE FROM arrived WHERE at < ?", (min(raw, minute, hour, track),))
 
     def stats(self) -> dict[str, float]:
         """What waits to be merged, and how often merging failed in a row."""
@@ -245,6 +250,28 @@ class Merger:
         self._closing = True
         self._wake.set()
         self._thread.join()
+
+
+_ARRIVED: Final = "(SELECT at FROM arrived WHERE series = ?1 AND day = {table}.at / 86400000)"
+
+
+def _forget(db: apsw.Connection, table: str, series: object, until: int) -> None:
+    """Delete what was observed, and came, before a time."""
+    arrived = _ARRIVED.format(table=table)
+    db.execute(
+        f"DELETE FROM {table} WHERE series = ?1 AND at >= ?2 AND at < ?3 AND coalesce({arrived}, ?2) < ?3",  # noqa: S608 - constants
+        (series, WRONG_CLOCK_BEFORE_MS, until),
+    )
+
+
+def _forget_misdated(db: apsw.Connection, table: str, series: object, until: int, now_ms: int) -> None:
+    """Delete what a wrong clock dated, long past or ahead, when it came before a time."""
+    arrived = _ARRIVED.format(table=table)
+    for begin, end in ((0, WRONG_CLOCK_BEFORE_MS), (now_ms + 2 * DAY_MS, 2**62)):
+        db.execute(
+            f"DELETE FROM {table} WHERE series = ?1 AND at >= ?2 AND at < ?3 AND {arrived} < ?4",  # noqa: S608 - constants
+            (series, begin, end, until),
+        )
 
 
 def _touched(entries: list[Entry], horizon: int) -> Iterator[tuple[int, list[int]]]:

@@ -9,6 +9,7 @@ merged it, and merging twice changes nothing. Several processes may write and re
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +19,11 @@ from cloud.telemetry.merge import MergeLimits, Merger
 from cloud.telemetry.query import SeriesQuery
 from cloud.telemetry.rollup import RANK, to_cell
 from cloud.telemetry.runs import blocks
-from cloud.telemetry.store import DEFAULT_LIMIT, History, checked_range, plain
+from cloud.telemetry.store import DAY_MS, DEFAULT_LIMIT, History, checked_range, plain
 from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cloud.telemetry.runs import Entry
@@ -45,17 +46,30 @@ CREATE TABLE IF NOT EXISTS retained(id INTEGER PRIMARY KEY, until INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS hour(
   series INTEGER, at INTEGER, n INTEGER, total, low, high, last, meta INTEGER, PRIMARY KEY(series, at)) WITHOUT ROWID;
 """
+_ARRIVED: Final = """
+CREATE TABLE IF NOT EXISTS arrived(
+  series INTEGER, day INTEGER, at INTEGER NOT NULL, PRIMARY KEY(series, day)) STRICT, WITHOUT ROWID;
+"""
+"""Days of which readings came more than a day off, and when the last of them did: their age counts from then."""
 _VERSION: Final = 1
 _BUSY_TIMEOUT_MS: Final = 30_000
 _CHECKPOINT_PAGES: Final = 4000
 _WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 
 
+def wall_ms() -> int:
+    """Milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
 class SqliteStore:
     """A TelemetryStore in one file. Raises StoreError when the file cannot be used."""
 
-    def __init__(self, path: Path, retention: Retention, limits: MergeLimits | None = None) -> None:
+    def __init__(
+        self, path: Path, retention: Retention, limits: MergeLimits | None = None, clock: Callable[[], int] = wall_ms
+    ) -> None:
         self.name = "telemetry sqlite"
+        self._clock = clock
         self._path = path
         self._local = threading.local()
         self._open: list[apsw.Connection] = []
@@ -76,6 +90,7 @@ class SqliteStore:
             with self._writer:
                 self._writer.execute(_SCHEMA)
                 self._writer.pragma("user_version", _VERSION)
+        self._writer.execute(_ARRIVED)
         self._load_names()
 
     def _load_names(self) -> None:
@@ -132,6 +147,9 @@ class SqliteStore:
     def _write(self, batch: Sequence[Point]) -> int:
         series, units = self._series, self._units
         entries: list[Entry] = []
+        now_ms = self._clock()
+        early, ahead = now_ms - DAY_MS, now_ms + DAY_MS
+        strays: set[tuple[int, int]] = set()
         for gateway, reading in batch:
             key = (gateway, reading.device, reading.metric)
             number = series.get(key) or self._new_series(key)
@@ -140,7 +158,14 @@ class SqliteStore:
                 unit = self._new_unit(reading.unit)
             value = reading.value
             cell = value if type(value) is float and value - value == 0 else to_cell(plain(value))
-            entries.append((number, reading.observed_at, cell, unit << 2 | RANK[reading.quality]))
+            at = reading.observed_at
+            if not early < at < ahead:
+                strays.add((number, at // DAY_MS))
+            entries.append((number, at, cell, unit << 2 | RANK[reading.quality]))
+        self._writer.executemany(
+            "INSERT INTO arrived(series, day, at) VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+            [(*stray, now_ms) for stray in strays],
+        )
         run = list(blocks(entries))
         self._writer.executemany("INSERT INTO run(first, last, count, data) VALUES(?, ?, ?, ?)", run)
         return len(run)

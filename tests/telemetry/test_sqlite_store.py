@@ -111,10 +111,13 @@ def test_merging_goes_on_behind_the_writer(tmp_path: Path) -> None:
 
 
 def test_retention_deletes_by_age_and_keeps_what_a_wrong_clock_dated(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "t.db", Retention(raw_days=2, minute_days=4, hour_days=10, track_days=1))
-    ages = [0, 3, 6, 12, 20_000]
-    store.write([point("gw-1", float(age), START - age * DAY_MS) for age in ages])
-    store.write([point("gw-1", Position(float(age), 0.0), START - age * DAY_MS, metric="position") for age in ages[:4]])
+    clock = [0]
+    kept_days = Retention(raw_days=2, minute_days=4, hour_days=10, track_days=1)
+    store = SqliteStore(tmp_path / "t.db", kept_days, clock=lambda: clock[0])
+    for age in (12, 6, 3, 0):
+        clock[0] = at = START - age * DAY_MS
+        store.write([point("gw-1", float(age), at), point("gw-1", Position(float(age), 0.0), at, metric="position")])
+    store.write([point("gw-1", 20_000.0, START - 20_000 * DAY_MS)])
     store._merger.merge()
     store.retain(START + 1)
 
@@ -126,6 +129,26 @@ def test_retention_deletes_by_age_and_keeps_what_a_wrong_clock_dated(tmp_path: P
     assert kept(SERIES, HOUR_MS) == [20_000.0, 6.0, 3.0, 0.0]
     for step_ms in (None, MINUTE_MS, HOUR_MS):
         assert kept(SERIES._replace(metric="position"), step_ms) == [Position(0.0, 0.0)]
+    store.close()
+
+
+def test_a_recording_that_is_replayed_is_kept_from_when_it_came(tmp_path: Path) -> None:
+    clock = [START]
+    store = SqliteStore(tmp_path / "t.db", Retention(), clock=lambda: clock[0])
+    observed = (START - 20_000 * DAY_MS, START - 900 * DAY_MS, START - 8 * DAY_MS, START, START + 900 * DAY_MS)
+    for at in observed:
+        store.write([point("gw-1", Position(1.0, 2.0), at, metric="position")])
+    store._merger.merge()
+
+    def kept() -> list[int]:
+        series = SERIES._replace(metric="position")
+        return [p.at_ms for p in store.history(series, 0, 2 * START).points]
+
+    for days in (0, 6):
+        store.retain(START + days * DAY_MS)
+        assert kept() == list(observed)
+    store.retain(START + 8 * DAY_MS)
+    assert kept() == []
     store.close()
 
 
