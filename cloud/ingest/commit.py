@@ -95,6 +95,8 @@ class _Sorted:
         self.unreadable: list[tuple[Incoming, str]] = []
         self.status: list[tuple[Incoming, Status]] = []
         self.reported: list[tuple[Incoming, Reported]] = []
+        self.back: set[str] = set()
+        """Gateways of which a pack came after their will."""
 
 
 class Committer:
@@ -140,6 +142,7 @@ class Committer:
         """Decode what is new; what the marks have already is not decoded again."""
         headers: list[tuple[Incoming, PackHeader]] = []
         work = _Sorted()
+        gone: set[str] = set()
         with self._database.read() as tx:
             known = devices.known_gateways(tx)
             for message in batch:
@@ -149,10 +152,15 @@ class Committer:
                     try:
                         header, _ = decode_header(message.kind[3:], message.properties)
                         headers.append((message, checked_header(header)))
+                        work.back |= gone & {message.gateway}
                     except PackError as e:
                         work.unreadable.append((message, e.reason))
                 else:
                     self._sort_document(message, work)
+                    if message.kind == "status" and work.status and work.status[-1][0] is message:
+                        online = work.status[-1][1].online
+                        (gone.discard if online else gone.add)(message.gateway)
+                        work.back.discard(message.gateway)
             marks = load_marks(tx, {_key_of(message, header) for message, header in headers})
         for message, header in headers:
             mark = marks.get(_key_of(message, header), Mark())
@@ -231,10 +239,7 @@ class _Transaction:
         tx, now_ms = self._tx, self._now_ms
         for gateway in sorted({pack.source.gateway for pack in work.packs}):
             devices.heard(tx, gateway, now_ms)
-        for message, reported in work.reported:
-            devices.apply_reported(tx, message.gateway, reported, now_ms)
-        for message, status in work.status:
-            devices.apply_status(tx, message.gateway, status, now_ms, retained=message.retained)
+        self._documents(work)
         marks = claim_marks(tx, (_key(pack) for pack in work.packs), now_ms)
         before = dict(marks)
         acknowledged: dict[LaneKey, None] = {}
@@ -255,6 +260,15 @@ class _Transaction:
         add_to_ledger(tx, now_ms // DAY_MS, self._gained)
         save_marks(tx, {key: mark for key, mark in marks.items() if mark != before[key]}, now_ms)
         return [GatewayAck(key.gateway, Ack(key.epoch, Lane(key.lane), marks[key].through)) for key in acknowledged]
+
+    def _documents(self, work: _Sorted) -> None:
+        tx, now_ms = self._tx, self._now_ms
+        for message, reported in work.reported:
+            devices.apply_reported(tx, message.gateway, reported, now_ms)
+        for message, status in work.status:
+            devices.apply_status(tx, message.gateway, status, now_ms, retained=message.retained)
+        for gateway in sorted(work.back):
+            devices.heard(tx, gateway, now_ms)
 
     def _take(self, pack: _Pack, mark: Mark) -> Mark:
         header = pack.header
