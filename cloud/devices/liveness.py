@@ -92,6 +92,8 @@ def _look_at_gateway(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowe
 
 
 def _look_at_device(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed) -> None:
+    # Before the lease is read: on PostgreSQL a word of the device may be on its way to commit.
+    hold(tx, row.gateway)
     device = tx.execute(
         sa.select(devices, gateways.c.online)
         .join(gateways, gateways.c.id == devices.c.gateway)
@@ -107,7 +109,6 @@ def _look_at_device(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed
         _later(tx, row, now_ms + left)
         return
     metrics.TIMER_LATENESS.observe(-left / 1000)
-    hold(tx, row.gateway)
     drop(tx, "device", row.gateway, row.device)
     mine = (devices.c.gateway == row.gateway, devices.c.id == row.device)
     tx.execute(devices.update().where(*mine).values(silent=True, touched_at=now_ms))
