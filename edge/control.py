@@ -12,20 +12,24 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import structlog
 
 from firmware_specs.wire import encode_item
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from edge.intake import Intake
     from firmware_specs.readings import AlarmEvent, Item, Reading
     from firmware_specs.wire import Status
 
+    Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 SOCKET: Final = "agent.sock"
 _QUEUE_LINES: Final = 1000
 _MAX_REQUEST_BYTES: Final = 1024
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("control")
 
 
 class _Folder:
@@ -42,30 +46,39 @@ class _Folder:
         os.close(self._fd)
 
 
-async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status]) -> None:
-    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status."""
-    listeners: set[asyncio.Queue[bytes]] = set()
+class _Listeners:
+    """Who listens; the intake is asked for readings only while somebody does."""
 
-    def tell(readings: Sequence[Reading], events: Sequence[AlarmEvent]) -> None:
-        items: list[Item] = [*readings, *events]
-        for item in items:
-            line = encode_item(item) + b"\n"
-            for queue in listeners:
-                with contextlib.suppress(asyncio.QueueFull):
-                    queue.put_nowait(line)
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._queues: set[asyncio.Queue[bytes]] = set()
 
-    async def stream(writer: asyncio.StreamWriter) -> None:
+    async def stream(self, writer: asyncio.StreamWriter) -> None:
+        """Write what is heard until the peer is gone."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE_LINES)
-        listeners.add(queue)
-        intake.listener = tell
+        self._queues.add(queue)
+        self._intake.listener = self._tell
         try:
             while True:
                 writer.write(await queue.get())
                 await writer.drain()
         finally:
-            listeners.discard(queue)
-            if not listeners:
-                intake.listener = None
+            self._queues.discard(queue)
+            if not self._queues:
+                self._intake.listener = None
+
+    def _tell(self, readings: Sequence[Reading], events: Sequence[AlarmEvent]) -> None:
+        items: list[Item] = [*readings, *events]
+        for item in items:
+            line = encode_item(item) + b"\n"
+            for queue in self._queues:
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(line)
+
+
+async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status]) -> None:
+    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status."""
+    listeners = _Listeners(intake)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -74,17 +87,34 @@ async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status
                 writer.write(msgspec.json.encode(status(True)) + b"\n")
                 await writer.drain()
             elif request == b"listen":
-                await stream(writer)
+                await listeners.stream(writer)
         writer.close()
 
-    (state_dir / SOCKET).unlink(missing_ok=True)
-    with _Folder(state_dir) as path:
-        server = await asyncio.start_unix_server(answer, path, limit=_MAX_REQUEST_BYTES)
+    server = await _listen(state_dir, answer)
+    if server is None:
+        return
+    try:
+        await server.serve_forever()
+    finally:
+        _remove(state_dir)
+
+
+def _remove(state_dir: Path) -> None:
+    with contextlib.suppress(OSError):
+        (state_dir / SOCKET).unlink(missing_ok=True)
+
+
+async def _listen(state_dir: Path, answer: Answer) -> asyncio.Server | None:
+    """The socket, or None on a disk that refuses: that must not end the agent, only the technician's verbs miss it."""
+    try:
+        (state_dir / SOCKET).unlink(missing_ok=True)
+        with _Folder(state_dir) as path:
+            server = await asyncio.start_unix_server(answer, path, limit=_MAX_REQUEST_BYTES)
         (state_dir / SOCKET).chmod(0o600)
-        try:
-            await server.serve_forever()
-        finally:
-            (state_dir / SOCKET).unlink(missing_ok=True)
+    except OSError as e:
+        _log.warning("no socket for a technician", reason=e.strerror or str(e))
+        return None
+    return server
 
 
 async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:

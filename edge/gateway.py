@@ -86,6 +86,7 @@ class Gateway:
             self.intake = Intake(self.outbox, self.clock)
             self.intake.restore(states)
             self.outbox.on_new_file = self._all_states
+            self.outbox.on_refused = self.intake.forget
             if _CONFIG_KEY in states:
                 self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
             kept = msgspec_marks(marks)
@@ -309,8 +310,10 @@ def msgspec_marks(marks: bytes) -> list[int]:
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    """Cancel until it is over: a task may be about to raise, and lose the first."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
 
 
 def take_lock(path: Path, state_dir: Path) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import read_secret
 from edge.mqttclient import MAX_PACKET_BYTES, BatchClient, Message
@@ -152,8 +153,9 @@ def _wake(turn: asyncio.Future[None]) -> None:
 class MqttLink:
     """A connection that was accepted. Made by `mqtt_link`."""
 
-    def __init__(self, endpoint: Endpoint, client: BatchClient, sock: socket.socket) -> None:
+    def __init__(self, endpoint: Endpoint, client: BatchClient, sock: socket.socket, *, v5: bool) -> None:
         self._endpoint = endpoint
+        self._v5 = v5
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._fd = sock.fileno()
@@ -186,7 +188,13 @@ class MqttLink:
 
     async def subscribe(self, topics: Sequence[tuple[str, int]]) -> None:
         """Subscribe and wait until the broker granted all. Raises LinkError naming a topic that it refused."""
-        rc, mid = self.client.subscribe(list(topics))
+        if self._v5:
+            # Retained messages come once, when the subscription is new: an old word is no sign of life.
+            new_only = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            options = [(t, SubscribeOptions(qos=qos, retainHandling=new_only)) for t, qos in topics]
+            rc, mid = self.client.subscribe(options)
+        else:
+            rc, mid = self.client.subscribe(list(topics))
         if mid is None:
             raise LinkError(self._endpoint.url, paho.error_string(rc))
         answer = self._subscribed[mid] = self._loop.create_future()
@@ -369,7 +377,7 @@ async def mqtt_link(
         client.connect_async(host, port, endpoint.keepalive_s, clean_start=clean, properties=properties)
     else:
         client.connect_async(host, port, endpoint.keepalive_s)
-    link = MqttLink(endpoint, client, await open_socket(endpoint))
+    link = MqttLink(endpoint, client, await open_socket(endpoint), v5=v5)
     graceful = False
     try:
         await link.start()

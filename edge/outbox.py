@@ -64,6 +64,8 @@ class Outbox:
         self._batch = Batch()
         self._committing = 0
         """Items of the commit that runs, and one, or none."""
+        self._taken = self._settled = 0
+        """How many batches were taken up, and how many of them are dealt with."""
         self._flush_at: asyncio.Handle | None = None
         self._hurried = False
         self._held = False
@@ -84,6 +86,8 @@ class Outbox:
         self.on_change: Callable[[], None] = lambda: None
         self.on_new_file: Callable[[], dict[str, bytes | None]] = dict
         """Asked for all states when a new file has to begin."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """Called when senders were told that theirs is not kept: they send it again, and then it is no repeat."""
 
     # opening and closing
 
@@ -134,8 +138,9 @@ class Outbox:
         file.close()
 
     async def settled(self) -> None:
-        """Return when all that was added is committed, or is kept in memory because the disk refuses."""
-        while self._committing or self._batch:
+        """Return when all that was added so far is committed, or is kept in memory because the disk refuses."""
+        last = self._taken + bool(self._batch)
+        while self._settled < last:
             if self.degraded and not self._committing:
                 self._flush()
             else:
@@ -235,7 +240,9 @@ class Outbox:
         if self._committing or not (self._batch or self._fold_due()):
             return
         batch, self._batch = self._batch, Batch()
+        self._taken += 1
         if self.degraded or self._file is None:
+            self._settled += 1
             self._go_live(batch)
             return
         acked = {}
@@ -277,6 +284,7 @@ class Outbox:
             self._writer.submit(job, partial(self._room_made, batch, acked))
             return
         self._committing = 0
+        self._settled += 1
         self._step.set()
         if isinstance(result, StoreError):
             self._acked = {**acked, **self._acked}
@@ -380,12 +388,17 @@ class Outbox:
         """Send from memory, and hold back who can be when that is full."""
         if not self._fallback.has_room:
             self._room.clear()
-        self._fallback.take(batch)
+        if not self._fallback.take(batch):
+            self.on_refused()
         self.on_change()
 
     def _probe(self) -> None:
         """Try the disk again, with the states that could not be kept."""
-        if self.degraded and not self._committing:
+        if not self.degraded:
+            return
+        if self._committing:
+            self._probe_at = self._loop.call_later(_RETRY_S, self._probe)
+        else:
             job = partial(
                 try_again, self._file, self._folder, self._vfs, self._budget,
                 keeper=self._keeper, untouchable=self._stand_aside(), states=self._fallback.states(),
@@ -465,7 +478,10 @@ class Outbox:
                 self._room.set()
             return True
         file, ready = self._file, self._ready[lane]
-        if file is None or ack.epoch != file.epoch or through >= file.totals[lane].next:
+        if file is None or ack.epoch != file.epoch:
+            return False
+        if through >= file.totals[lane].next:
+            self._fell_back(file, lane, through)
             return False
         if through < ready.cursor:
             return True
@@ -476,6 +492,25 @@ class Outbox:
         if self._fold_at is None and not self._closing:
             self._fold_at = self._loop.call_later(_FOLD_S, self._fold)
         return True
+
+    def _fell_back(self, file: OutboxFile, lane: Lane, through: int) -> None:
+        """The cloud has more than we wrote: the disk lost what it had confirmed. Go on above what the cloud has."""
+        ready = self._ready[lane]
+        if ready.loading or self._committing or self.degraded:
+            return
+        _log.error("outbox fell back", lane=lane.value, ours=file.totals[lane].next - 1, cloud=through)
+        ready.loading = True
+        ready.lease = None
+        ready.forget()
+        self._writer.submit(partial(file.skip_to, lane, through + 1), partial(self._skipped, file, lane))
+
+    def _skipped(self, file: OutboxFile, lane: Lane, result: int | StoreError) -> None:
+        if isinstance(result, StoreError):
+            self._ready[lane].loading = False
+            self._refused(Batch(), result)
+        elif file is self._file:
+            self._ready[lane] = Ready(result)
+            self.on_change()
 
     def _fold(self) -> None:
         self._fold_at = None

@@ -140,6 +140,9 @@ class OutboxFile:
         except apsw.Error as e:
             self._shut()
             raise _told("outbox", e) from e
+        except TypeError as e:
+            self._shut()
+            raise CorruptError("outbox", "a row that every outbox has is missing") from e
         except BaseException:
             self._shut()
             raise
@@ -205,6 +208,25 @@ class OutboxFile:
         """Sequence of the oldest item that waits, or of the next when none does."""
         row = self._db.execute(_BY_LANE["oldest", lane]).get
         return int(row[0]) if row else self.totals[lane].next
+
+    def skip_to(self, lane: Lane, following: int) -> int:
+        """Number what waits in a lane anew, from `following` on. Returns the oldest's number. Raises StoreError."""
+        run = self._db.execute
+        oldest = self.oldest(lane)
+        shift = following - oldest
+        totals = self.totals[lane]
+        try:
+            run("BEGIN IMMEDIATE")
+            # In two steps: a number that is still taken cannot be given.
+            run(f"UPDATE {lane.value} SET first = -(first + ?)", (shift,))  # noqa: S608 - a lane's name
+            run(f"UPDATE {lane.value} SET first = -first")  # noqa: S608
+            run("UPDATE head SET next = ? WHERE lane = ?", (totals.next + shift, lane.value))
+            run("COMMIT")
+        except apsw.Error as e:
+            self._roll_back()
+            raise _told("outbox", e) from e
+        totals.next += shift
+        return following
 
     def commit(
         self,

@@ -23,11 +23,13 @@ MAX_ITEMS: Final = {Lane.ALARMS: 20_000, Lane.TELEMETRY: 20_000}
 class _Promise:
     """The `committed` callbacks of one batch, kept until all its lanes are with the cloud."""
 
-    __slots__ = ("callbacks", "lanes")
+    __slots__ = ("callbacks", "followers", "lanes")
 
     def __init__(self, callbacks: list[Callable[[bool], None]]) -> None:
         self.callbacks = callbacks
         self.lanes = 0
+        self.followers: list[_Promise] = []
+        """Promises about repeats of what this one is about, or of what came before it."""
 
 
 class LiveLane:
@@ -70,6 +72,11 @@ class LiveLane:
             self.waiting[lane] += items
             self._chunks[lane].append((chunk, promise))
         if not parts:
+            for waiting in self._chunks.values():
+                if waiting:
+                    waiting[-1][1].followers.append(promise)
+                    promise.lanes += 1
+        if promise.lanes == 0:
             self._keep(promise)
 
     def chunks(self, lane: Lane) -> list[Chunk]:
@@ -86,7 +93,10 @@ class LiveLane:
             if promise.lanes == 0:
                 self._keep(promise)
 
-    @staticmethod
-    def _keep(promise: _Promise) -> None:
+    def _keep(self, promise: _Promise) -> None:
         for committed in promise.callbacks:
             committed(True)
+        for follower in promise.followers:
+            follower.lanes -= 1
+            if follower.lanes == 0:
+                self._keep(follower)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -135,7 +136,7 @@ def _open(config: SerialConfig) -> pyserial.Serial:
             timeout=0,
             exclusive=True,
         )
-    except (OSError, ValueError) as e:  # pyserial's own error is an OSError
+    except (OSError, ValueError, termios.error) as e:  # pyserial's own error is an OSError
         raise LinkError(config.port, _reason(e)) from e
 
 
