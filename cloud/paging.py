@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from cloud.errors import Invalid
+from cloud.text import clean
 
 MAX_LIMIT: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,6 +72,7 @@ def decode_cursor(cursor: str, *kinds: type[str | int]) -> tuple[str | int, ...]
     good = isinstance(key, list) and len(key) == len(kinds)
     if not good or any(type(part) is not kind for part, kind in zip(key, kinds, strict=True)):
         raise Invalid("cursor: not one that this API gave out")
-    if any(isinstance(part, int) and abs(part) >= 2**63 for part in key):
+    # What no key of ours holds, and a database refuses to be asked: beyond 64 bits, NUL, a lone surrogate.
+    if any(abs(part) >= 2**63 if isinstance(part, int) else clean(part, len(part)) != part for part in key):
         raise Invalid("cursor: not one that this API gave out")
     return tuple(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+import zlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from cloud.db import Database
 
 TOKEN_PREFIX: Final = "pg_"  # noqa: S105 - no secret
+TRIES_LOCK: Final = 0x50617472
+"""First half of the PostgreSQL advisory lock under which the tries of one account and address are counted."""
 _hasher: Final = PasswordHasher()
 _verifying: Final = threading.BoundedSemaphore(2)
 """Argon2 takes 64 MiB a try; a flood of sign-ins queues here instead of filling the memory."""
@@ -123,6 +126,10 @@ def sign_in(
 
 def _count_try(tx: Connection, name: str, address: str, now_ms: int, throttle: Throttle) -> int:
     since = now_ms - throttle.window_ms
+    if tx.dialect.name == "postgresql":
+        # Tries at the same moment must see each other; SQLite writes one at a time anyway.
+        one = zlib.crc32(f"{name}\0{address}".encode()) - 2**31
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TRIES_LOCK, one)))
     tx.execute(tries.delete().where(tries.c.at <= since))
     put = tries.insert().values(account=name, address=address, at=now_ms).returning(tries.c.id)
     mine = int(tx.execute(put).scalar_one())

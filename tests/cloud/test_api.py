@@ -126,7 +126,9 @@ def test_looks_at_positions_are_audited_S11(fleet: Served) -> None:
     [
         ("/devices?limit=0", "query.limit"),
         ("/devices?limit=1001", "query.limit"),
-        ("/devices?cursor=%00", "cursor"),
+        ("/devices?cursor=%00", "the address holds a NUL character"),
+        ("/devices?cursor=WyJcdTAwMDAiLCAieCJd", "cursor: not one that this API gave out"),
+        ("/devices?cursor=WyJcdWQ4MDAiLCAieCJd", "cursor: not one that this API gave out"),
         ("/alarms?state=burning", "query.state"),
         ("/alarms?nonsense=1", "query.nonsense"),
         ("/alarms?raised_from=yesterday", "query.raised_from"),
