@@ -124,4 +124,4 @@ def test_D7_what_the_gateway_gave_up_on_counts_as_lost(make_stack: Callable[...,
         assert stack.ledger()["lost"] == 0
         gateway.publish(canary(Lane.TELEMETRY, 1201)).wait_for_publish(10)
         wait_for(lambda: stack.ledger()["lost"] == 100, 20, "100 readings counted as lost")
-        assert gateway.through(Lane.TELEMETRY) == 1200
+        wait_for(lambda: gateway.through(Lane.TELEMETRY) == 1200, 20, "the acknowledgement of all of it")
