@@ -150,7 +150,7 @@ class UplinkConfig(_MqttEndpoint):
 class _Connector(Model):
     name: Name = ""
     """Unique in the file; defaults to the kind."""
-    backoff_max_s: float = Field(default=30.0, gt=0, le=600)
+    backoff_max_s: float = Field(default=5.0, gt=0, le=600)
     """The longest wait between two tries to reach the endpoint."""
 
 

@@ -92,6 +92,8 @@ async def test_D9_whoever_is_refused_is_no_repeat_when_it_comes_again(tmp_path: 
                 await box.settled()
             assert False in told
             assert forgotten
+            faults.write = None
+            await wait_until(lambda: not box.degraded, 5, "the recovery")
     finally:
         vfs.unregister()
 
