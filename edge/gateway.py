@@ -86,7 +86,6 @@ class Gateway:
             self.intake = Intake(self.outbox, self.clock)
             self.intake.restore(states)
             self.outbox.on_new_file = self._all_states
-            self.outbox.on_refused = self.intake.forget
             if _CONFIG_KEY in states:
                 self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
             kept = msgspec_marks(marks)

@@ -152,12 +152,6 @@ class Intake:
         """See `Outbox.is_full`."""
         return self._outbox.is_full
 
-    def forget(self) -> None:
-        """Something that was judged is not kept and comes again: then it is no repeat."""
-        for tracks in self._devices.values():
-            for track in tracks.tracks.values():
-                track.seen.clear()
-
     async def ready(self) -> None:
         """Return when more can be taken."""
         await self._outbox.ready()

@@ -86,8 +86,6 @@ class Outbox:
         self.on_change: Callable[[], None] = lambda: None
         self.on_new_file: Callable[[], dict[str, bytes | None]] = dict
         """Asked for all states when a new file has to begin."""
-        self.on_refused: Callable[[], None] = lambda: None
-        """Called when senders were told that theirs is not kept: they send it again, and then it is no repeat."""
 
     # opening and closing
 
@@ -388,8 +386,7 @@ class Outbox:
         """Send from memory, and hold back who can be when that is full."""
         if not self._fallback.has_room:
             self._room.clear()
-        if not self._fallback.take(batch):
-            self.on_refused()
+        self._fallback.take(batch)
         self.on_change()
 
     def _probe(self) -> None:

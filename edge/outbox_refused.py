@@ -75,10 +75,9 @@ class Fallback:
         """What has changed since the disk refused."""
         return dict(self._states)
 
-    def take(self, batch: Batch) -> bool:
-        """Send a batch from memory; False when memory cannot take its telemetry and the senders were told so."""
+    def take(self, batch: Batch) -> None:
+        """Send a batch from memory; refuse telemetry that memory cannot take."""
         self._states.update(batch.state)
-        taken = True
         if not self._live.has_any_room(Lane.TELEMETRY, bool(batch.callbacks)) and batch.telemetry:
             self.dropped += batch.unrepeated
             batch.telemetry = []
@@ -86,10 +85,8 @@ class Fallback:
             refused, batch.callbacks = batch.callbacks, []
             for committed in refused:
                 committed(False)
-            taken = not refused
         at_ms = time.time_ns() // 1_000_000
         self._live.add(batch.encode(), self._boot, at_ms, batch.callbacks)
-        return taken
 
     def waiting(self, lane: Lane) -> int:
         """Items of a lane."""

@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import apsw
-
 from edge import control
-from edge.outbox_live import MAX_ITEMS, LiveLane
+from edge.outbox_live import LiveLane
 from edge.outbox_open import FILE
 from firmware_specs.readings import Lane
 from firmware_specs.wire import Ack
 from tests.edge.test_outbox import acknowledge, items, leased, outbox, reading
-from tests.edge.vfs import Faults, FaultyVFS
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -75,27 +72,6 @@ def test_D9_a_repeat_of_what_is_only_in_memory_is_not_confirmed_before_it() -> N
     assert told == ["first True", "repeat True"]
     live.add([], "boot", 0, [lambda kept: told.append(f"alone {kept}")])
     assert told[-1] == "alone True"
-
-
-async def test_D9_whoever_is_refused_is_no_repeat_when_it_comes_again(tmp_path: Path) -> None:
-    faults = Faults()
-    vfs = FaultyVFS("refusing", faults)
-    try:
-        async with outbox(tmp_path, "refusing") as box:
-            forgotten: list[bool] = []
-            box.on_refused = lambda: forgotten.append(True)
-            faults.write = apsw.FullError
-            told: list[bool] = []
-            for start in range(0, 6 * MAX_ITEMS[Lane.TELEMETRY], 1000):
-                assert bool(forgotten) == (False in told)
-                box.add([reading(start + i) for i in range(1000)], (), committed=told.append)
-                await box.settled()
-            assert False in told
-            assert forgotten
-            faults.write = None
-            await wait_until(lambda: not box.degraded, 5, "the recovery")
-    finally:
-        vfs.unregister()
 
 
 async def test_D9_a_folder_that_refuses_a_socket_does_not_end_the_agent(tmp_path: Path) -> None:
