@@ -99,10 +99,9 @@ class Intake:
     ) -> None:
         """Take the samples of one frame. mark: by which a repeat of the message will be known, 0 for none."""
         tracks = self._devices.get(device)
-        if tracks is None:
-            self.unknown += 1
-            if committed:
-                committed(True)
+        room = self._outbox.takes(awaited=committed is not None)
+        if tracks is None or (committed and not room):
+            self._turn_away(committed, known=tracks is not None)
             return
         moment = self._clock.now()
         self.frames += 1
@@ -128,7 +127,19 @@ class Intake:
             self.listener([reading for reading, _ in readings], events)
         if states:
             self._changed.set()
+        if not room:
+            self._outbox.drop(len(telemetry))
+            telemetry = []
         self._outbox.add(telemetry, [*urgent, *events] if urgent else events, states, mark, committed)
+
+    def _turn_away(self, committed: Callable[[bool], None] | None, *, known: bool) -> None:
+        """Be done with what an unknown device said, and have a frame that nothing can keep sent again.
+
+        Neither is judged: one that comes again would make two fires of one.
+        """
+        self.unknown += not known
+        if committed:
+            committed(not known)
 
     def refuse(self, device: str, frame: bytes, error: FrameError) -> None:
         """Count a frame that could not be decoded and keep a sample of it."""

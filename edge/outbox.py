@@ -192,12 +192,21 @@ class Outbox:
             batch.marks.append(mark)
         if committed:
             batch.callbacks.append(committed)
-        else:
-            batch.unrepeated += len(telemetry)
         if len(batch.telemetry) > self._most:
             self._room.clear()
         if not self._held and (self._flush_at is None or (alarms and not self._hurried)):
             self._schedule(hurry=bool(alarms))
+
+    def takes(self, *, awaited: bool) -> bool:
+        """Whether the readings of one more frame can be kept at all; to be asked before they are judged.
+
+        awaited: whether the sender waits for our word and sends the frame again when it is not kept.
+        """
+        return not self.degraded or self._fallback.takes(len(self._batch.telemetry), awaited=awaited)
+
+    def drop(self, readings: int) -> None:
+        """Count readings that cannot be kept and that nobody sends again."""
+        self._fallback.dropped += readings
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call this once when all that a commit has to tell is told; for what acts on many of them at once."""

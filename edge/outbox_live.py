@@ -2,7 +2,7 @@
 
 Owns its own epoch, so that its sequence numbers can never be mistaken for those of the file. Nothing in here is
 safe, so whoever sent it is told `committed` only after the cloud has it: after a crash the devices' brokers send
-it again. Bounded: when telemetry is full, more is refused and counted; alarms have a far larger bound. Pure memory.
+it again. Bounded: `has_any_room` says when frames are to be refused, before anything is judged by them. Pure memory.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class LiveLane:
         """Whether more of a lane is welcome; if not, devices that can be held back are."""
         return self.waiting[lane] < MAX_ITEMS[lane]
 
-    def has_any_room(self, lane: Lane, awaited: bool) -> bool:
-        """Whether more of a lane can be taken at all.
+    def has_any_room(self, lane: Lane, more: int, *, awaited: bool) -> bool:
+        """Whether a lane can take anything beside `more` items that are about to come.
 
-        awaited: by senders that wait for our word. They are held back and bounded by what they may have underway, and
-        refusing them would judge their frames twice; so they get more room than those that cannot be held back.
+        awaited: by a sender that waits for our word. It is held back and bounded by what it may have underway, so it
+        gets more room than one that cannot be held back.
         """
-        return self.waiting[lane] < (5 if awaited else 2) * MAX_ITEMS[lane]
+        return self.waiting[lane] + more < (5 if awaited else 2) * MAX_ITEMS[lane]
 
     def add(
         self,

@@ -55,7 +55,7 @@ class Lease(NamedTuple):
 class Batch:
     """What the next commit holds."""
 
-    __slots__ = ("alarms", "callbacks", "marks", "parts", "state", "telemetry", "unrepeated")
+    __slots__ = ("alarms", "callbacks", "marks", "parts", "state", "telemetry")
 
     def __init__(self) -> None:
         self.alarms: list[Item] = []
@@ -64,8 +64,6 @@ class Batch:
         self.marks: list[int] = []
         self.callbacks: list[Committed] = []
         self.parts: list[tuple[Lane, int, bytes]] = []
-        self.unrepeated = 0
-        """Readings of senders that wait for no word, and so will not send them again."""
 
     def __bool__(self) -> bool:
         return bool(self.telemetry or self.alarms or self.state or self.callbacks)

@@ -75,16 +75,13 @@ class Fallback:
         """What has changed since the disk refused."""
         return dict(self._states)
 
+    def takes(self, more: int, *, awaited: bool) -> bool:
+        """Whether memory can take a frame beside `more` readings; see `LiveLane.has_any_room`."""
+        return self._live.has_any_room(Lane.TELEMETRY, more, awaited=awaited)
+
     def take(self, batch: Batch) -> None:
-        """Send a batch from memory; refuse telemetry that memory cannot take."""
+        """Send a batch from memory."""
         self._states.update(batch.state)
-        if not self._live.has_any_room(Lane.TELEMETRY, bool(batch.callbacks)) and batch.telemetry:
-            self.dropped += batch.unrepeated
-            batch.telemetry = []
-            batch.parts = []
-            refused, batch.callbacks = batch.callbacks, []
-            for committed in refused:
-                committed(False)
         at_ms = time.time_ns() // 1_000_000
         self._live.add(batch.encode(), self._boot, at_ms, batch.callbacks)
 

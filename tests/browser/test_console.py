@@ -130,7 +130,8 @@ def test_history_draws_for_figures_flags_and_texts(page: Page, site: Site, gatew
     gateway.send(Lane.TELEMETRY, [*curve, *flags, *texts])
     live(page, site, "/devices/gw-0001/smk-0001")
     drawn = """() => { const c = document.querySelector('#chart canvas'); if (!c) return 0;
-        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        const s = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
+        s.drawImage(c, 0, 0); const d = s.getImageData(0, 0, c.width, c.height).data;
         let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }"""
     page.wait_for_function(f"() => ({drawn})() > 2000")
     expect(page.locator("#chart-summary")).to_contain_text("最低 0.10 %/m")

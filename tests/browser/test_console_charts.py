@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.system]
 
 MINUTE = 60_000
 COLOURS = """selector => { const c = document.querySelector(selector + ' canvas'); if (!c) return {};
-    const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, n = {};
+    const s = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
+    s.drawImage(c, 0, 0); const d = s.getImageData(0, 0, c.width, c.height).data, n = {};
     for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200) {
       const k = [d[i], d[i + 1], d[i + 2]].join(); n[k] = (n[k] || 0) + 1; }
     return n; }"""
