@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloud.telemetry.store import MINUTE_MS, Series
+from cloud.telemetry.store import DAY_MS, MINUTE_MS, Series
 from firmware_specs.readings import Position, Quality
 from tests.telemetry.telemetry_points import point, visible
 
@@ -56,6 +56,21 @@ def test_units_come_back(store: TelemetryStore, gateway: str, unit: str) -> None
     store.write([point(gateway, 1.0, START, unit=unit)])
     visible(store)
     assert store.history(Series(gateway, "dev-1", "temperature"), START, START + 1).points[0].unit == unit
+
+
+@pytest.mark.peer
+def test_a_range_may_begin_and_end_at_midnight(store: TelemetryStore, gateway: str) -> None:
+    midnight = START // DAY_MS * DAY_MS
+    times = [midnight - 1, midnight, midnight + 1]
+    store.write([point(gateway, float(n), at) for n, at in enumerate(times)])
+    visible(store)
+    series = Series(gateway, "dev-1", "temperature")
+    for n, at in enumerate(times):
+        assert [(p.at_ms, p.value) for p in store.history(series, at, at + 1).points] == [(at, float(n))]
+    assert [p.at_ms for p in store.history(series, midnight - DAY_MS, midnight).points] == [midnight - 1]
+    assert [p.at_ms for p in store.history(series, midnight, midnight + DAY_MS).points] == times[1:]
+    minutes = store.history(series, midnight - DAY_MS, midnight + 1, 60_000).points
+    assert [(p.at_ms, p.readings) for p in minutes] == [(midnight - 60_000, 1), (midnight, 1)]
 
 
 @pytest.mark.peer
