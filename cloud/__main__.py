@@ -188,6 +188,19 @@ def gateway_remove(name: str, config: ConfigFile = Default) -> None:
     admin.remove_gateway(_load(config), name)
 
 
+@app.command("import")
+def import_file(
+    source: Annotated[Path, typer.Argument(help="TOML or JSON: the tree, posts, members, shifts, plans.")],
+    config: ConfigFile = Default,
+    as_json: AsJson = False,
+) -> None:
+    """Bring an organisation in from a file; what is there already is brought up to date."""
+    from cloud import admin  # noqa: PLC0415
+
+    done = admin.import_file(_load(config), source)
+    _rows([{"section": section, "rows": count} for section, count in done.items()], as_json)
+
+
 @app.command()
 def backup(target: Annotated[Path, typer.Argument(help="A new directory.")], config: ConfigFile = Default) -> None:
     """Copy the embedded databases while the service runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from cloud import schema
+from cloud import importing, parts, schema
 from cloud.db import open_database
 from cloud.devices import service as devices
 from cloud.org import service as org
@@ -14,11 +14,13 @@ from cloud.state import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from cloud.config import Config
     from cloud.db import Database
     from cloud.devices.models import GatewayView
 
+assert parts.LOADED  # noqa: S101 - loads what can be imported
 OPERATOR: Final = Principal("system", 0, "patrol-cloud", Role.ADMINISTRATOR, ROOT)
 """Who acts at the command line: whoever may read the configuration may administer."""
 FIRST_USER: Final = "admin"
@@ -59,6 +61,13 @@ def disable_user(config: Config, name: str) -> None:
     """The user cannot sign in any more."""
     with database(config) as db, db.begin() as tx:
         org.disable_user(tx, OPERATOR, name, now_ms())
+
+
+def import_file(config: Config, source: Path) -> dict[str, int]:
+    """Bring the sections of a file in, all or none; how many of each. Raises ConfigError, RequestRefused."""
+    sections = importing.read(source)
+    with database(config) as db, db.begin() as tx:
+        return importing.apply(tx, OPERATOR, sections, now_ms())
 
 
 def list_users(config: Config) -> list[org.UserView]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -19,7 +20,7 @@ import cloud.alerts.routes
 import cloud.devices.routes
 import cloud.org.routes
 import cloud.stream_routes
-from cloud import catalogue, health, problems, schema, work
+from cloud import catalogue, health, parts, problems, schema, work
 from cloud.broadcast import Broadcaster
 from cloud.console import errors
 from cloud.console import routes as console
@@ -111,6 +112,8 @@ def _api() -> APIRouter:
     api = APIRouter(prefix=API)
     for part in (cloud.devices.routes, cloud.alerts.routes, cloud.org.routes, cloud.stream_routes):
         api.include_router(part.router)
+    for router in parts.API:
+        api.include_router(router)
     return api
 
 
@@ -126,6 +129,7 @@ def _jobs(state: AppState, role: Role, ingest: IngestService | None) -> dict[str
         liveness = state.config.liveness
         allowed = Allowed(round(liveness.gateway_s * 1000), round(liveness.device_grace_s * 1000))
         jobs |= {"deadlines": lambda: work.judge(state, allowed), "housekeeping": lambda: work.keep_house(state)}
+        jobs |= {name: partial(run, state) for name, run in parts.WORK.items()}
     if ingest:
         jobs["ingest"] = ingest.run
     return jobs

@@ -21,6 +21,9 @@ TIMER_LATENESS: Final = Histogram(
     buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
     registry=REGISTRY,
 )
+TIMER_FAILURES: Final = Counter(
+    "patrol_timer_failures_total", "Deadlines whose action failed and is tried again", ["kind"], registry=REGISTRY
+)
 STREAM_CLIENTS: Final = Gauge("patrol_stream_clients", "Open event streams", registry=REGISTRY)
 STREAM_CUT: Final = Counter("patrol_stream_clients_cut_total", "Streams cut for being slow", registry=REGISTRY)
 SIGN_INS: Final = Counter("patrol_sign_ins_total", "Sign-ins by result", ["result"], registry=REGISTRY)

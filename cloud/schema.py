@@ -15,13 +15,22 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import cloud.alerts.notify.store
 import cloud.alerts.store
 import cloud.devices.store
+import cloud.incidents.drills.store
+import cloud.incidents.levels.store
+import cloud.incidents.store
 import cloud.ingest.store
 import cloud.order
 import cloud.org.audit
 import cloud.org.store
-import cloud.stream  # noqa: F401 - all for their tables
+import cloud.presence.rosters.store
+import cloud.presence.store
+import cloud.reports.hazards.store
+import cloud.reports.store
+import cloud.stream
+import cloud.timers  # noqa: F401 - all for their tables
 from cloud.db import MIGRATE_LOCK, metadata
 from firmware_specs.errors import StoreError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from cloud import stream
+from cloud import stream, timers
 from cloud.devices import liveness
 from cloud.state import now_ms
 from cloud.threads import in_thread
@@ -43,12 +43,15 @@ def judge_once(state: AppState, allowed: Allowed, attended: int) -> int:
         attended = now
     while True:
         with state.db.read() as tx:
-            due = liveness.next_due(tx)
-        if due is None or due > now:
+            due = [each for each in (liveness.next_due(tx), timers.next_due(tx)) if each is not None]
+        if not due or min(due) > now:
             return attended
         with state.db.begin() as tx:
-            if liveness.tick(tx, now, allowed) < liveness.BATCH:
-                return attended
+            judged = liveness.tick(tx, now, allowed)
+        with state.db.begin() as tx:
+            acted = timers.tick(tx, now)
+        if judged < liveness.BATCH and acted < timers.BATCH:
+            return attended
 
 
 async def keep_house(state: AppState) -> None:

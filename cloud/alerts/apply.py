@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from cloud.alerts import views
+from cloud.alerts import hooks, views
+from cloud.alerts.hooks import Happening
 from cloud.alerts.models import ClearReason
 from cloud.alerts.rules import Occurrence, family_key, is_late, settle
 from cloud.alerts.store import alarms
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection, Row
+
+    from cloud.devices.places import Place
 
 LATE_MS: Final = 15 * 60 * 1000
 GATEWAY_ACTOR: Final = "gateway"
@@ -45,15 +48,19 @@ def apply_events(
 
 
 def raise_own(
-    tx: Connection, gateway: str, device: str, kind: str, severity: Severity, *, at_ms: int, now_ms: int
-) -> int | None:
-    """Raise an alarm that the cloud judged itself. Gives its id, None when one of its family is open already."""
+    tx: Connection, gateway: str, device: str, kind: str, severity: Severity, *, at_ms: int, now_ms: int,
+    where: Place | None = None, drill: bool = False,
+) -> int | None:  # fmt: skip
+    """Raise an alarm that the cloud judged itself. Gives its id, None when one of its family is open already.
+
+    gateway: empty for what no gateway has to do with; then `device` names the thing (`post:12`) and `where` its place.
+    """
     key = family_key(gateway, device, kind)
     if tx.execute(sa.select(alarms.c.id).where(alarms.c.open_key == key)).first():
         return None
     occurrence = f"cloud-{uuid.uuid4().hex}"
-    event = _raised(occurrence, device, kind, severity, at_ms)
-    _apply(tx, gateway, [(rank(0, max(now_ms, 0)), event)], now_ms)
+    event = msgspec.structs.replace(_raised(occurrence, device, kind, severity, at_ms), drill=drill)
+    _apply(tx, gateway, [(rank(0, max(now_ms, 0)), event)], now_ms, where)
     wanted = sa.select(alarms.c.id).where(alarms.c.gateway == gateway, alarms.c.occurrence == occurrence)
     return int(tx.execute(wanted).scalar_one())
 
@@ -77,19 +84,44 @@ def _raised(occurrence: str, device: str, kind: str, severity: Severity, at_ms: 
     return AlarmEvent(occurrence, device, kind, severity, AlarmPhase.RAISED, CLOUD_RULE + kind, "1.0", at_ms, at_ms)
 
 
-def _apply(tx: Connection, gateway: str, items: Iterable[tuple[int, AlarmEvent]], now_ms: int) -> None:
+def _apply(
+    tx: Connection, gateway: str, items: Iterable[tuple[int, AlarmEvent]], now_ms: int, where: Place | None = None
+) -> None:
     changed: set[int] = set()
     touched: set[str] = set()
+    happened: list[tuple[Happening, int]] = []
     for place, event in items:
         row = _find(tx, gateway, event.occurrence)
-        alarm_id = _merge(tx, gateway, row, (place, event), now_ms)
+        family = family_key(gateway, event.device, _kind(event))
+        stood = standing(tx, family)
+        alarm_id = _merge(tx, gateway, row, (place, event), now_ms=now_ms, where=where)
         if alarm_id is None:
             continue
         changed |= {alarm_id} | resettle(tx, gateway, event.device, _kind(event), alarm_id)
+        happened += _happenings(tx, stood, standing(tx, family))
         touched.add(event.device)
     for device in touched:
         touch(tx, gateway, device, now_ms)
+    for happening, alarm_id in happened:
+        hooks.tell(tx, happening, alarm_id, now_ms)
     views.announce(tx, changed, now_ms)
+
+
+def standing(tx: Connection, family: str) -> int | None:
+    """The id of the alarm that stands open for a family."""
+    return tx.execute(sa.select(alarms.c.id).where(alarms.c.open_key == family)).scalar()
+
+
+def _happenings(tx: Connection, before: int | None, after: int | None) -> list[tuple[Happening, int]]:
+    """What it means that another alarm, or none, stands for a family."""
+    if before == after:
+        return []
+    happened = []
+    if before is not None and tx.execute(sa.select(alarms.c.cleared_at).where(alarms.c.id == before)).scalar():
+        happened.append((Happening.CLEARED, before))
+    if after is not None:
+        happened.append((Happening.RAISED, after))
+    return happened
 
 
 def _kind(event: AlarmEvent) -> str:
@@ -100,7 +132,10 @@ def _find(tx: Connection, gateway: str, occurrence: str) -> Row[Any] | None:
     return tx.execute(sa.select(alarms).where(alarms.c.gateway == gateway, alarms.c.occurrence == occurrence)).first()
 
 
-def _merge(tx: Connection, gateway: str, row: Row[Any] | None, item: tuple[int, AlarmEvent], now_ms: int) -> int | None:
+def _merge(
+    tx: Connection, gateway: str, row: Row[Any] | None, item: tuple[int, AlarmEvent], *, now_ms: int,
+    where: Place | None,
+) -> int | None:  # fmt: skip
     """Put one event into its occurrence's row. None when the row knew it already."""
     place, event = item
     raised = event.phase is AlarmPhase.RAISED
@@ -124,7 +159,7 @@ def _merge(tx: Connection, gateway: str, row: Row[Any] | None, item: tuple[int, 
     if row is not None:
         tx.execute(alarms.update().where(alarms.c.id == row.id).values(values))
         return int(row.id)
-    where = place_of(tx, gateway, event.device)
+    where = where or place_of(tx, gateway, event.device)
     values |= {
         "gateway": gateway, "device": event.device, "node": where.node, "location": where.location,
         "occurrence": event.occurrence,

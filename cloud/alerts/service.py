@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cloud.alerts import views
-from cloud.alerts.apply import apply_events, clear_own, raise_own, resettle
+from cloud.alerts import hooks, views
+from cloud.alerts.apply import apply_events, clear_own, raise_own, resettle, standing
+from cloud.alerts.hooks import Happening
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState, AlarmView, ClearReason, OpenCounts
+from cloud.alerts.rules import family_key
 from cloud.alerts.store import alarms, history
 from cloud.devices.places import hold, touch
 from cloud.errors import Forbidden, NotFound
@@ -151,6 +153,12 @@ def _done(
     changed = {row.id, *also}
     if action == "cleared":
         changed |= resettle(tx, row.gateway, row.device, row.kind, row.id)
+        hooks.tell(tx, Happening.CLEARED, row.id, now_ms)
+        follows = standing(tx, family_key(row.gateway, row.device, row.kind))
+        if follows is not None and row.open_key is not None:
+            hooks.tell(tx, Happening.RAISED, follows, now_ms)
+    elif action == "acknowledged":
+        hooks.tell(tx, Happening.ACKNOWLEDGED, row.id, now_ms)
     views.announce(tx, changed, now_ms)
     return views.views_of(tx, [_row(tx, actor, row.id)])[0]
 

@@ -1,7 +1,8 @@
 """The console's words in two languages, and which of them a request wants.
 
-Owns `translations/*.toml`. Chinese first: a browser that was never told otherwise gets Chinese. A missing key is an
-error when a page is rendered, and a test compares the files, so none goes missing.
+Owns `translations/*.toml`: `zh.toml`, and a file beside it for each group of pages, `zh.presence.toml`. Chinese
+first: a browser that was never told otherwise gets Chinese. A missing key is an error when a page is rendered, and
+a test compares the files, so none goes missing.
 """
 
 from __future__ import annotations
@@ -36,8 +37,13 @@ class Words:
         self.code = code
         self.html = "zh-CN" if code == "zh" else "en"
         self.other = "en" if code == "zh" else "zh"
-        with (DIRECTORY / f"{code}.toml").open("rb") as f:
-            self._texts = dict(flatten(tomllib.load(f)))
+        self._texts: dict[str, str] = {}
+        for file in sorted(DIRECTORY.glob(f"{code}*.toml")):
+            with file.open("rb") as f:
+                texts = dict(flatten(tomllib.load(f)))
+            if twice := texts.keys() & self._texts.keys():
+                raise ValueError(f"{file.name}: {min(twice)} is in another file too")
+            self._texts |= texts
 
     def __call__(self, key: str, **values: object) -> str:
         """The text of a key with its {names} filled in. Raises KeyError when there is none."""

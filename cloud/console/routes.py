@@ -11,7 +11,25 @@ from starlette.routing import Mount
 
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter, AlarmState, AlarmView
-from cloud.console import alarms, devices, fleet, gateways, sign_in
+from cloud.console import (
+    alarms,
+    audit,
+    channels,
+    devices,
+    drills,
+    fleet,
+    gateways,
+    hazards,
+    incidents,
+    levels,
+    maps,
+    organisation,
+    presence,
+    reviews,
+    rosters,
+    sign_in,
+    silences,
+)
 from cloud.console.pages import STATIC, PageRoute, assets_version, render, viewer_ui
 from cloud.console.ui import Ui, bar
 from cloud.devices import service as fleet_service
@@ -34,6 +52,10 @@ SHOWN_GATEWAYS: Final = 6
 SEVERITIES: Final = [severity.value for severity in Severity]
 DEVICE_STATES: Final = [state.value for state in DeviceState]
 _ASSET_AGE_S: Final = 31_536_000
+_PARTS: Final = (
+    sign_in, alarms, devices, gateways, organisation, maps, presence, rosters, incidents, levels, drills, reviews,
+    hazards, silences, channels, audit,
+)  # fmt: skip
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -144,7 +166,8 @@ def favicon() -> Response:
 def router(_state: AppState) -> APIRouter:
     """Everything of the console, for `cloud.app` to include."""
     whole = APIRouter(include_in_schema=False)
-    for part in (pages, sign_in.pages, alarms.pages, devices.pages, gateways.pages):
-        whole.include_router(part)
+    whole.include_router(pages)
+    for part in _PARTS:
+        whole.include_router(part.pages)
     whole.routes.append(Mount("/static", Assets(directory=STATIC), name="static"))
     return whole

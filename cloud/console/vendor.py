@@ -1,4 +1,4 @@
-"""Copy the console's two libraries from node_modules to static/vendor, where they are committed.
+"""Copy the console's libraries from node_modules to static/vendor, where they are committed.
 
 Owns which files are served and the record of where they came from (`SOURCES.toml`). The copies are committed so that
 the console works on a machine without node; a test compares them with what package-lock.json pins.
@@ -18,6 +18,9 @@ VENDOR: Final = Path(__file__).resolve().parent / "static" / "vendor"
 FILES: Final = {
     "htmx.min.js": ("htmx.org", "dist/htmx.min.js"),
     "htmx.LICENSE": ("htmx.org", "LICENSE"),
+    "leaflet.js": ("leaflet", "dist/leaflet.js"),
+    "leaflet.css": ("leaflet", "dist/leaflet.css"),
+    "leaflet.LICENSE": ("leaflet", "LICENSE"),
     "uplot.min.js": ("uplot", "dist/uPlot.iife.min.js"),
     "uplot.min.css": ("uplot", "dist/uPlot.min.css"),
     "uplot.LICENSE": ("uplot", "LICENSE"),

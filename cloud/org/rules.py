@@ -39,18 +39,44 @@ class Permission(StrEnum):
     CLEAR = "clear"
     ASSIGN = "assign"
     SHELVE = "shelve"
+    SILENCE = "silence"
+    """Have alarms tell nobody for a time."""
+    MAINTAIN = "maintain"
+    """Put devices into maintenance."""
+    LOCATE = "locate"
+    """See where members on shift are; every look is recorded."""
+    PATROL = "patrol"
+    """Posts, routes, areas, members, equipment, shifts."""
+    RESPOND = "respond"
+    """Open, take, lead and close incidents."""
+    DECLARE = "declare"
+    """Declare a response level; whether it takes effect is the approver's to say."""
+    DRILL = "drill"
+    REPORT = "report"
+    """Report a hazard."""
+    TRIAGE = "triage"
+    """Decide on reported hazards."""
+    REVIEW = "review"
+    """Make reviews and follow them up."""
+    REVEAL = "reveal"
+    """Ask which member a pseudonym stands for; with a reason and a case number, on record."""
     AUDIT = "audit"
     """Read the audit chain."""
     ADMINISTER = "administer"
-    """Users, tokens, gateways."""
+    """The tree, users, tokens, gateways, channels, plans, policies."""
 
 
-_HANDLE: Final = frozenset({Permission.VIEW, Permission.COMMENT, Permission.ACKNOWLEDGE})
+_HANDLE: Final = frozenset({Permission.VIEW, Permission.COMMENT, Permission.ACKNOWLEDGE, Permission.REPORT})
+_DISPATCH: Final = _HANDLE | {
+    Permission.CLEAR, Permission.ASSIGN, Permission.SHELVE, Permission.SILENCE, Permission.MAINTAIN, Permission.LOCATE,
+    Permission.RESPOND, Permission.DECLARE, Permission.TRIAGE,
+}  # fmt: skip
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
-    Role.TECHNICIAN: _HANDLE,
+    Role.TECHNICIAN: _HANDLE | {Permission.MAINTAIN},
     Role.PROPERTY: _HANDLE,
-    Role.DISPATCHER: _HANDLE | {Permission.CLEAR, Permission.ASSIGN, Permission.SHELVE},
-    Role.SUPERVISOR: _HANDLE | {Permission.CLEAR, Permission.ASSIGN, Permission.SHELVE, Permission.AUDIT},
+    Role.DISPATCHER: _DISPATCH,
+    Role.SUPERVISOR: _DISPATCH
+    | {Permission.PATROL, Permission.DRILL, Permission.REVIEW, Permission.REVEAL, Permission.AUDIT},
     Role.AUDITOR: frozenset({Permission.VIEW, Permission.AUDIT}),
     Role.ADMINISTRATOR: frozenset(Permission),
 }
@@ -79,6 +105,12 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 SYSTEM: Final = Principal("system", 0, "patrolgrid", Role.ADMINISTRATOR)
+
+
+def ancestors(path: str) -> list[str]:
+    """The nodes above a node and the node itself, from the root: `/3/17/` gives `/`, `/3/`, `/3/17/`."""
+    parts = path.strip("/").split("/")
+    return [ROOT] + ["/" + "/".join(parts[: n + 1]) + "/" for n in range(len(parts)) if parts[n]]
 
 
 def visible(principal: Principal, node: str) -> bool:

@@ -1,4 +1,4 @@
-"""The tables of users, sessions, tokens and sign-in tries. Secrets are kept as hashes only."""
+"""The tables of the tree, of users, sessions, tokens and sign-in tries. Secrets are kept as hashes only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,29 @@ from typing import Final
 import sqlalchemy as sa
 
 from cloud.db import BigId, metadata
+
+nodes: Final = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("path", sa.String(255), nullable=False, unique=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("code", sa.String(64), unique=True),
+    sa.Column("name_zh", sa.Text, nullable=False),
+    sa.Column("name_en", sa.Text, nullable=False),
+    sa.Column("outline", sa.Text),
+    sa.Column("lat", sa.Float),
+    sa.Column("lon", sa.Float),
+    sa.Column("population", sa.Integer),
+    sa.Column("settlement", sa.String(8)),
+    sa.Column("time_zone", sa.String(64)),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("archived_at", sa.BigInteger),
+    sqlite_autoincrement=True,
+)
+"""The organisation tree. path: `/` and the ids from the top, `/3/17/`; the root `/` has no row. outline: GeoJSON
+Polygon or MultiPolygon, WGS-84; lat, lon: a point inside. settlement (urban, rural) and time_zone are inherited
+when NULL."""
 
 users: Final = sa.Table(
     "users",
@@ -18,8 +41,11 @@ users: Final = sa.Table(
     sa.Column("node", sa.String(255), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("disabled_at", sa.BigInteger),
+    sa.Column("subject", sa.String(255)),
+    sa.Index("ix_users_subject", "subject", unique=True),
     sqlite_autoincrement=True,
 )
+"""subject: `issuer|sub` of the OIDC account that signs in as this user."""
 
 sessions: Final = sa.Table(
     "sessions",
@@ -56,3 +82,14 @@ tries: Final = sa.Table(
     sa.Index("ix_sign_in_tries_key", "account", "address", "at"),
     sqlite_autoincrement=True,
 )
+
+oidc_logins: Final = sa.Table(
+    "oidc_logins",
+    metadata,
+    sa.Column("state", sa.String(64), primary_key=True),
+    sa.Column("nonce", sa.String(64), nullable=False),
+    sa.Column("verifier", sa.String(128), nullable=False),
+    sa.Column("back", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False, index=True),
+)
+"""Sign-ins that are at the identity provider just now."""

@@ -1,0 +1,34 @@
+"""Who else wants to know what happens to an alarm, within the transaction in which it happens.
+
+Owns the list. Folders that react to alarms (incidents, escalation, notifications) enter themselves when they are
+loaded; alerts never import them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+
+class Happening(StrEnum):
+    """What happened to an alarm."""
+
+    RAISED = "raised"
+    """It stands open for its family now: a new alarm, or one that was folded and stands for itself again."""
+    ACKNOWLEDGED = "acknowledged"
+    CLEARED = "cleared"
+
+
+LISTENERS: Final[list[Callable[[Connection, Happening, int, int], None]]] = []
+"""Each is given the transaction, what happened, the alarm's id and the present in milliseconds UTC."""
+
+
+def tell(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) -> None:
+    """Tell every listener, in the order in which they entered."""
+    for listener in LISTENERS:
+        listener(tx, happening, alarm_id, now_ms)

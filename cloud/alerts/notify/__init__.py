@@ -1,0 +1,1 @@
+"""Telling people: channels, templates, deliveries with receipts and retries."""

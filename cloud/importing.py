@@ -1,0 +1,58 @@
+"""Bringing an organisation in from a file: its tree, posts, members, shifts, plans.
+
+Owns the file's form: TOML, or JSON, one list of tables a section. Each folder enters the sections that it understands
+in `IMPORTERS`; they run in the order of `ORDER`, all in one transaction. What exists already (by its `code` or natural
+key) is brought up to date, so the same file twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any, Final
+
+from firmware_specs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from cloud.org.rules import Principal
+
+ORDER: Final = (
+    "nodes", "places", "posts", "routes", "areas", "members", "equipment", "pseudonyms", "shifts", "plans", "policies",
+    "chains", "channels",
+)  # fmt: skip
+IMPORTERS: Final[dict[str, Callable[[Connection, Principal, list[dict[str, Any]], int], int]]] = {}
+"""By section: given the transaction, who acts, the section's tables and the present; how many were brought in. Raises
+RequestRefused naming what is wrong. A node is named by its `code` throughout."""
+
+
+def read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The sections of a file. Raises ConfigError naming the file, the section and the nearest valid one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as e:
+        raise ConfigError(path, "", e.strerror or str(e)) from e
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(path, "", f"not {'JSON' if path.suffix == '.json' else 'TOML'}: {e}") from e
+    if not isinstance(found, dict):
+        raise ConfigError(path, "", "not a table of sections")
+    for section, tables in found.items():
+        if section not in ORDER:
+            raise ConfigError(path, section, f"no such section; there are {', '.join(ORDER)}")
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise ConfigError(path, section, "not a list of tables")
+    return found
+
+
+def apply(tx: Connection, actor: Principal, sections: dict[str, list[dict[str, Any]]], now_ms: int) -> dict[str, int]:
+    """Bring the sections in; how many of each."""
+    done: dict[str, int] = {}
+    for section in ORDER:
+        if section in sections:
+            done[section] = IMPORTERS[section](tx, actor, sections[section], now_ms)
+    return done

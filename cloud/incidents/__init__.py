@@ -1,0 +1,1 @@
+"""From an alarm to a handled incident, with clocks that can be proved."""

@@ -1,0 +1,1 @@
+"""Drills that run through the production rules and are scored."""

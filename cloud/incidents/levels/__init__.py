@@ -1,0 +1,1 @@
+"""The four response levels and what each demands."""

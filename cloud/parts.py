@@ -1,0 +1,58 @@
+"""What the service is made of beside its spine: routers, background work, and what enters itself when it is loaded.
+
+Owns the lists that `cloud.app` builds from. Importing it loads every folder, and with them their timers, hooks and
+importers, so that a worker without HTTP acts the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import cloud.alerts.notify.routes
+import cloud.alerts.ops_routes
+import cloud.incidents.drills.routes
+import cloud.incidents.levels.routes
+import cloud.incidents.routes
+import cloud.org.tree_routes
+import cloud.presence.rosters.routes
+import cloud.presence.routes
+import cloud.reports.hazards.routes
+import cloud.reports.routes
+from cloud.alerts.notify import service as notify
+from cloud.incidents import service as incidents
+from cloud.incidents.drills import service as drills
+from cloud.incidents.levels import service as levels
+from cloud.presence import service as presence
+from cloud.presence.rosters import service as rosters
+from cloud.reports import service as reports
+from cloud.reports.hazards import service as hazards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from cloud.state import AppState
+
+API: Final = (
+    cloud.org.tree_routes.router,
+    cloud.alerts.ops_routes.router,
+    cloud.alerts.notify.routes.router,
+    cloud.presence.routes.router,
+    cloud.presence.rosters.routes.router,
+    cloud.incidents.routes.router,
+    cloud.incidents.levels.routes.router,
+    cloud.incidents.drills.routes.router,
+    cloud.reports.routes.router,
+    cloud.reports.hazards.routes.router,
+)
+"""Routers below `/api/v1`."""
+
+WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
+    "presence": presence.run,
+    "notify": notify.run,
+    "reports": reports.run,
+}
+"""Background work of the worker role, by name."""
+
+LOADED: Final = (presence, rosters, incidents, levels, drills, notify, reports, hazards)
+"""Services whose timers, hooks and importers are in place now."""

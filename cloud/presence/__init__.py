@@ -1,0 +1,1 @@
+"""Who is where they should be: posts, routes, areas, the evidence and what follows from it."""

@@ -1,0 +1,1 @@
+"""Patrol members, what they carry, their shifts, and strength."""

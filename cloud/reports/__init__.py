@@ -1,0 +1,1 @@
+"""Reviews of a node and a period, as pages, PDF and tables."""

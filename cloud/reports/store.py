@@ -1,0 +1,46 @@
+"""The tables of reviews."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from cloud.db import BigId, metadata
+
+Name: Final = sa.String(64)
+Path: Final = sa.String(255)
+"""Of an organisation node."""
+
+reviews: Final = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("node", Path, nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("from_at", sa.BigInteger, nullable=False),
+    sa.Column("to_at", sa.BigInteger, nullable=False),
+    sa.Column("zone", Name, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Index("ix_reviews_period", "node", "kind", "from_at"),
+    sqlite_autoincrement=True,
+)
+"""kind: monthly, quarterly, half-yearly, on-demand. data: JSON, all figures as they were when it was made: a review
+that is archived never changes."""
+
+follow_ups: Final = sa.Table(
+    "review_follow_ups",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("review", sa.BigInteger, nullable=False, index=True),
+    sa.Column("node", Path, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_by", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""What a review asks of a unit. state: open, underway, done."""

@@ -1,0 +1,114 @@
+"""Things that are due at a time: rows that survive a restart, one table for every kind.
+
+Owns the table, the order in which due rows are taken and the measure of how late that is. Who has something to do later
+calls `set_timer`; whoever knows what to do then enters a handler in `HANDLERS` when its module is loaded. A due row is
+deleted and its handler called in one transaction, so whatever it does happens once; the handler may set it again.
+A handler that fails sets its own row back and nobody else's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from cloud import metrics
+from cloud.db import metadata, work_of
+from firmware_specs.errors import PatrolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+BATCH: Final = 200
+RETRY_MS: Final = 60_000
+log: Final = structlog.get_logger("timers")
+
+timers: Final = sa.Table(
+    "timers",
+    metadata,
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("due_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("data", sa.Text, nullable=False),
+)
+
+
+class Timer(NamedTuple):
+    """A row that is due. key: what it is about, within its kind. data: what its owner wanted to remember."""
+
+    kind: str
+    key: str
+    due_at: int
+    data: dict[str, Any]
+
+
+HANDLERS: Final[dict[str, Callable[[Connection, Timer, int], None]]] = {}
+"""By kind: what to do, within the caller's transaction; given the timer and the present in milliseconds UTC."""
+
+
+def set_timer(tx: Connection, kind: str, key: str, due_at: int, data: dict[str, Any] | None = None) -> None:
+    """Have the handler of `kind` called at a time; a timer of the same kind and key is set anew."""
+    values = {"kind": kind, "key": key, "due_at": due_at, "data": json.dumps(data or {}, ensure_ascii=False)}
+    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    changed = {"due_at": values["due_at"], "data": values["data"]}
+    tx.execute(insert(timers).values(values).on_conflict_do_update(index_elements=["kind", "key"], set_=changed))
+
+
+def drop_timer(tx: Connection, kind: str, key: str) -> None:
+    """Forget a timer; no error when there is none."""
+    tx.execute(timers.delete().where(timers.c.kind == kind, timers.c.key == key))
+
+
+def due_of(tx: Connection, kind: str, key: str) -> int | None:
+    """When a timer is due, None when there is none."""
+    due: int | None = tx.execute(sa.select(timers.c.due_at).where(timers.c.kind == kind, timers.c.key == key)).scalar()
+    return due
+
+
+def next_due(tx: Connection) -> int | None:
+    """When the next timer is due, None when there is none."""
+    due: int | None = tx.execute(sa.select(sa.func.min(timers.c.due_at))).scalar()
+    return due
+
+
+def tick(tx: Connection, now_ms: int) -> int:
+    """Call the handlers of what is due, oldest first, at most 200. Gives how many were due.
+
+    Several workers may call it: on PostgreSQL each takes rows that no other holds.
+    """
+    due = sa.select(timers).where(timers.c.due_at <= now_ms).order_by(timers.c.due_at).limit(BATCH)
+    rows = tx.execute(due.with_for_update(skip_locked=True)).all()
+    for row in rows:
+        timer = Timer(row.kind, row.key, row.due_at, json.loads(row.data))
+        still = sa.select(timers.c.due_at).where(timers.c.kind == timer.kind, timers.c.key == timer.key)
+        if tx.execute(still).scalar() != timer.due_at:
+            continue  # the handler of an earlier one moved or dropped it
+        metrics.TIMER_LATENESS.observe((now_ms - timer.due_at) / 1000)
+        _call(tx, timer, now_ms)
+    return len(rows)
+
+
+def _call(tx: Connection, timer: Timer, now_ms: int) -> None:
+    handler = HANDLERS.get(timer.kind)
+    if handler is None:
+        log.error("no handler for a timer", kind=timer.kind, key=timer.key)
+        set_timer(tx, timer.kind, timer.key, now_ms + RETRY_MS, timer.data)
+        return
+    work = work_of(tx)
+    said = {name: len(rows) for name, rows in work.buffers.items()}
+    try:
+        with tx.begin_nested():
+            drop_timer(tx, timer.kind, timer.key)
+            handler(tx, timer, now_ms)
+    except (PatrolError, SQLAlchemyError, ArithmeticError, LookupError, TypeError, ValueError) as e:
+        metrics.TIMER_FAILURES.labels(timer.kind).inc()
+        for name, rows in work.buffers.items():
+            del rows[said.get(name, 0) :]
+        log.exception("timer failed", kind=timer.kind, key=timer.key, error=str(e)[:300])
+        set_timer(tx, timer.kind, timer.key, now_ms + RETRY_MS, timer.data)
