@@ -140,9 +140,9 @@ def approve(tx: Connection, actor: Principal, declaration: int, now_ms: int, not
     audit.record(tx, actor, "level.approve", f"level/{row.id}", at=now_ms, detail=row.decision_note)
     if row.starts_at > now_ms:
         timers.set_timer(tx, BEGIN, str(row.id), row.starts_at)
-        telling.decided(tx, row, "level-approved", now_ms)
+        telling.decided(tx, row, "approved", now_ms)
     else:
-        _changed(tx, row, "level-approved", now_ms)
+        _changed(tx, row, "approved", now_ms)
     return levels.views_of(tx, [row], now_ms)[0]
 
 
@@ -155,7 +155,7 @@ def reject(tx: Connection, actor: Principal, declaration: int, now_ms: int, note
     )  # fmt: skip
     timers.drop_timer(tx, END, str(row.id))
     audit.record(tx, actor, "level.reject", f"level/{row.id}", at=now_ms, detail=row.decision_note)
-    telling.decided(tx, row, "level-rejected", now_ms)
+    telling.decided(tx, row, "rejected", now_ms)
     return levels.views_of(tx, [row], now_ms)[0]
 
 
@@ -176,9 +176,9 @@ def _end(tx: Connection, actor: Principal, row: Row[Any], note: str, now_ms: int
         timers.drop_timer(tx, kind, str(row.id))
     audit.record(tx, actor, "level.end", f"level/{row.id}", at=now_ms, detail=note)
     if held:
-        _changed(tx, row, "level-ended", now_ms)
+        _changed(tx, row, "ended", now_ms)
     else:
-        telling.decided(tx, row, "level-ended", now_ms)
+        telling.decided(tx, row, "withdrawn", now_ms)
     return row
 
 
@@ -205,9 +205,9 @@ def renew(
     )  # fmt: skip
 
 
-def _changed(tx: Connection, row: Row[Any], template: str, now_ms: int) -> None:
+def _changed(tx: Connection, row: Row[Any], happened: str, now_ms: int) -> None:
     """A declaration begins or ends to count: tell whoever's level may be another now."""
-    telling.changed(tx, row, template, now_ms)
+    telling.changed(tx, row, happened, now_ms)
     others = [each for each in levels.path_of(tx, row.node, now_ms) if each.id != row.id]
     if row.drill is None and rules.changes(levels.declared(row), others, now_ms):
         hooks.tell(tx, row.node, now_ms)
@@ -217,7 +217,7 @@ def _begun(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
     row = tx.execute(sa.select(declarations).where(declarations.c.id == int(timer.key)).with_for_update()).first()
     if row and row.state == DeclarationState.APPROVED and row.ends_at > now_ms:
         audit.record(tx, SYSTEM, "level.begin", f"level/{row.id}", at=now_ms)
-        _changed(tx, row, "level-begun", now_ms)
+        _changed(tx, row, "begun", now_ms)
 
 
 def _over(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
@@ -228,9 +228,9 @@ def _over(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
     row = _set(tx, row, state=DeclarationState.EXPIRED.value)
     audit.record(tx, SYSTEM, "level.expire", f"level/{row.id}", at=now_ms)
     if counted:
-        _changed(tx, row, "level-expired", now_ms)
+        _changed(tx, row, "expired", now_ms)
     else:
-        telling.decided(tx, row, "level-lapsed", now_ms)
+        telling.decided(tx, row, "lapsed", now_ms)
 
 
 timers.HANDLERS[BEGIN] = _begun
