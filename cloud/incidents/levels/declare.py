@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from cloud import timers
 from cloud.errors import Conflict, Forbidden, Invalid
 from cloud.incidents.levels import hooks, levels, rules, telling
-from cloud.incidents.levels.models import DeclarationState, DeclarationView
+from cloud.incidents.levels.models import DeclarationState, DeclarationView, Outlook
 from cloud.incidents.levels.policies import approver_of
 from cloud.incidents.levels.store import declarations
 from cloud.org import audit, tree
@@ -43,6 +43,18 @@ def _above(tx: Connection, node: tree.Node, level: int, at_ms: int, drill: int |
             f"node {node.path}: level {level} is laxer than level {higher.level} in force above it, "
             f"at {higher.node} ({zh}, {en})"
         )
+
+
+def outlook(tx: Connection, principal: Principal, node: str, level: int, now_ms: int) -> Outlook:
+    """What would become of declaring a level from now on. Raises NotFound."""
+    path = tree.get_node(tx, principal, node).path
+    above = [] if path == ROOT else levels.path_of(tx, tree.parent_of(path), now_ms)
+    higher = rules.laxer_than(level, above, now_ms)
+    zh, en = tree.names(tx, [higher.node]).get(higher.node, ("", "")) if higher else ("", "")
+    return Outlook(
+        approver=approver_of(tx, path) if rules.needs_approval(level) else None,
+        blocked_level=higher.level if higher else None, blocked_zh=zh, blocked_en=en,
+    )  # fmt: skip
 
 
 def declare(

@@ -84,6 +84,17 @@ class NodeLevel(View):
     """Declarations for this node that await approval."""
 
 
+class Outlook(View):
+    """What would become of a declaration."""
+
+    approver: Role | None
+    """Whose approval it takes; None when it takes effect at once."""
+    blocked_level: int | None
+    """The stricter level above that forbids it."""
+    blocked_zh: str
+    blocked_en: str
+
+
 class LevelEvent(View):
     """What the event stream says: something about a node's level has changed."""
 

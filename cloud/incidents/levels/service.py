@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloud.importing import IMPORTERS
-from cloud.incidents.levels.declare import approve, declare, end, end_drill, reject, renew
+from cloud.incidents.levels.declare import approve, declare, end, end_drill, outlook, reject, renew
 from cloud.incidents.levels.imports import bring_in
 from cloud.incidents.levels.levels import (
     effective,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "APPROVERS", "BUILT_IN", "LEVELS", "MAX_MS", "ROUTINE", "STRICTEST", "Policy", "approve", "approver_of", "declare",
     "demands", "effective", "end", "end_drill", "get_declaration", "get_policies", "list_approvers",
-    "list_declarations", "node_level", "path_of", "policy", "put_approver", "put_policies", "reject", "renew",
-    "tree_levels",
+    "list_declarations", "node_level", "outlook", "path_of", "policy", "put_approver", "put_policies", "reject",
+    "renew", "tree_levels",
 ]  # fmt: skip
 
 
