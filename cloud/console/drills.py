@@ -28,6 +28,13 @@ View = Annotated[Ui, Depends(viewer_ui)]
 DrillId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
+def exact(seconds: float) -> str:
+    """How long something took, to the second: `6:30`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 @pages.get("/drills")
 def drill_list(ui: View, state: State) -> Response:
     """Which drills there are."""
@@ -55,7 +62,7 @@ def drill_page(ui: View, state: State, drill: DrillId) -> Response:
     ui.section = "drills"
     with state.db.read() as tx:
         found = service.get_drill(tx, ui.who, drill, now_ms())
-    return render(ui, "drill.html", drill=found, called=lambda zh, en: called(ui, zh, en))
+    return render(ui, "drill.html", drill=found, called=lambda zh, en: called(ui, zh, en), exact=exact)
 
 
 class Posted(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -173,17 +174,17 @@ def test_a_planned_drill_is_started_or_called_off(street: Street) -> None:
         assert all(each.state == "ended" for each in drills.list_drills(tx, SYSTEM).items)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_pages_fit_a_phone_and_the_hint_follows_the_choice(street: Street, browser: Browser, scheme: str) -> None:
-    session = street.dispatcher.cookies["patrolgrid_session"]
-    context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)  # type: ignore[arg-type]
+def test_both_pages_fit_a_phone_and_a_desk_and_the_hint_follows_the_choice(street: Street, browser: Browser) -> None:
+    session = street.administrator.cookies["patrolgrid_session"]
+    context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme="dark")
     complaints: list[str] = []
     context.on("console", lambda m: complaints.append(m.text) if m.type in {"error", "warning"} else None)
     context.add_cookies([{"name": "patrolgrid_session", "value": session, "url": street.web.url}])
     page = context.new_page()
-    for path in ("/levels", "/drills"):
+    for path, width in itertools.product(("/levels", "/drills"), (320, 1280)):
+        page.set_viewport_size({"width": width, "height": 640})
         page.goto(street.web.url + path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
     page.goto(street.web.url + "/levels")
     page.select_option("select[name=level]", "4")
     expect(page.locator("#declare-hint")).to_contain_text("立即生效")
