@@ -28,9 +28,9 @@ class Message(NamedTuple):
     key: str
 
 
-def enqueue(tx: Connection, message: Message) -> int:
+def enqueue(tx: Connection, message: Message, now_ms: int | None = None) -> int:
     """Put a message in; the number of deliveries made."""
-    del tx, message
+    del tx, message, now_ms
     return 0
 
 

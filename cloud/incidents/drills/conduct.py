@@ -97,7 +97,7 @@ def _begin(tx: Connection, actor: Principal, row: Row[Any], now_ms: int) -> Dril
     audit.record(tx, actor, "drill.start", f"drill/{row.id}", at=now_ms)
     if row.kind == DrillKind.INCIDENT:
         production.open_incident(tx, actor, row, now_ms)
-    _notify(tx, row, "drill-started", ("演练开始", "Drill started"))
+    _notify(tx, row, "drill-started", ("演练开始", "Drill started"), now_ms)
     return views.announce(tx, row.id, now_ms)
 
 
@@ -123,11 +123,11 @@ def _finish(tx: Connection, actor: Principal, row: Row[Any], ended_at: int, now_
     drilled.clear_all(tx, row.id, now_ms)
     levels.end_drill(tx, SYSTEM, row.id, now_ms)
     audit.record(tx, actor, "drill.end", f"drill/{row.id}", at=now_ms)
-    _notify(tx, row, "drill-ended", ("演练结束", "Drill ended"))
+    _notify(tx, row, "drill-ended", ("演练结束", "Drill ended"), now_ms)
     return views.announce(tx, row.id, now_ms)
 
 
-def _notify(tx: Connection, row: Row[Any], template: str, words: tuple[str, str]) -> None:
+def _notify(tx: Connection, row: Row[Any], template: str, words: tuple[str, str], now_ms: int) -> None:
     """Told in the sandbox only."""
     zh, en = tree.names(tx, [row.node]).get(row.node, ("", ""))
     notify.enqueue(
@@ -140,6 +140,7 @@ def _notify(tx: Connection, row: Row[Any], template: str, words: tuple[str, str]
             },
             severity=Severity.WARNING, roles=HEARERS, urgent=False, drill=True, key=f"drill/{row.id}/{template}",
         ),
+        now_ms,
     )  # fmt: skip
 
 

@@ -100,4 +100,5 @@ def _notify(
                 severity=SEVERITY[row.level], roles=roles, urgent=row.level <= 2, drill=row.drill is not None,
                 key=f"level/{row.id}/{happened}",
             ),
+            now_ms,
         )  # fmt: skip
