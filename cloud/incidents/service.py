@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloud.incidents.models import IncidentView
 from cloud.incidents.store import clocks, incidents
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from cloud.incidents.models import Open
     from cloud.org.rules import Principal
 
 TARGETS = {"on_scene": 300, "reinforcement": 600, "area": 1800}
 
 
 def open_by_hand(
-    tx: Connection, actor: Principal, given: Open, now_ms: int, *, drill: int | None = None
-) -> IncidentView:
-    """Open what somebody reports; `drill` makes it a drill's."""
+    tx: Connection, actor: Principal, *, node: str, category: str, title: str, now_ms: int, place: str = "",
+    lat: float | None = None, lon: float | None = None, drill: int | None = None,
+) -> int:  # fmt: skip
+    """Open what somebody reports; its id. drill: makes it that drill's."""
     values = {
-        "node": given.node, "category": given.category, "title": given.title, "place": given.place, "lat": given.lat,
-        "lon": given.lon, "radius_m": 50.0, "source": "hand", "state": "open", "severity": "major", "level": 4,
+        "node": node, "category": category, "title": title, "place": place, "lat": lat,
+        "lon": lon, "radius_m": 50.0, "source": "hand", "state": "open", "severity": "major", "level": 4,
         "checklist": "[]", "event_at": now_ms, "opened_at": now_ms, "opened_by": actor.label, "cause": "",
         "follow_up": "", "drill": drill,
     }  # fmt: skip
@@ -30,7 +29,7 @@ def open_by_hand(
     for name, target_s in TARGETS.items():
         due = {"target_s": target_s, "due_at": now_ms + target_s * 1000, "reason": ""}
         tx.execute(clocks.insert().values(incident=made, name=name, **due))
-    return IncidentView(id=made)
+    return made
 
 
 def close(tx: Connection, actor: Principal, incident: int, now_ms: int, *, cause: str, follow_up: str) -> None:

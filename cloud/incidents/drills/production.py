@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cloud.incidents import service as incidents
-from cloud.incidents.models import Open
 from cloud.org.rules import SYSTEM
 
 if TYPE_CHECKING:
@@ -19,13 +18,10 @@ if TYPE_CHECKING:
 
 def open_incident(tx: Connection, actor: Principal, drill: Row[Any], now_ms: int) -> int:
     """Open the incident of a drill; its id."""
-    given = Open.model_validate(
-        {
-            "node": drill.node, "category": drill.category, "title": drill.name, "place": drill.place,
-            "lat": drill.lat, "lon": drill.lon,
-        }
+    return incidents.open_by_hand(
+        tx, actor, node=drill.node, category=drill.category, title=drill.name, place=drill.place, lat=drill.lat,
+        lon=drill.lon, now_ms=now_ms, drill=drill.id,
     )  # fmt: skip
-    return incidents.open_by_hand(tx, actor, given, now_ms, drill=drill.id).id
 
 
 def close_incident(tx: Connection, incident: int, drill: int, now_ms: int) -> None:
