@@ -29,9 +29,9 @@ TEMPLATES: Final = {
 }  # fmt: skip
 """By what happened, what says it."""
 WORDS: Final = {
-    "rejected": ("响应级别 {level} 未获批准", "Response level {level} was not approved"),
-    "withdrawn": ("响应级别 {level} 已撤回", "Response level {level} was withdrawn"),
-    "lapsed": ("响应级别 {level} 逾期未批", "Response level {level} lapsed, nobody decided"),
+    "rejected": ("响应等级 {level} 未获批准", "Response level {level} was not approved"),
+    "withdrawn": ("响应等级 {level} 已撤回", "Response level {level} was withdrawn"),
+    "lapsed": ("响应等级 {level} 逾期未批", "Response level {level} lapsed, nobody decided"),
 }
 """What is said of what has no words of its own."""
 ZONE: Final = "Asia/Shanghai"
