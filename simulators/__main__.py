@@ -62,6 +62,9 @@ def community(  # noqa: PLR0917 - a command's options
     ] = None,
     gateway: Annotated[str, typer.Option(help="With --write-…: the gateway's id.")] = "gw-0001",
     uplink: Annotated[str, typer.Option(help="With --write-config: the uplink broker.")] = "mqtt://127.0.0.1:1884",
+    drill: Annotated[
+        bool, typer.Option("--drill", help="With --write-config: the gateway marks every alarm as drill.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Two neighbourhoods with devices of every kind, and a day on which things happen."""
@@ -69,7 +72,7 @@ def community(  # noqa: PLR0917 - a command's options
 
     ends = runner.Endpoints(mqtt, coap, opcua, state)
     if write_config is not None:
-        print(runner.write_config(script, write_config, ends, gateway, uplink))
+        print(runner.write_config(script, write_config, ends, gateway, uplink, drill=drill))
     if write_organisation is not None:
         print(runner.write_organisation(script, write_organisation, gateway))
     if write_config is not None or write_organisation is not None:

@@ -47,13 +47,15 @@ class Endpoints(NamedTuple):
         return self.state.absolute() / "tty"
 
 
-def write_config(script: Path | None, path: Path, ends: Endpoints, gateway: str, uplink: str) -> str:
-    """Write the gateway.toml for a community; what was written, for people."""
+def write_config(
+    script: Path | None, path: Path, ends: Endpoints, gateway: str, uplink: str, *, drill: bool = False
+) -> str:
+    """Write the gateway.toml for a community; what was written, for people. drill: alarms are marked as drill."""
     community = load_community(script)
     state_dir = ends.state.absolute() / "gateway"
     addresses = site.Endpoints(gateway, state_dir, uplink, ends.mqtt, ends.coap, ends.opcua, ends.tty_dir)
     try:
-        path.write_text(site.gateway_toml(community, addresses), encoding="utf-8")
+        path.write_text(site.gateway_toml(community, addresses, drill=drill), encoding="utf-8")
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from e
     return f"{path}: {site.counted(community.devices())}"

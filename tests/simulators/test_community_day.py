@@ -160,3 +160,6 @@ def test_the_gateway_file_names_every_connector_and_device(tmp_path: Path) -> No
     assert len(table["devices"]) == len(community.devices())
     assert {d["connector"] for d in table["devices"]} == {c["name"] for c in table["connectors"]}
     assert {c["kind"] for c in table["connectors"]} == {"mqtt", "coap", "serial", "opcua"}
+    assert not any("drill" in device for device in table["devices"])
+    drilled = tomllib.loads(gateway_toml(community, ends, drill=True))
+    assert all(device["drill"] is True for device in drilled["devices"])
