@@ -1,7 +1,7 @@
 """The services of apprise: opening a target, checking where it leads, sending by it.
 
 The library is loaded on first use; its types and its log stop here. It follows no redirects and interprets nothing of
-what it is given. It says only whether it sent; why it did not is taken from what it logs in the sending thread, and
+what it is given. It says only whether it sent; why it did not is taken from what it logged meanwhile, and
 what is secret in the target is struck out of that.
 
 A server that a target names is looked at before each sending. What apprise connects to is the name, not the address
@@ -12,7 +12,8 @@ goes to hosts of `allow_hosts` only.
 from __future__ import annotations
 
 import logging
-import threading
+import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -29,25 +30,17 @@ if TYPE_CHECKING:
 
 SHORTEST: Final = 4
 """What is shorter is no secret and would strike out half a sentence."""
-_log: Final = logging.getLogger("apprise")
-_lines: Final = threading.local()
 
 
-class _Collector(logging.Handler):
-    """Keeps what the thread that sends logs, and nothing else."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kept = getattr(_lines, "kept", None)
-        if kept is not None:
-            kept.append(record.getMessage())
-
-
+@cache
 def _library() -> Any:  # noqa: ANN401 - the library's types stop here
-    import apprise  # noqa: PLC0415 - a third of a second that only a sender needs
-
-    if not any(isinstance(handler, _Collector) for handler in _log.handlers):
-        _log.addHandler(_Collector(logging.WARNING))
-        _log.propagate = False
+    with warnings.catch_warnings():  # its PGP support, which is not used, imports what Python gives up in 3.13
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise  # noqa: PLC0415 - a third of a second that only a sender needs
+        import apprise.plugins.email  # noqa: PLC0415
+    log = logging.getLogger("apprise")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False  # it names targets
     return apprise
 
 
@@ -70,9 +63,9 @@ def _end(target: Target, made: Any) -> tuple[str, int, bool]:  # noqa: ANN401
     """Where an opened target leads: host, port, whether it is encrypted with a checked certificate."""
     if target.service.server is MAIL_PORTS:
         secure = str(made.secure_mode) in {"ssl", "starttls"}
-        return str(made.smtp_host).lower(), int(made.port), secure
+        return str(made.smtp_host).lower().strip("[]"), int(made.port), secure
     secure = bool(made.secure)
-    return str(made.host).lower(), int(made.port or (443 if secure else 80)), secure
+    return str(made.host).lower().strip("[]"), int(made.port or (443 if secure else 80)), secure
 
 
 def check(target: Target, allowed: Collection[str] | None) -> bool:
@@ -103,14 +96,10 @@ def send(target: Target, text: texts.Text, *, allowed: Collection[str], resolver
     sender = apprise.Apprise(asset=made.asset)
     sender.add(made)
     fitted = texts.fitted(target.service, text)
-    kept: list[str] = []
-    _lines.kept = kept
-    try:
-        sent = sender.notify(body=fitted.body or fitted.title, title=fitted.title, body_format="text")
-    finally:
-        _lines.kept = None
+    with sender.notify(body=fitted.body or fitted.title, title=fitted.title, body_format="text") as result:
+        sent, said = bool(result), " ".join(entry.message for entry in result.logs())
     if not sent:
-        raise LinkError(target.mask, struck(target, " ".join(kept)) or "apprise could not send it")
+        raise LinkError(target.mask, struck(target, said) or "apprise could not send it")
     return f"{target.scheme}: accepted"
 
 

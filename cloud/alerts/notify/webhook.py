@@ -42,11 +42,14 @@ def post(
         with contextlib.closing(_connect(target, addresses, ends)) as plain, _cut_at(plain, ends):
             sock = context.wrap_socket(plain, server_hostname=target.host) if target.secure else plain
             with contextlib.closing(sock):
-                return _talk(target, sock, context, body, headers)
+                answer = _talk(target, sock, context, body, headers)
+        if time.monotonic() >= ends:  # what was cut may look whole: headers end where the connection does
+            raise TimeoutError
     except (OSError, http.client.HTTPException, ValueError) as e:
         if time.monotonic() >= ends:
             raise LinkError(target.host, f"no whole answer within {timeout_s:g} s") from e
         raise LinkError(target.host, getattr(e, "strerror", None) or str(e) or type(e).__name__) from e
+    return answer
 
 
 def _connect(target: Target, addresses: Sequence[str], ends: float) -> socket.socket:
