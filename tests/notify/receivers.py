@@ -41,7 +41,7 @@ class Hooks:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.got: list[Got] = []
         self.came = threading.Semaphore(0)
-        self.answer: Callable[[Got], tuple[int, dict[str, str], bytes]] = lambda got: (200, {}, b"ok")
+        self.answer: Callable[[Got], tuple[int, dict[str, str], bytes]] = lambda _: (200, {}, b"ok")
         hooks = self
 
         class Handler(BaseHTTPRequestHandler):

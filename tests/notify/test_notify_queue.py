@@ -135,7 +135,7 @@ def test_what_comes_and_goes_waits_and_goes_as_one(work: Work, db: Database, hoo
 
 
 def test_a_digest_that_fails_for_good_has_failed_for_all_that_it_lists(work: Work, db: Database, hooks: Hooks) -> None:
-    hooks.answer = lambda got: (500, {}, b"")
+    hooks.answer = lambda _: (500, {}, b"")
     put(db, *(message(f"b{n}", values={"what": str(n)}) for n in range(5)))
     for _ in range(15):
         work.drain()
@@ -192,7 +192,7 @@ def test_a_channel_that_fails_for_five_minutes_is_named_until_it_works(work: Wor
         with db.read() as tx:
             return service.failing(tx, at)
 
-    hooks.answer = lambda got: (500, {}, b"broken")
+    hooks.answer = lambda _: (500, {}, b"broken")
     put(db, message())
     work.drain()
     assert failing(NOW + 5 * MINUTE - 1) == []
@@ -200,7 +200,7 @@ def test_a_channel_that_fails_for_five_minutes_is_named_until_it_works(work: Wor
     with db.read() as tx:
         (shown,) = channels.list_channels(tx, SYSTEM).items
     assert (shown.state, shown.last_error, shown.waiting) == (ChannelState.FAILING, "HTTP 500: broken", 1)
-    hooks.answer = lambda got: (200, {}, b"")
+    hooks.answer = lambda _: (200, {}, b"")
     work.now += 5 * MINUTE
     work.drain()
     assert failing(NOW + 9 * MINUTE) == []

@@ -55,7 +55,7 @@ def test_a_refusal_is_tried_again_under_the_same_name_and_given_up_at_last(
 ) -> None:
     config = configured(notify={"allow_hosts": [hooks.host]})
     channel(db, hooks.url, [hooks.host])
-    hooks.answer = lambda got: (503, {}, b"later")
+    hooks.answer = lambda _: (503, {}, b"later")
     put(db, message())
     work = Work(config, db)
     waits = []
@@ -73,7 +73,7 @@ def test_a_refusal_is_tried_again_under_the_same_name_and_given_up_at_last(
 def test_redirects_are_not_followed_S6(db: Database, configured: Callable[..., Config], hooks: Hooks) -> None:
     config = configured(notify={"allow_hosts": [hooks.host]})
     channel(db, hooks.url, [hooks.host])
-    hooks.answer = lambda got: (307, {"Location": f"http://{hooks.host}/elsewhere"}, b"")
+    hooks.answer = lambda _: (307, {"Location": f"http://{hooks.host}/elsewhere"}, b"")
     put(db, message())
     Work(config, db).look()
     assert [got.path for got in hooks.got] == ["/hook"]
@@ -156,7 +156,7 @@ def test_a_receiver_that_drips_is_cut_when_its_time_is_up(tmp_path: Path) -> Non
 
 def test_of_a_long_answer_only_the_beginning_is_read(tmp_path: Path, hooks: Hooks) -> None:
     _, client = tls_for("x", tmp_path)
-    hooks.answer = lambda got: (200, {}, b"a" * 5_000_000)
+    hooks.answer = lambda _: (200, {}, b"a" * 5_000_000)
     answer = webhook.post(
         parse(Kind.WEBHOOK, hooks.url), ["127.0.0.1"], b"{}", {}, timeout_s=5, context=client
     )  # fmt: skip
@@ -200,7 +200,7 @@ def test_why_apprise_failed_is_told_without_what_is_secret(hooks: Hooks) -> None
 
     logged: list[str] = []
     secret = "abcdefghijklmnopqrstuvwxyz"
-    hooks.answer = lambda got: (403, {}, secret.encode())
+    hooks.answer = lambda _: (403, {}, secret.encode())
     target = parse(Kind.APPRISE, f"mmost://{hooks.host}/{secret}")
     listening = Root(logging.WARNING)  # what our log lets through of libraries
     logging.getLogger().addHandler(listening)
@@ -217,7 +217,7 @@ def test_why_apprise_failed_is_told_without_what_is_secret(hooks: Hooks) -> None
 
 
 def test_an_appliance_that_redirects_is_not_followed_S6(hooks: Hooks) -> None:
-    hooks.answer = lambda got: (302, {"Location": f"http://{hooks.host}/internal"}, b"")
+    hooks.answer = lambda _: (302, {"Location": f"http://{hooks.host}/internal"}, b"")
     target = parse(Kind.APPRISE, f"mmost://{hooks.host}/abcdefghijklmnopqrstuvwxyz")
     with pytest.raises(LinkError):
         apprises.send(target, texts.Text("t", "b"), allowed={hooks.host}, resolver=guard.resolve, timeout_s=5)
@@ -228,7 +228,7 @@ def test_a_services_server_is_looked_at_before_each_sending_S6() -> None:
     target = parse(Kind.APPRISE, "mailtos://u:p@x.com?smtp=smtp.example.com&to=a@b.com")
     with pytest.raises(LinkError, match=r"refused: 10\.0\.0\.5 is a private address"):
         apprises.send(
-            target, texts.Text("t", "b"), allowed=(), resolver=lambda host, port: ["10.0.0.5"], timeout_s=1
+            target, texts.Text("t", "b"), allowed=(), resolver=lambda *_: ["10.0.0.5"], timeout_s=1
         )  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def test_a_slow_channel_delays_itself_only(db: Database, configured: Callable[..
     channel(db, hooks.url, allowed, name="quick", audience=["supervisor"])
     put(db, *(message(f"a{n}") for n in range(5)), message("q", roles=(Role.SUPERVISOR,)))
     began = time.monotonic()
-    hooks.answer = lambda got: (200, {}, str(time.monotonic() - began).encode())
+    hooks.answer = lambda _: (200, {}, str(time.monotonic() - began).encode())
     try:
         assert Work(config, db).look() == 3
     finally:
