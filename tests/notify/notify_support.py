@@ -25,16 +25,17 @@ SECRET = "a secret of sixteen"
 EVERYBODY = [role.value for role in Role]
 
 
-def message(key: str = "alarm:1", **more: Any) -> service.Message:
+def message(key: str = "alarm:1", **more: object) -> service.Message:
     base = service.Message(
         node=ROOT, subject="alarm", subject_id=1, template="alarm.raised",
         values={"what_zh": "烟雾", "what_en": "Smoke", "where": "3 号楼"}, severity=Severity.MAJOR,
         roles=(Role.DISPATCHER,), urgent=False, drill=False, key=key,
     )  # fmt: skip
-    return base._replace(**more)
+    changed: dict[str, Any] = more
+    return base._replace(**changed)
 
 
-def channel(db: Database, target: str, allowed: Iterable[str] = (), **more: Any) -> ChannelMade:
+def channel(db: Database, target: str, allowed: Iterable[str] = (), **more: object) -> ChannelMade:
     given = {"name": "desk", "target": target, "secret": SECRET, "audience": EVERYBODY, **more}
     if given.get("kind") == "apprise":
         given["secret"] = None
@@ -48,7 +49,7 @@ def put(db: Database, *messages: service.Message, now: int = NOW) -> list[int]:
         return [service.enqueue(tx, each, now) for each in messages]
 
 
-def listed(db: Database, **query: Any) -> list[DeliveryView]:
+def listed(db: Database, **query: object) -> list[DeliveryView]:
     """Oldest first."""
     with db.read() as tx:
         page = deliveries.list_deliveries(tx, SYSTEM, DeliveryFilter.model_validate(query), limit=1000)

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from cloud import metrics
-from cloud.alerts.notify import channels, deliveries, queue, service
-from cloud.alerts.notify.models import ChannelChange, ChannelState, Status
+from cloud.alerts.notify import channels, deliveries, queue, service, store
+from cloud.alerts.notify.models import ChannelChange, ChannelState, DeliveryFilter, Status
 from cloud.alerts.notify.queue import Outcome
 from cloud.errors import Conflict, NotFound
 from cloud.org import tree
@@ -43,11 +43,12 @@ def test_channels_at_and_above_the_node_hear_those_who_are_named(db: Database) -
         street = tree.add_node(tx, SYSTEM, "/", Kind.STREET, ("街道", "Street"), now_ms=NOW).path
         other = tree.add_node(tx, SYSTEM, "/", Kind.STREET, ("另街", "Other"), now_ms=NOW).path
         house = tree.add_node(tx, SYSTEM, street, Kind.BUILDING, ("楼", "House"), now_ms=NOW).path
-    for name, more in {
+    made: dict[str, dict[str, object]] = {
         "root": {}, "street": {"node": street}, "house": {"node": house}, "other": {"node": other},
         "auditors": {"audience": ["auditor"]}, "li": {"audience": ["user:li"]},
         "critical": {"min_severity": "critical"}, "drills": {"sandbox": True}, "off": {"enabled": False},
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, more in made.items():
         channel(db, URL, name=name, **{"audience": ["dispatcher"], **more})
 
     def told(**more: object) -> set[str]:
@@ -74,9 +75,14 @@ def test_the_same_key_again_makes_nothing_D7(db: Database) -> None:
 
 def test_a_message_is_kept_with_its_cause_or_not_at_all(db: Database) -> None:
     channel(db, URL)
-    with pytest.raises(RuntimeError), db.begin() as tx:
-        service.enqueue(tx, message(), NOW)
-        raise RuntimeError
+
+    def fail() -> None:
+        with db.begin() as tx:
+            service.enqueue(tx, message(), NOW)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert listed(db) == []
 
 
@@ -253,7 +259,7 @@ def test_scope_holds_for_channels_and_deliveries_S4(db: Database) -> None:
     (foreign,) = listed(db, channel=theirs.id)
     with db.begin() as tx:
         assert [c.id for c in channels.list_channels(tx, inside).items] == [mine.id]
-        assert {d.node for d in deliveries.list_deliveries(tx, inside, deliveries.DeliveryFilter()).items} == {one}
+        assert {d.node for d in deliveries.list_deliveries(tx, inside, DeliveryFilter()).items} == {one}
         for call in (
             lambda: channels.get_channel(tx, inside, theirs.id),
             lambda: channels.change_channel(tx, inside, theirs.id, ChannelChange(), now_ms=NOW, allowed=()),
@@ -271,5 +277,5 @@ def test_ended_deliveries_are_forgotten_and_waiting_ones_are_not(work: Work, db:
     put(db, message("b"))
     with db.begin() as tx:
         deliveries.forget(tx, NOW + 1)
-        assert tx.execute(sa.select(sa.func.count()).select_from(queue.deliveries)).scalar() == 1
+        assert tx.execute(sa.select(sa.func.count()).select_from(store.deliveries)).scalar() == 1
         assert queue.figures(tx, NOW + 5000) == (1, 5.0)

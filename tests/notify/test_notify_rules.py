@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -17,13 +17,16 @@ from cloud.errors import Invalid
 from cloud.org.rules import Role
 from firmware_specs.readings import Severity
 
+if TYPE_CHECKING:
+    import ipaddress
+
 REFUSED = {
     "private": ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd12:3456::1"],
     "loopback": ["127.0.0.1", "127.255.255.254", "::1"],
     "link-local": ["169.254.0.1", "fe80::1", "fe80::1%eth0"],
     "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1"],
     "reserved": ["240.0.0.1", "255.255.255.255", "192.0.0.8", "2001:10::1", "4000::1"],
-    "this network": ["0.0.0.0", "0.1.2.3"],
+    "this network": ["0.0.0.1", "0.1.2.3"],
     "unspecified": ["::"],
     "carrier-grade NAT": ["100.64.0.1", "100.127.255.255"],
     "IPv4-mapped": ["::ffff:127.0.0.1", "::ffff:8.8.8.8", "::ffff:a00:1"],
@@ -147,7 +150,7 @@ def test_services_that_name_a_server_pass_the_same_guard_S6(url: str, why: str) 
     [
         "wecombot://abc-def-123", "wechat://corp:secret@1000002/user", "dingtalk://abc123", "dingtalk://sec@abc123",
         "feishu://abc-123", "lark://abc-123", "mailtos://u:p@qq.com?to=a@b.com",
-        "mailtos://u:p@x.com?smtp=smtp.x.com&to=a@b.com", "twilio://AC" + "a" * 32 + ":" + "b" * 32 + "@15551234567/15551234568",
+        "mailtos://u:p@x.com?smtp=smtp.x.com&to=a@b.com", f"twilio://AC{'a' * 32}:{'b' * 32}@15551234567/15551234568",
         "vonage://abcd1234:abcdef0123456789@15551234567/15551234568", "clicksend://user:key@15551234567",
         "gotifys://push.example.com/Aaaaaaaaaaaaaaa", "mmosts://chat.example.com/abcdefghijklmnopqrstuvwxyz",
     ],
@@ -174,10 +177,12 @@ def test_every_service_of_the_table_exists_in_the_library() -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_target_or_refused(text: str) -> None:
     for kind in Kind:
+        said = ""
         try:
             parse(kind, text)
         except Invalid as e:
-            assert len(text) < 12 or text not in str(e)
+            said = str(e)
+        assert len(text) < 12 or text not in said
 
 
 def test_retries_back_off_and_end() -> None:

@@ -125,7 +125,7 @@ def test_a_name_that_answers_otherwise_a_moment_later_gains_nothing_S6(
 def test_the_connection_is_to_the_address_and_the_certificate_is_of_the_name_S6(tmp_path: Path) -> None:
     server, client = tls_for("hook.example.com", tmp_path)
     named: list[str | None] = []
-    server.sni_callback = lambda sock, name, context: named.append(name)
+    server.sni_callback = lambda *said: named.append(said[1])
     hooks = Hooks(server)
     try:
         target = parse(Kind.WEBHOOK, f"https://hook.example.com:{hooks.port}/h?a=1")

@@ -118,6 +118,10 @@ def _sealed(tx: Connection, kind: Kind, target: str, allowed: Collection[str] | 
     return {"target": Seal(data_dir_of(tx)).close(target), "mask": parsed.mask}
 
 
+def _audience(given: list[str]) -> str:
+    return json.dumps([clean(each, 69) for each in given], ensure_ascii=False)
+
+
 def add_channel(
     tx: Connection, actor: Principal, given: ChannelIn, *, now_ms: int, allowed: Collection[str] | None
 ) -> ChannelMade:
@@ -135,7 +139,7 @@ def add_channel(
     values = _sealed(tx, given.kind, given.target, allowed) | {
         "node": node, "name": clean(given.name, 64), "kind": given.kind.value,
         "secret": Seal(data_dir_of(tx)).close(secret) if secret else None, "language": given.language,
-        "audience": json.dumps(sorted({clean(each, 69) for each in given.audience}), ensure_ascii=False),
+        "audience": _audience(given.audience),
         "min_severity": given.min_severity.value, "sandbox": given.sandbox, "enabled": given.enabled,
         "rate": given.rate, "last_error": "", "created_at": now_ms, "created_by": actor.label,
     }  # fmt: skip
@@ -162,7 +166,7 @@ def change_channel(
             raise Invalid("secret: only a webhook has one; what apprise needs is part of the target")
         values["secret"] = Seal(data_dir_of(tx)).close(change.secret)
     if change.audience is not None:
-        values["audience"] = json.dumps(sorted({clean(each, 69) for each in change.audience}), ensure_ascii=False)
+        values["audience"] = _audience(change.audience)
     if "name" in values:
         values["name"] = clean(values["name"], 64)
     if change.enabled is False:

@@ -31,7 +31,9 @@ def _line(text: str) -> str:
 
 
 Listener = Annotated[str, StringConstraints(min_length=1, max_length=69), AfterValidator(_listener)]
-Audience = Annotated[list[Listener], Field(min_length=1, max_length=20)]
+Audience = Annotated[
+    list[Listener], Field(min_length=1, max_length=20), AfterValidator(lambda given: sorted(set(given)))
+]  # fmt: skip
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_line)
 ]  # fmt: skip
