@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -43,7 +43,7 @@ def test_channels_at_and_above_the_node_hear_those_who_are_named(db: Database) -
         street = tree.add_node(tx, SYSTEM, "/", Kind.STREET, ("街道", "Street"), now_ms=NOW).path
         other = tree.add_node(tx, SYSTEM, "/", Kind.STREET, ("另街", "Other"), now_ms=NOW).path
         house = tree.add_node(tx, SYSTEM, street, Kind.BUILDING, ("楼", "House"), now_ms=NOW).path
-    made: dict[str, dict[str, object]] = {
+    made: dict[str, dict[str, Any]] = {
         "root": {}, "street": {"node": street}, "house": {"node": house}, "other": {"node": other},
         "auditors": {"audience": ["auditor"]}, "li": {"audience": ["user:li"]},
         "critical": {"min_severity": "critical"}, "drills": {"sandbox": True}, "off": {"enabled": False},
@@ -224,6 +224,10 @@ def test_switching_off_and_removing_end_what_waits(db: Database) -> None:
     assert (row.status, row.receipt) == (Status.FAILED, "the channel was switched off")
     with db.begin() as tx, pytest.raises(Conflict, match="switched off"):
         channels.try_out(tx, SYSTEM, made.id, NOW)
+    with db.begin() as tx:
+        deliveries.resend(tx, SYSTEM, row.id, NOW)
+        assert queue.take(tx, NOW, 65_000, free={}, most=2, places=9) == []
+    assert listed(db)[0].receipt == "the channel was switched off"
     with db.begin() as tx:
         channels.remove_channel(tx, SYSTEM, made.id, NOW)
     with db.read() as tx, pytest.raises(NotFound):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
 import socket
+import threading
 import time
 from email import message_from_string
 from email.header import decode_header, make_header
@@ -15,6 +18,7 @@ import pytest
 
 from cloud.alerts.notify import apprises, guard, texts, webhook
 from cloud.alerts.notify.models import Status
+from cloud.alerts.notify.sender import Sender
 from cloud.alerts.notify.targets import Kind, parse
 from cloud.errors import Invalid
 from cloud.org.rules import Role
@@ -267,3 +271,30 @@ def test_what_another_key_sealed_is_a_failure_that_says_so(
     work = Work(config, db, now=NOW + 10_000)
     work.look()
     assert "is open to other accounts" in listed(db)[0].receipt
+
+
+def test_what_is_under_way_when_the_service_ends_is_noted(
+    db: Database, configured: Callable[..., Config], hooks: Hooks
+) -> None:
+    config = configured(notify={"allow_hosts": [hooks.host]})
+    channel(db, hooks.url, [hooks.host])
+    put(db, message())
+    ended = threading.Event()
+
+    def slowly(_: object) -> tuple[int, dict[str, str], bytes]:
+        ended.wait(10)
+        return 200, {}, b"in the end"
+
+    hooks.answer = slowly
+
+    async def serve() -> None:
+        work = asyncio.create_task(Sender(config, db, clock=lambda: NOW).run())
+        await asyncio.to_thread(hooks.came.acquire)
+        work.cancel()
+        ended.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+    asyncio.run(serve())
+    (row,) = listed(db)
+    assert (row.status, row.receipt) == (Status.SENT, "HTTP 200: in the end")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cloud import metrics
 from cloud.alerts.notify import rules, texts
-from cloud.alerts.notify.channels import GONE
+from cloud.alerts.notify.channels import GONE, OFF
 from cloud.alerts.notify.models import Status
 from cloud.alerts.notify.store import channels, deliveries
 from cloud.alerts.notify.targets import Kind
@@ -89,7 +89,8 @@ def _take(tx: Connection, channel_id: int, now_ms: int, lease_ms: int, free: int
     mine = sa.and_(deliveries.c.channel == channel_id, deliveries.c.next_at <= now_ms)
     if channel is None or not channel.enabled:
         if channel is not None or tx.execute(wanted).first() is None:
-            ended = {"status": Status.FAILED.value, "next_at": None, "ended_at": now_ms, "receipt": GONE}
+            why = GONE if channel is None else OFF
+            ended = {"status": Status.FAILED.value, "next_at": None, "ended_at": now_ms, "receipt": why}
             tx.execute(deliveries.update().where(mine).values(ended))
         return []
     order = (deliveries.c.urgent.desc(), deliveries.c.id)
