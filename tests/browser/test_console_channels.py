@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def _fits(page: Page) -> bool:
+    expect(page.locator("#line")).to_have_attribute("data-state", "on")  # its word takes room until then
     fits: bool = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     return fits
 
