@@ -122,6 +122,19 @@ def test_a_burst_at_once_goes_as_one(work: Work, db: Database, hooks: Hooks) -> 
     assert hooks.got[0].data["title"] == "30 messages in one"
 
 
+def test_a_digest_by_text_message_says_how_many_it_cannot_list(db: Database) -> None:
+    target = "vonage://abcd1234:abcdef0123456789@15551234567/15551234568"
+    channel(db, target, kind="apprise", language="en", rate=3)
+    put(db, *(message(f"b{n}", values={"what": f"smoke {n:02}"}) for n in range(30)))
+    with db.begin() as tx:
+        (taken,) = queue.take(tx, NOW, 65_000, free={}, most=2, places=9)
+    assert len(f"{taken.title}\n{taken.body}") <= 140
+    first, *listed_lines, more = taken.body.split("\n")
+    assert first == "These messages are sent together:"
+    assert listed_lines == [f"· Major alarm: smoke {n:02}" for n in range(len(listed_lines))]
+    assert more == f"… and {30 - len(listed_lines)} more; see the console"
+
+
 def test_what_comes_and_goes_waits_and_goes_as_one(work: Work, db: Database, hooks: Hooks) -> None:
     for n in range(8):
         put(db, message(f"f{n}", subject_id=n), now=NOW + n * MINUTE // 2)

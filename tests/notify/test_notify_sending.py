@@ -102,6 +102,12 @@ def test_a_name_that_resolves_to_what_is_not_public_is_refused_whole_S6(address:
     assert asked == ["hook.example.com"]
 
 
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "::1", "0"])
+def test_every_spelling_of_this_machine_is_refused_S6(host: str) -> None:
+    with pytest.raises(LinkError, match="refused"):
+        guard.addresses(host, 443, guard.resolve, trusted=False)
+
+
 def test_a_name_that_answers_otherwise_a_moment_later_gains_nothing_S6(
     db: Database, configured: Callable[..., Config], hooks: Hooks
 ) -> None:

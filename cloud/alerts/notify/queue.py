@@ -16,7 +16,7 @@ from cloud.alerts.notify import rules, texts
 from cloud.alerts.notify.channels import GONE, OFF
 from cloud.alerts.notify.models import Status
 from cloud.alerts.notify.store import channels, deliveries
-from cloud.alerts.notify.targets import Kind
+from cloud.alerts.notify.targets import SERVICES, Kind
 from cloud.text import clean
 
 if TYPE_CHECKING:
@@ -119,8 +119,10 @@ def _take(tx: Connection, channel_id: int, now_ms: int, lease_ms: int, free: int
 
 
 def _digest(tx: Connection, channel: Row[Any], rows: list[Row[Any]], now_ms: int) -> Row[Any]:
-    """One delivery that stands for others."""
-    text = texts.digest(channel.language, [row.title for row in rows], TITLES)
+    """One delivery that stands for others, no longer than the service can show."""
+    service = SERVICES.get(channel.mask.partition(":")[0])
+    most = min(TITLES, service.length) if service else TITLES
+    text = texts.digest(channel.language, [row.title for row in rows], most)
     values: dict[str, Any] = {
         "channel": channel.id, "key": f"digest:{rows[0].id}:{rows[-1].id}:{now_ms}", "node": channel.node,
         "subject": "digest", "subject_id": channel.id, "title": text.title, "body": text.body, "urgent": False,

@@ -92,7 +92,7 @@ def digest(language: str, titles: Sequence[str], most: int) -> Text:
     table = _TEXTS[language]["digest"]
     title = table["title"].replace("{n}", str(len(titles)))
     lines = [*table["body"]]
-    left = most - len(title) - len(lines[0]) - 60
+    left = most - len(title) - len(lines[0]) - len(table["more"]) - 8
     for n, each in enumerate(titles):
         left -= len(each) + 3
         if left < 0:
