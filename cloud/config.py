@@ -185,6 +185,18 @@ class LimitsConfig(Model):
     """The time in which failed tries are counted."""
 
 
+class NotifyConfig(Model):
+    """Sending notifications."""
+
+    allow_hosts: tuple[Bind, ...] = ()
+    """`host:port` of targets on internal networks that are meant: a relay, an SMS appliance. Every other target must
+    resolve to public addresses only, and be encrypted."""
+    timeout_s: float = Field(default=15, ge=0.2, le=60)
+    """How long a channel may take to answer."""
+    keep_days: int = Field(default=90, ge=1)
+    """How long ended deliveries are kept."""
+
+
 class Config(Model):
     """cloud.toml."""
 
@@ -202,6 +214,7 @@ class Config(Model):
     database: DatabaseConfig = DatabaseConfig()
     liveness: LivenessConfig = LivenessConfig()
     limits: LimitsConfig = LimitsConfig()
+    notify: NotifyConfig = NotifyConfig()
 
 
 def load_config(path: Path) -> Config:
