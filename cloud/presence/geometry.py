@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _geos: Final[Any] = shapely
-"""It has no types."""
+_h3: Final[Any] = h3
+"""Neither has types."""
 METRES: Final = 111_195.08
 """Of a degree of latitude, on a sphere of 6,371.0088 km."""
 MAX_POST_M2: Final = 4e6
@@ -105,10 +106,10 @@ def checked(outline: dict[str, Any], kinds: Sequence[str], most_m2: float) -> Ou
 
 def cells_of(outline: Outline) -> tuple[int, list[str]]:
     """The resolution for an area and the H3 cells that cover it. Raises Invalid when they would be too many."""
-    made = h3.geo_to_h3shape(json.loads(outline.text))
+    made = _h3.geo_to_h3shape(json.loads(outline.text))
     for resolution in range(FINEST, COARSEST - 1, -1):
-        if outline.area_m2 <= CELLS * h3.average_hexagon_area(resolution, "m^2") or resolution == COARSEST:
-            cells = sorted(h3.h3shape_to_cells_experimental(made, resolution, "overlap"))
+        if outline.area_m2 <= CELLS * _h3.average_hexagon_area(resolution, "m^2") or resolution == COARSEST:
+            cells = sorted(_h3.h3shape_to_cells_experimental(made, resolution, "overlap"))
             if 0 < len(cells) <= MAX_CELLS:
                 return resolution, cells
     raise Invalid("outline: too large or too jagged to be covered by cells")
@@ -116,23 +117,23 @@ def cells_of(outline: Outline) -> tuple[int, list[str]]:
 
 def cell_at(lat: float, lon: float, resolution: int) -> str:
     """The cell of a point."""
-    return str(h3.latlng_to_cell(lat, lon, resolution))
+    return str(_h3.latlng_to_cell(lat, lon, resolution))
 
 
 def cell_centre(cell: str) -> tuple[float, float]:
     """Latitude and longitude of a cell's centre."""
-    lat, lon = h3.cell_to_latlng(cell)
+    lat, lon = _h3.cell_to_latlng(cell)
     return float(lat), float(lon)
 
 
 def cell_edge_m(resolution: int) -> float:
     """The side of a cell."""
-    return float(h3.average_hexagon_edge_length(resolution, "m"))
+    return float(_h3.average_hexagon_edge_length(resolution, "m"))
 
 
 def around(lat: float, lon: float) -> list[str]:
     """The index cells in which a fix may be a visit of what lies at a point."""
-    return [str(cell) for cell in h3.grid_disk(h3.latlng_to_cell(lat, lon, INDEX_RESOLUTION), 1)]
+    return [str(cell) for cell in _h3.grid_disk(_h3.latlng_to_cell(lat, lon, INDEX_RESOLUTION), 1)]
 
 
 def circle(lat: float, lon: float, radius_m: float) -> str:

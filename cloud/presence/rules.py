@@ -5,7 +5,7 @@ evidence arrived, so the outcome is a function of the set of evidence. `d` is ho
 (negative inside), `a` its accuracy, `r` the post's reach (its radius, or that of a circle as large as its polygon):
 
 - a fix with `a > max(50 m, r)` has no vote; one that comes sooner than 8 s after the last vote neither;
-- it votes *in* when `d - min(a, r) / 2 <= 0`, *out* when `d - a > max(10 m, r / 5)`, else for no change;
+- it votes *in* when `d - min(a, r) / 2 <= 0`, *out* when `d - a > max(5 m, r / 6)`, else for no change;
 - a member is in after 2 *in* of the last 3 votes, the first at least 16 s old, and the newest one of them;
 - a member is out after 3 *out* of the last 4 votes, the first at least 16 s old, and the newest one of them;
 - a check-in or door puts a member in at once and holds for 30 minutes, unless votes say *out*;
@@ -29,7 +29,7 @@ USABLE_M: Final = 50.0
 """A fix less accurate than this, and than the post's reach, says nothing."""
 UNSTATED_M: Final = 25.0
 """Assumed of a fix that does not state its accuracy, as radios' do not."""
-EXIT_MARGIN_M: Final = 10.0
+EXIT_MARGIN_M: Final = 5.0
 VOTE_EVERY_MS: Final = 8_000
 DWELL_MS: Final = 16_000
 ENTER_OF: Final = (2, 3)
@@ -134,7 +134,7 @@ def vote(beyond_m: float, accuracy_m: float, reach_m: float) -> int:
     """What a fix says: IN, OUT or NEITHER."""
     if beyond_m - min(accuracy_m, reach_m) / 2 <= 0:
         return IN
-    if beyond_m - accuracy_m > max(EXIT_MARGIN_M, reach_m / 5):
+    if beyond_m - accuracy_m > max(EXIT_MARGIN_M, reach_m / 6):
         return OUT
     return NEITHER
 

@@ -123,8 +123,8 @@ def advance(tx: Connection, track: Track, post: Post, rows: Sequence[Row[Any]], 
         _feed(track, post, row)
     if lapse is None and track.changes[-1] == last:
         return None
-    first: int = rows[0].at
-    return first if lapse is None else min(first, lapse)
+    newest_from: int = rows[0].at
+    return newest_from if lapse is None else min(newest_from, lapse)
 
 
 def _lapse(track: Track, now_ms: int) -> int | None:
