@@ -95,7 +95,7 @@ def load(tx: Connection, now_ms: int) -> Patrols:
     e = evidence.c
     fresh = (e.kind == FIX, e.at > now_ms - SILENCE_MS, e.accuracy_m <= USABLE_M)
     newest = sa.select(e.member, sa.func.max(e.at)).where(*fresh).group_by(e.member)
-    made.seen_at = dict(tx.execute(newest).tuples())
+    made.seen_at = {member: int(at) for member, at in tx.execute(newest)}
     return made
 
 

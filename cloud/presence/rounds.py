@@ -129,7 +129,7 @@ def _route_views(tx: Connection, rows: Sequence[Row[Any]]) -> list[RouteView]:
 
 def _area_views(tx: Connection, rows: Sequence[Row[Any]]) -> list[AreaView]:
     counted = sa.select(area_cells.c.area, sa.func.count()).where(area_cells.c.area.in_([row.id for row in rows]))
-    cells: dict[int, int] = dict(tx.execute(counted.group_by(area_cells.c.area)).tuples())
+    cells = {area: int(count) for area, count in tx.execute(counted.group_by(area_cells.c.area))}
     return [
         AreaView(
             id=row.id, node=row.node, code=row.code, name_zh=row.name_zh, name_en=row.name_en,
