@@ -153,13 +153,13 @@ def line_text(points: Iterable[tuple[float, float]]) -> str:
 
 
 def cut(line: Sequence[tuple[float, float]], every_m: float) -> list[tuple[float, float]]:
-    """Points (lat, lon) along a line of (lon, lat), about `every_m` apart, both ends among them. Raises Invalid."""
+    """Points (lat, lon) along a line of (lon, lat), at most `every_m` apart, both ends among them. Raises Invalid."""
     plane = Plane(line[0][1], line[0][0])
     flat = _geos.LineString([plane.at(lat, lon) for lon, lat in line])
     length = float(flat.length)
     if not 1 <= length <= MAX_LINE_M:
         raise Invalid(f"line: {length:.0f} m is not between 1 and {MAX_LINE_M:.0f}")
-    pieces = max(1, round(length / every_m))
+    pieces = math.ceil(length / every_m)
     if pieces >= MAX_CHECKPOINTS:
         raise Invalid(f"line: more than {MAX_CHECKPOINTS} checkpoints; set them further apart")
     east = METRES * math.cos(math.radians(plane.lat))

@@ -74,6 +74,7 @@ class Judge:
     def _forget(self) -> None:
         self._plan: int | None = None
         self._refreshed = 0
+        self._watched = 0
         self._looked = 0
         self._until = 0
         self._posts: dict[int, Post] = {}
@@ -132,6 +133,8 @@ class Judge:
             return 0
         if not 0 <= now_ms - self._refreshed < REFRESH_MS:
             self._read_duties(tx, now_ms)
+        if not 0 <= now_ms - self._watched < REFRESH_MS:
+            self._watched = now_ms
             patrols.watch(tx, self._patrols, self._duties.values(), now_ms)
         wanted = sa.select(evidence).where(evidence.c.done.is_(False)).order_by(evidence.c.id).limit(self._most)
         rows = tx.execute(wanted).all()
