@@ -9,11 +9,13 @@ import structlog
 
 from cloud.incidents.levels import hooks as level_hooks
 from cloud.presence import imports, plan, vigil
+from cloud.presence.coverage import listed as coverage
 from cloud.presence.figures import PostFigures, PresenceFigures, review
 from cloud.presence.hooks import Evidence
 from cloud.presence.intake import take
 from cloud.presence.judge import BATCH, Judge
-from cloud.presence.posts import board, counts, posts_of
+from cloud.presence.posts import board, counts, history, posts_of
+from cloud.presence.posts import get as get_post
 from cloud.presence.rules import SLOT_MS, PostState, Reason, Standing
 from cloud.presence.store import cell_visits, evidence, post_history, route_visits, tracks, visibility
 from cloud.presence.views import Shape, last_fixes, shapes, who
@@ -27,8 +29,28 @@ if TYPE_CHECKING:
     from cloud.state import AppState
 
 __all__ = [
-    "LOADED", "Evidence", "PostFigures", "PostState", "PresenceFigures", "Reason", "Shape", "Standing", "board",
-    "counts", "forget", "forget_aggregates", "last_fixes", "posts_of", "review", "run", "shapes", "take", "who",
+    "LOADED",
+    "Evidence",
+    "PostFigures",
+    "PostState",
+    "PresenceFigures",
+    "Reason",
+    "Shape",
+    "Standing",
+    "board",
+    "counts",
+    "coverage",
+    "forget",
+    "forget_aggregates",
+    "get_post",
+    "history",
+    "last_fixes",
+    "posts_of",
+    "review",
+    "run",
+    "shapes",
+    "take",
+    "who",
 ]  # fmt: skip
 
 TURN_EVERY_S: Final = 0.25

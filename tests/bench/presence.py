@@ -1,4 +1,4 @@
-"""Presence at the size of a district: from a fix's arrival to the decision on it, and how quick scoped lists are meanwhile.
+"""Presence at the size of a district: from a fix's arrival to the decision on it, and scoped lists meanwhile.
 
 A feeder commits fixes as ingest does, gateway by gateway, at the real rate and with the present as their time; a judge
 in a thread of its own takes them as the worker does. The lists are asked by a dispatcher of one street while both work.
@@ -168,7 +168,7 @@ class Run:
 
     def _fix(self, each: Responder, now: int, number: int) -> Reading:
         """At the post with a receiver's error; one in ten walks away and comes back."""
-        walks = each.device.endswith("0") and number // GATEWAYS % 12 >= 5
+        walks = each.device.endswith("0") and number // GATEWAYS % 4 >= 2
         east = (150 if walks else 0) + self._chance.gauss(0, 6.6)
         lon = each.lon + east / (111_195 * math.cos(math.radians(each.lat)))
         at = Position(each.lat + self._chance.gauss(0, 6.6) / 111_195, lon, 10.0)
@@ -232,7 +232,7 @@ def _result(running: Run, spent: dict[str, list[float]], states: dict[str, int],
     ended = ", ".join(f"{count} {state}" for state, count in states.items())
     columns = ("", "p50 ms", "p95 ms", "p99 ms", "worst ms")
     decided = Table(
-        f"Presence: {RESPONDERS:,} responders, one fix per {INTERVAL_S:.0f} s each, {POSTS:,} posts, {DEVICES:,} devices",
+        f"Presence: {RESPONDERS:,} responders, a fix per {INTERVAL_S:.0f} s each, {POSTS:,} posts, {DEVICES:,} devices",
         columns,
         [
             row("arrival of a fix to the decision, committed", running.decided_s),

@@ -1,4 +1,4 @@
-"""What the tests of presence share: a post, members with armbands on shift, fixes, and a judge that is asked to judge."""
+"""What the tests of presence share: a post, members with armbands on shift, fixes, and a judge at work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from cloud.org.rules import ROOT, SYSTEM
 from cloud.presence import posts, service
-from cloud.presence.judge import Judge
 from cloud.presence.models import PostIn
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
 from cloud.presence.store import post_history
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cloud.db import Database
+    from cloud.presence.judge import Judge
     from cloud.presence.models import PostView
 
 LAT, LON = 34.2649, 108.7203
@@ -52,7 +52,7 @@ def stay(device: str, from_ms: int, to_ms: int, east_m: float = 0.0, every_ms: i
     return [fix(device, at_ms, east_m) for at_ms in range(from_ms, to_ms, every_ms)]
 
 
-def add_post(db: Database, node: str = ROOT, now: int = NOW, **more: Any) -> PostView:
+def add_post(db: Database, node: str = ROOT, now: int = NOW, **more: object) -> PostView:
     given = {"node": node, "name_zh": "东门岗", "name_en": "East gate", "lat": LAT, "lon": LON, **more}
     with db.begin() as tx:
         return posts.add(tx, SYSTEM, PostIn.model_validate(given), now)

@@ -343,9 +343,7 @@ def tell(db: Database, post: int, names: Sequence[str], stories_told: Sequence[S
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(stories, min_size=2, max_size=2), st.data())
-def test_permuted_and_late_fixes_give_the_same_history_D7(
-    db: Database, acts: list[Story], data: st.DataObject
-) -> None:
+def test_permuted_and_late_fixes_give_the_same_history_D7(db: Database, acts: list[Story], data: st.DataObject) -> None:
     end = NOW + HOUR
     orderly, disorderly = (add_post(db, headcount=2, now=NOW - 1).id for _ in range(2))
     number = next(_names)

@@ -280,7 +280,11 @@ def test_shapes_for_a_map(db: Database) -> None:
     add_area(db)
     with db.read() as tx:
         found = views.shapes(tx, SYSTEM, NOW)
-    assert [(shape.kind, shape.state) for shape in found] == [("post", "unknown"), ("route", "normal"), ("area", "gaps")]
+    assert [(shape.kind, shape.state) for shape in found] == [
+        ("post", "unknown"),
+        ("route", "normal"),
+        ("area", "gaps"),
+    ]
     assert all('"coordinates"' in shape.geojson for shape in found)
 
 
@@ -295,9 +299,9 @@ def test_the_api_makes_lists_changes_and_archives(service: Served) -> None:
         assert made.status_code == 201
         post = made.json()
         assert (post["state"], post["reason"], post["headcounts"]) == ("unknown", "no-roster", {"1": 4})
-        assert client.put(f"/posts/{post['id']}", json={**named, "outline": square(0, 50)}).json()["outline"]["type"] == (
-            "Polygon"
-        )
+        assert client.put(f"/posts/{post['id']}", json={**named, "outline": square(0, 50)}).json()["outline"][
+            "type"
+        ] == ("Polygon")
         route = client.post("/routes", json={**named, "checkpoints": [{"lat": LAT, "lon": LON}]}).json()
         area = client.post("/areas", json={**named, "outline": square(0, 100)}).json()
         assert client.get("/posts").json()["items"][0]["id"] == post["id"]

@@ -129,9 +129,7 @@ def test_a_guard_is_not_lost_in_24_hours_of_a_real_receivers_errors(capture: str
 
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([5.0, 20.0, 60.0]), st.floats(0, 15), st.sampled_from([7, 10, 15]))
-def test_a_guard_is_not_lost_in_24_hours_of_jitter(
-    seed: int, correlation_s: float, off_m: float, every_s: int
-) -> None:
+def test_a_guard_is_not_lost_in_24_hours_of_jitter(seed: int, correlation_s: float, off_m: float, every_s: int) -> None:
     chance = random.Random(seed)
     errors = wander(chance, every_s, correlation_s)
 
