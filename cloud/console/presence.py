@@ -51,7 +51,7 @@ def board(ui: View, state: State) -> Response:
             page = service.board(tx, ui.who, states=wanted, limit=PAGE, cursor=ui.query.get("cursor") or None)
         if part != "board":
             covered = service.coverage(tx, ui.who, now, from_ms=now - DAY_MS, to_ms=now, limit=SHOWN_COVERAGE).items
-        nodes = tree.names(tx, {each.node for each in (*(page.items if page else ()), *(covered or ()))})
+        nodes = tree.names(tx, {p.node for p in (page.items if page else ())} | {c.node for c in covered or ()})
     return render(
         ui, "presence.html", page=page, counts=counts, covered=covered, nodes=nodes, pills=PILLS, chosen=chosen,
         total=sum(counts.values()) if counts else 0, shown_gaps=SHOWN_GAPS,

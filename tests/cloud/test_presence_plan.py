@@ -1,4 +1,4 @@
-"""Posts, routes and areas: the API, the importer, coverage, overdue patrols, and that nothing is told across the tree."""
+"""Posts, routes and areas: the API, the importer, coverage, overdue patrols, and scope."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def street(db: Database, name: str) -> str:
         return tree.add_node(tx, SYSTEM, ROOT, tree.Kind.STREET, (name, name), now_ms=NOW, code=name).path
 
 
-def add_area(db: Database, node: str = ROOT, side_m: float = 200, **more: Any) -> int:
+def add_area(db: Database, node: str = ROOT, side_m: float = 200, **more: object) -> int:
     given = {"node": node, "name_zh": "片区", "name_en": "Area", "outline": square(0, side_m), **more}
     with db.begin() as tx:
         return rounds.add_area(tx, SYSTEM, AreaIn.model_validate(given), NOW).id
 
 
-def add_route(db: Database, node: str = ROOT, **more: Any) -> int:
+def add_route(db: Database, node: str = ROOT, **more: object) -> int:
     points = [{"name": f"P{n}", "lat": at(100 * n)[0], "lon": at(100 * n)[1]} for n in range(3)]
     given = {"node": node, "name_zh": "一号线", "name_en": "Line 1", "checkpoints": points, "revisit_s": 600, **more}
     with db.begin() as tx:
@@ -151,7 +151,8 @@ def test_nothing_is_told_across_the_tree_S4(db: Database) -> None:
         assert [each.id for each in posts.listed(tx, inside).items] == [own.id]
         assert [each.id for each in posts.board(tx, inside).items] == [own.id]
         assert sum(posts.counts(tx, inside).values()) == 1
-        assert rounds.list_routes(tx, inside).items == rounds.list_areas(tx, inside).items == []
+        assert not rounds.list_routes(tx, inside).items
+        assert not rounds.list_areas(tx, inside).items
         assert coverage.listed(tx, inside, NOW, from_ms=NOW - HOUR, to_ms=NOW).items == []
         assert coverage.visible(tx, inside, from_ms=NOW, to_ms=NOW + HOUR) == []
         assert [shape.id for shape in views.shapes(tx, inside, NOW)] == [own.id]
@@ -172,7 +173,7 @@ def test_nothing_is_told_across_the_tree_S4(db: Database) -> None:
 
 def test_the_same_file_twice_changes_nothing(db: Database) -> None:
     street(db, "one")
-    sections = {
+    sections: dict[str, list[dict[str, Any]]] = {
         "posts": [{"code": "gate", "node": "one", "name_zh": "门", "name_en": "Gate", "lat": LAT, "lon": LON}],
         "routes": [
             {"code": "r1", "node": "one", "name_zh": "线", "name_en": "Line",
