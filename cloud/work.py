@@ -70,5 +70,8 @@ def keep_house_once(state: AppState, now: int) -> None:
     state.telemetry.retain(now)
     with state.db.begin() as tx:
         stream.forget(tx, now - state.config.limits.events_days * DAY_MS)
-        presence.forget(tx, now - state.config.telemetry.position_days * DAY_MS)
         presence.forget_aggregates(tx, now - state.config.telemetry.minute_days * DAY_MS)
+    gone = presence.FORGET
+    while gone >= presence.FORGET:
+        with state.db.begin() as tx:
+            gone = presence.forget(tx, now - state.config.telemetry.position_days * DAY_MS)

@@ -7,7 +7,7 @@ evidence of its shift: all that is not older than the place of its post, and tha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cloud.presence.world import Post
 
 SAVE_EVERY_MS: Final = 300_000
+KEPT: Final = 32
+"""So many facts at least, and twice as many at most, can be put right without the rows."""
 Key = tuple[int, str, str, str]
 """The order of evidence: its time, then kind, gateway and device, so that it is one and the same for any arrival."""
 _FIRST: Final[Key] = (-(2**63), "", "", "")
@@ -38,9 +40,21 @@ class _Saved(msgspec.Struct, array_like=True):
     gateway: str
 
 
+class Fact(NamedTuple):
+    """A piece of evidence as the track's post sees it, and where it stands in the order."""
+
+    key: Key
+    seen: Seen
+    gateway: str
+
+
 @dataclass
 class Track:
-    """What is known of one member on one shift at its post. gateway: that brought the newest evidence."""
+    """What is known of one member on one shift at its post. gateway: that brought the newest evidence.
+
+    recent: the newest facts, in order; base: what was known before them. So a fact that comes a little late, as when
+    two devices speak through two gateways, is put in its place without reading the shift again.
+    """
 
     duty: Duty
     machine: Machine = field(default_factory=Machine)
@@ -48,10 +62,36 @@ class Track:
     newest: Key = _FIRST
     gateway: str = ""
     saved_at: int | None = None
+    recent: list[Fact] = field(default_factory=list)
+    base: tuple[Machine, list[Change], Key] = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.changes:
             self.changes = [Change(self.duty.starts_at, Standing.UNKNOWN, Reason.NO_FIX)]
+        self.base = self.machine, list(self.changes), self.newest
+
+    def feed(self, fact: Fact, reach_m: float) -> None:
+        """Take in a fact that comes after all others."""
+        self.machine = follow(self.machine, self.changes, fact.seen, reach_m)
+        self.newest, self.gateway = fact.key, fact.gateway
+        self.recent.append(fact)
+        if len(self.recent) >= 2 * KEPT:
+            machine, changes, newest = self.base
+            for old in self.recent[:KEPT]:
+                machine, newest = follow(machine, changes, old.seen, reach_m), old.key
+            self.base = machine, changes, newest
+            del self.recent[:KEPT]
+
+    def insert(self, facts: Sequence[Fact], reach_m: float) -> bool:
+        """Put facts in their places among the recent ones; false when one of them belongs before these."""
+        machine, changes, newest = self.base
+        if facts[0].key <= newest:
+            return False
+        again = sorted({fact.key: fact for fact in (*self.recent, *facts)}.values())
+        self.machine, self.changes, self.recent = machine, list(changes), []
+        for fact in again:
+            self.feed(fact, reach_m)
+        return True
 
 
 def key_of(row: Row[Any]) -> Key:
@@ -65,15 +105,12 @@ def counts_for(row: Row[Any], post: Post, duty: Duty) -> bool:
     return bool(begins <= row.at < duty.ends_at and row.received_at - row.at <= LOOKBACK_MS)
 
 
-def _feed(track: Track, post: Post, row: Row[Any]) -> None:
-    ground = post.ground
+def _fact(row: Row[Any], post: Post) -> Fact:
     if row.kind == FIX:
-        seen = Seen(row.at, ground.beyond(row.lat, row.lon), row.accuracy_m)
+        seen = Seen(row.at, post.ground.beyond(row.lat, row.lon), row.accuracy_m)
     else:
         seen = Seen(row.at, here=row.post == post.id)
-    track.machine = follow(track.machine, track.changes, seen, ground.reach_m)
-    track.newest = key_of(row)
-    track.gateway = row.gateway
+    return Fact(key_of(row), seen, row.gateway)
 
 
 def load(tx: Connection, duty: Duty, post: Post) -> Track:
@@ -85,7 +122,7 @@ def load(tx: Connection, duty: Duty, post: Post) -> Track:
     track = Track(duty, kept.machine, kept.changes, kept.newest, kept.gateway, kept.newest[0])
     for row in _evidence(tx, duty, kept.newest[0]):
         if key_of(row) > kept.newest and counts_for(row, post, duty):
-            _feed(track, post, row)
+            track.feed(_fact(row, post), post.ground.reach_m)
     return track
 
 
@@ -94,7 +131,7 @@ def replay(tx: Connection, duty: Duty, post: Post) -> Track:
     track = Track(duty)
     for row in _evidence(tx, duty, max(duty.starts_at, post.judged_from)):
         if counts_for(row, post, duty):
-            _feed(track, post, row)
+            track.feed(_fact(row, post), post.ground.reach_m)
     return track
 
 
@@ -109,22 +146,23 @@ def advance(tx: Connection, track: Track, post: Post, rows: Sequence[Row[Any]], 
 
     Changes `track` in place; when the first row is older than what it had, from all evidence of its shift.
     """
-    rows = [row for row in rows if counts_for(row, post, track.duty)]
-    if not rows:
+    facts = [_fact(row, post) for row in rows if counts_for(row, post, track.duty)]
+    if not facts:
         return None
-    if key_of(rows[0]) < track.newest:
+    before, lapse = track.changes, _lapse(track, now_ms)
+    if facts[0].key > track.newest:
+        last = before[-1]
+        for fact in facts:
+            track.feed(fact, post.ground.reach_m)
+        if lapse is None and track.changes[-1] == last:
+            return None
+        return min(facts[0].seen.at, facts[0].seen.at if lapse is None else lapse)
+    if not track.insert(facts, post.ground.reach_m):
         again = replay(tx, track.duty, post)
-        first = _first_difference(track.changes, again.changes, _lapse(track, now_ms))
-        track.machine, track.changes, track.newest = again.machine, again.changes, again.newest
-        track.gateway, track.saved_at = again.gateway, None
-        return first
-    last, lapse = track.changes[-1], _lapse(track, now_ms)
-    for row in rows:
-        _feed(track, post, row)
-    if lapse is None and track.changes[-1] == last:
-        return None
-    newest_from: int = rows[0].at
-    return newest_from if lapse is None else min(newest_from, lapse)
+        track.machine, track.changes, track.recent = again.machine, again.changes, again.recent
+        track.newest, track.gateway, track.base = again.newest, again.gateway, again.base
+    track.saved_at = None
+    return _first_difference(before, track.changes, lapse)
 
 
 def _lapse(track: Track, now_ms: int) -> int | None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cloud import timers
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter, AlarmState, AlarmView
+from cloud.app import Role as ServiceRole
 from cloud.devices import service as devices
 from cloud.devices.liveness import Allowed
 from cloud.org import audit
@@ -23,9 +24,10 @@ from cloud.presence.models import PostIn
 from cloud.presence.rosters.store import looks, shifts
 from cloud.presence.rules import HOLD_MS, LOOKBACK_MS, SILENCE_MS, Standing
 from cloud.presence.store import evidence, tracks
+from cloud.state import now_ms
 from cloud.stream import events
 from firmware_specs.readings import Position, Quality, Reading
-from tests.cloud.cloud_support import NOW, know
+from tests.cloud.cloud_support import NOW, know, wait_for
 from tests.cloud.presence_support import (
     HOUR,
     LAT,
@@ -45,9 +47,11 @@ from tests.cloud.presence_support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from cloud.db import Database
+    from tests.cloud.cloud_support import Served
 
 
 def rows(db: Database) -> list[Any]:
@@ -422,3 +426,14 @@ def test_others_are_not_told_who(db: Database, role: Role) -> None:
     post = add_post(db)
     with db.begin() as tx, pytest.raises(Exception, match="may not locate"):
         views.who(tx, Principal("user", 1, "zhao", role), post.id, NOW)
+
+
+def test_the_worker_judges_by_itself(serve: Callable[..., AbstractContextManager[Served]]) -> None:
+    with serve(ServiceRole.WORKER) as served:
+        now = now_ms()
+        post = add_post(served.db, now=now - HOUR)
+        guard = add_guard(served.db, "A1", post=post.id, starts=now - HOUR, ends=now + HOUR)
+        take(served.db, stay(guard.device, now - MINUTE, now), now)
+        wait_for(
+            lambda: states(served.db, post.id)[-1:] and states(served.db, post.id)[-1][1] == "manned", 20, "manned"
+        )
