@@ -24,6 +24,15 @@ TIMER_LATENESS: Final = Histogram(
 TIMER_FAILURES: Final = Counter(
     "patrol_timer_failures_total", "Deadlines whose action failed and is tried again", ["kind"], registry=REGISTRY
 )
+PRESENCE_SECONDS: Final = Histogram(
+    "patrol_presence_seconds",
+    "From the arrival of a fix or check-in to the decision on it",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+PRESENCE_FAILURES: Final = Counter(
+    "patrol_presence_failures_total", "Batches of evidence that could not be judged as they were", registry=REGISTRY
+)
 STREAM_CLIENTS: Final = Gauge("patrol_stream_clients", "Open event streams", registry=REGISTRY)
 STREAM_CUT: Final = Counter("patrol_stream_clients_cut_total", "Streams cut for being slow", registry=REGISTRY)
 SIGN_INS: Final = Counter("patrol_sign_ins_total", "Sign-ins by result", ["result"], registry=REGISTRY)

@@ -9,6 +9,7 @@ import structlog
 
 from cloud import stream, timers
 from cloud.devices import liveness
+from cloud.presence import service as presence
 from cloud.state import now_ms
 from cloud.threads import in_thread
 from firmware_specs.errors import StoreError
@@ -65,7 +66,12 @@ async def keep_house(state: AppState) -> None:
 
 
 def keep_house_once(state: AppState, now: int) -> None:
-    """Telemetry by its own retention, events by `events_days`."""
+    """Telemetry by its own retention, events by `events_days`, evidence of presence as positions are."""
     state.telemetry.retain(now)
     with state.db.begin() as tx:
         stream.forget(tx, now - state.config.limits.events_days * DAY_MS)
+        presence.forget_aggregates(tx, now - state.config.telemetry.minute_days * DAY_MS)
+    gone = presence.FORGET
+    while gone >= presence.FORGET:
+        with state.db.begin() as tx:
+            gone = presence.forget(tx, now - state.config.telemetry.position_days * DAY_MS)

@@ -33,12 +33,13 @@ posts: Final = sa.Table(
     sa.Column("present", sa.Integer, nullable=False),
     sa.Column("required", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("judged_from", sa.BigInteger, nullable=False),
     sa.Column("archived_at", sa.BigInteger),
     sqlite_autoincrement=True,
 )
 """outline: GeoJSON polygon that stands instead of the circle. headcounts: JSON {"1": n, …} by response level, over
 `headcount`. state: manned, understaffed, unmanned, unknown. grace_s: how long absence may last before it is an
-alarm."""
+alarm. judged_from: when its place was last changed; earlier evidence says nothing about it."""
 
 post_history: Final = sa.Table(
     "post_history",
@@ -64,12 +65,14 @@ routes: Final = sa.Table(
     sa.Column("line", sa.Text),
     sa.Column("checkpoints", sa.Text, nullable=False),
     sa.Column("revisit_s", sa.Integer, nullable=False),
+    sa.Column("overdue_since", sa.BigInteger),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("archived_at", sa.BigInteger),
     sqlite_autoincrement=True,
 )
 """kind: `checkpoints` in their order, or `line`, which is cut into checkpoints. checkpoints: JSON list of
-{"name", "lat", "lon", "radius_m"}. Each is to be seen again within revisit_s."""
+{"name", "lat", "lon", "radius_m"}. Each is to be seen again within revisit_s. overdue_since: when the first of its
+checkpoints went overdue, while a patrol is on it."""
 
 route_visits: Final = sa.Table(
     "route_visits",
@@ -77,8 +80,8 @@ route_visits: Final = sa.Table(
     sa.Column("route", sa.BigInteger, primary_key=True),
     sa.Column("checkpoint", sa.Integer, primary_key=True),
     sa.Column("at", sa.BigInteger, primary_key=True),
-    sa.Column("member", sa.BigInteger, nullable=False),
 )
+"""That a patrol was at a checkpoint in the minute that begins at `at`; who it was is not kept."""
 
 areas: Final = sa.Table(
     "areas",
@@ -103,7 +106,7 @@ area_cells: Final = sa.Table(
     sa.Column("cell", sa.String(16), primary_key=True, index=True),
     sa.Column("seen_at", sa.BigInteger),
 )
-"""The H3 cells of an area and when a patrol was last there."""
+"""The H3 cells of an area and in which minute a patrol was last there."""
 
 cell_visits: Final = sa.Table(
     "cell_visits",
@@ -118,6 +121,7 @@ evidence: Final = sa.Table(
     metadata,
     sa.Column("id", BigId, primary_key=True, autoincrement=True),
     sa.Column("member", sa.BigInteger, nullable=False),
+    sa.Column("shift", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("gateway", Name, nullable=False),
     sa.Column("device", Name, nullable=False),
@@ -131,7 +135,41 @@ evidence: Final = sa.Table(
     sa.UniqueConstraint("gateway", "device", "kind", "at", "member"),
     sa.Index("ix_evidence_done_id", "done", "id"),
     sa.Index("ix_evidence_member_at", "member", "at"),
+    sa.Index("ix_evidence_at", "at"),
     sqlite_autoincrement=True,
 )
 """What says where a member on shift was: kind `fix`, `checkin`, `door`. Kept for `position_days`. done: the machine
 has taken it up; what it has not is its queue, which survives a restart."""
+
+tracks: Final = sa.Table(
+    "presence_tracks",
+    metadata,
+    sa.Column("shift", sa.BigInteger, primary_key=True),
+    sa.Column("post", sa.BigInteger, nullable=False, index=True),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("data", sa.Text, nullable=False),
+)
+"""Where the machine of a shift at its post stood, so that a restart reads minutes of evidence and not hours. Only a
+saving: without its row a track is made again from the evidence. at: of the newest evidence in it."""
+
+visibility: Final = sa.Table(
+    "presence_visibility",
+    metadata,
+    sa.Column("node", Path, primary_key=True),
+    sa.Column("hour", sa.BigInteger, primary_key=True),
+    sa.Column("asked", sa.Integer, nullable=False),
+    sa.Column("seen", sa.Integer, nullable=False),
+)
+"""Looks, one a minute, at the members on shift of a node in an hour (time // 3,600,000), and in how many a usable fix
+was at hand. Nobody's name is in it."""
+
+judges: Final = sa.Table(
+    "presence_judge",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("owner", sa.String(32), nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("plan", sa.BigInteger, nullable=False),
+)
+"""One row: which process judges presence, until when it may without asking again, and a number that changes with the
+posts, routes, areas and response levels, so that it knows when to read them anew."""

@@ -15,6 +15,7 @@ BENCHES = {
     "cloud": "ingest and history of the cloud",
     "alarm_latency": "sensor frame to event at an HTTP stream client",
     "outage": "uplink down, then kill -9, with the real cloud",
+    "presence": "presence of 2,000 responders at 1,000 posts, and scoped lists meanwhile",
     "install": "size, memory and idle cost of the installed agent",
 }
 

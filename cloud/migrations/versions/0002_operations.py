@@ -166,6 +166,7 @@ def upgrade() -> None:
         "evidence",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("member", sa.BigInteger(), nullable=False),
+        sa.Column("shift", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("gateway", sa.String(length=64), nullable=False),
         sa.Column("device", sa.String(length=64), nullable=False),
@@ -183,6 +184,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("evidence", schema=None) as batch_op:
+        batch_op.create_index("ix_evidence_at", ["at"], unique=False)
         batch_op.create_index("ix_evidence_done_id", ["done", "id"], unique=False)
         batch_op.create_index("ix_evidence_member_at", ["member", "at"], unique=False)
 
@@ -427,6 +429,7 @@ def upgrade() -> None:
         sa.Column("present", sa.Integer(), nullable=False),
         sa.Column("required", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("judged_from", sa.BigInteger(), nullable=False),
         sa.Column("archived_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_posts")),
         sa.UniqueConstraint("code", name=op.f("uq_posts_code")),
@@ -435,6 +438,34 @@ def upgrade() -> None:
     with op.batch_alter_table("posts", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_posts_node"), ["node"], unique=False)
 
+    op.create_table(
+        "presence_judge",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("owner", sa.String(length=32), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("plan", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_presence_judge")),
+    )
+    op.create_table(
+        "presence_tracks",
+        sa.Column("shift", sa.BigInteger(), nullable=False),
+        sa.Column("post", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("shift", name=op.f("pk_presence_tracks")),
+    )
+    with op.batch_alter_table("presence_tracks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_presence_tracks_at"), ["at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_presence_tracks_post"), ["post"], unique=False)
+
+    op.create_table(
+        "presence_visibility",
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.Column("seen", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("node", "hour", name=op.f("pk_presence_visibility")),
+    )
     op.create_table(
         "pseudonyms",
         sa.Column("pseudonym", sa.String(length=128), nullable=False),
@@ -509,7 +540,6 @@ def upgrade() -> None:
         sa.Column("route", sa.BigInteger(), nullable=False),
         sa.Column("checkpoint", sa.Integer(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("member", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("route", "checkpoint", "at", name=op.f("pk_route_visits")),
     )
     op.create_table(
@@ -523,6 +553,7 @@ def upgrade() -> None:
         sa.Column("line", sa.Text(), nullable=True),
         sa.Column("checkpoints", sa.Text(), nullable=False),
         sa.Column("revisit_s", sa.Integer(), nullable=False),
+        sa.Column("overdue_since", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("archived_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_routes")),

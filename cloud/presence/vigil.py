@@ -1,0 +1,56 @@
+"""The alarm of an unmanned post: after its grace, by a timer that survives a restart; cleared when somebody is back.
+
+Want of data neither raises nor clears it: an unknown post keeps the alarm that it had. It clears when the post is
+manned or understaffed again, or when nobody is rostered any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from cloud import timers
+from cloud.alerts import service as alerts
+from cloud.devices.places import Place
+from cloud.incidents.levels import service as levels
+from cloud.presence.posts import UNMANNED, device_of
+from cloud.presence.rules import PostState, Reason, severity_at
+from cloud.presence.store import posts
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.presence.world import Post, Shown
+    from cloud.timers import Timer
+
+
+def changed(tx: Connection, post: Post, before: Shown, now_ms: int) -> None:
+    """What a post shows has changed."""
+    state, reason, since, _, _ = post.shown
+    if state is PostState.UNMANNED:
+        if (before[0], before[2]) != (state, since):
+            timers.set_timer(tx, UNMANNED, str(post.id), since + post.grace_s * 1000)
+        return
+    if before[0] is PostState.UNMANNED:
+        timers.drop_timer(tx, UNMANNED, str(post.id))
+    if state is not PostState.UNKNOWN or reason is Reason.NO_ROSTER:
+        alerts.clear_own(tx, "", device_of(post.id), UNMANNED, now_ms)
+
+
+def expired(tx: Connection, timer: Timer, now_ms: int) -> None:
+    """The grace is over: an alarm, if the post is unmanned still, and since long enough."""
+    row = tx.execute(sa.select(posts).where(posts.c.id == int(timer.key), posts.c.archived_at.is_(None))).first()
+    if row is None or row.state != PostState.UNMANNED:
+        return
+    due = row.since + row.grace_s * 1000
+    if due > now_ms:
+        timers.set_timer(tx, UNMANNED, timer.key, due)
+        return
+    severity = severity_at(levels.effective(tx, row.node, now_ms))
+    alerts.raise_own(
+        tx, "", device_of(row.id), UNMANNED, severity, at_ms=due, now_ms=now_ms, where=Place(row.node, row.name_zh)
+    )
+
+
+timers.HANDLERS[UNMANNED] = expired
