@@ -9,6 +9,8 @@ import structlog
 
 from cloud import stream, timers
 from cloud.devices import liveness
+from cloud.devices import service as devices
+from cloud.ingest import service as ingest
 from cloud.state import now_ms
 from cloud.threads import in_thread
 from firmware_specs.errors import StoreError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 ATTEND_EVERY_MS: Final = 2000
 HOUSE_EVERY_S: Final = 3600.0
 DAY_MS: Final = 86_400_000
+RAW_DAYS: Final = 30
+"""Whatever may hold a raw position is kept no longer than this."""
 log: Final = structlog.get_logger("worker")
 
 
@@ -65,7 +69,9 @@ async def keep_house(state: AppState) -> None:
 
 
 def keep_house_once(state: AppState, now: int) -> None:
-    """Telemetry by its own retention, events by `events_days`."""
+    """Telemetry by its own retention, events by `events_days`, places of members like their tracks."""
     state.telemetry.retain(now)
     with state.db.begin() as tx:
         stream.forget(tx, now - state.config.limits.events_days * DAY_MS)
+        devices.forget_positions(tx, now - state.config.telemetry.position_days * DAY_MS)
+        ingest.forget_dead_letters(tx, now - RAW_DAYS * DAY_MS)

@@ -74,7 +74,7 @@ def test_gateways_as_the_surface_says(fleet: Served) -> None:
         assert api.get("/gateways").json()["items"] == [one]
     assert one.keys() >= {"id", "online", "last_seen_at", "agent_version", "outbox", "ledger"}
     assert one["online"] is True
-    assert one["ledger"] == {"received": 0, "late": 0, "thinned": 0, "lost": 0}
+    assert one["ledger"] == {"received": 0, "late": 0, "thinned": 0, "lost": 0, "off_shift": 0}
 
 
 def test_alarms_as_the_surface_says(fleet: Served) -> None:
