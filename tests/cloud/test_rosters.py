@@ -49,10 +49,11 @@ def test_overlapping_shifts_of_a_member_or_of_what_is_carried_are_refused(db: Da
 
 
 def _check_overlaps(db: Database, patrol: Patrol, first: int, who: str) -> None:
-    mine: dict[str, Any] = {
+    choices: dict[str, dict[str, Any]] = {
         "member": {"member": patrol.member, "armband": None}, "armband": {"member": patrol.other},
         "radio": {"member": patrol.other, "armband": None, "radio": patrol.radio},
-    }[who]  # fmt: skip
+    }  # fmt: skip
+    mine = choices[who]
     for begins, ends in ((NOW - HOUR, NOW + 1), (NOW + HOUR, NOW + 2 * HOUR), (NOW + 8 * HOUR - 1, NOW + 9 * HOUR)):
         with pytest.raises(Conflict, match=rf"on shift {first}|has shift {first}"):
             plan(db, patrol, begins, ends, **mine)
@@ -200,7 +201,7 @@ def test_pages_hear_of_what_changes(db: Database, patrol: Patrol) -> None:
     assert (row.kind, row.node, row.data) == ("presence", patrol.east, f'{{"subject":"shift","id":{shift}}}')
 
 
-def sections(**changed: object) -> dict[str, list[dict[str, Any]]]:
+def sections(**changed: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     base: dict[str, list[dict[str, Any]]] = {
         "members": [{"call_sign": "鹰-1", "node": "east"}, {"call_sign": "鹰-3", "node": "west"}],
         "equipment": [{"device": "gw-1/arm-3", "kind": "armband", "node": "west"},
@@ -213,7 +214,7 @@ def sections(**changed: object) -> dict[str, list[dict[str, Any]]]:
              "ends_at": "2027-01-16T20:00:00+08:00"},
         ],
     }  # fmt: skip
-    return base | changed  # type: ignore[operator]
+    return base | changed
 
 
 def test_a_roster_is_brought_in_and_the_same_again_changes_nothing(db: Database, patrol: Patrol) -> None:

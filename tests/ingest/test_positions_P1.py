@@ -91,7 +91,7 @@ def test_P1_a_position_outside_a_shift_is_in_no_store_and_the_ledger_adds_up(clo
 @pytest.mark.peer
 def test_P1_a_clock_in_doubt_counts_by_the_time_of_receipt(cloud: Cloud) -> None:
     device = carry(cloud, (NOW, NOW + HOUR))
-    late = {"received_at": NOW + 2 * HOUR}
+    late: dict[str, Any] = {"received_at": NOW + 2 * HOUR}
     items: list[Item] = [
         fix(device, NOW + 1, **late), fix(device, NOW + 2, clock=Clock.UNSYNCED, **late),
         fix(device, NOW + 3, quality=Quality.UNCERTAIN, **late), fix(device, 5, clock=Clock.UNSYNCED, received_at=NOW),
