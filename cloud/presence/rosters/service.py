@@ -33,6 +33,8 @@ from cloud.presence.rosters.members import (
     put_pseudonym,
     reveal,
 )
+from cloud.presence.rosters.posts import choices as place_choices
+from cloud.presence.rosters.posts import names as place_names
 from cloud.presence.rosters.privacy import Gate, admit, gate, lift, list_lifts, list_looks, look, look_at_device
 from cloud.presence.rosters.rules import Strength
 from cloud.presence.rosters.shifts import (
@@ -50,6 +52,7 @@ __all__ = [
     "Duty", "Gate", "Plan", "Strength", "add_equipment", "add_member", "admit", "archive_equipment", "archive_member",
     "begin", "carried", "change_member", "end", "gate", "get_member", "get_shift", "hand_over", "holder", "holders",
     "lift", "list_equipment", "list_lifts", "list_looks", "list_members", "list_shifts", "look", "look_at_device",
-    "mark", "member_by_pseudonym", "member_names", "member_of", "on_duty", "plan", "put_pseudonym", "refresh",
+    "mark", "member_by_pseudonym", "member_names", "member_of", "on_duty", "place_choices", "place_names", "plan",
+    "put_pseudonym", "refresh",
     "remove", "reported", "reveal", "sent", "strength", "strengths", "waiting", "worn",
 ]  # fmt: skip
