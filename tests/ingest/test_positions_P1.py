@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from cloud import work
 from cloud.alerts.store import alarms
 from cloud.config import Config
+from cloud.devices import service as devices
 from cloud.devices.store import latest
+from cloud.incidents.levels import hooks as levels
 from cloud.ingest.commit import Incoming
 from cloud.ingest.store import Tally, dead_letters
 from cloud.org import audit
@@ -71,6 +73,7 @@ def test_P1_a_position_outside_a_shift_is_in_no_store_and_the_ledger_adds_up(clo
     device = carry(cloud, (NOW, NOW + HOUR))
     items: list[Item] = [
         fix(device, NOW - 1), fix(device, NOW), fix(device, NOW + HOUR - 1), fix(device, NOW + HOUR),
+        msgspec.structs.replace(fix(device, NOW + 2), metric="place"),
         fix(device, NOW - 2, "speed"), fix(device, NOW + 1, "speed"), fix(device, NOW - 3, "course"),
         reading(80.0, NOW - 1, device=device, metric="battery"), fix("van-1", NOW - 1),
     ]  # fmt: skip
@@ -80,12 +83,13 @@ def test_P1_a_position_outside_a_shift_is_in_no_store_and_the_ledger_adds_up(clo
     assert stored(cloud, device, "course") == []
     assert stored(cloud, device, "battery") == [NOW - 1]
     assert stored(cloud, "van-1") == [NOW - 1], "nobody carries it"
-    assert cloud.ledger() == Tally(received=5, off_shift=4)
-    assert cloud.counter("patrol_ingest_off_shift_total") == 4
+    assert stored(cloud, device, "place") == [], "P3: stores know a track by its name"
+    assert cloud.ledger() == Tally(received=5, off_shift=5)
+    assert cloud.counter("patrol_ingest_off_shift_total") == 5
     kept = [(row["metric"], row["observed_at"]) for row in cloud.rows(latest) if row["device"] == device]
     assert sorted(kept) == [("battery", NOW - 1), ("position", NOW + HOUR - 1), ("speed", NOW + 1)]
     cloud.commit(pack(items), pack(items[:3]), pack([*items, fix(device, NOW - 5)]))
-    assert cloud.ledger() == Tally(received=5, off_shift=5), "repeats count once"
+    assert cloud.ledger() == Tally(received=5, off_shift=6), "repeats count once"
 
 
 @pytest.mark.peer
@@ -190,6 +194,24 @@ def test_P1_a_report_of_a_gateway_without_a_document_has_one_made(lite: Cloud) -
     _report(lite, 0)
     assert [row["gateway"] for row in lite.rows(desired)] == ["gw-1"]
     assert _refreshed(lite) == (1, {})
+
+
+def test_a_level_that_changes_has_the_documents_of_its_gateways_made_anew(lite: Cloud) -> None:
+    for gateway in ("gw-1", "gw-2"):
+        lite.commit(Incoming(gateway, "reported", (), encode_message(Reported(1, "c", ()))))
+    with lite.database.begin() as tx:
+        for gateway in rosters.waiting(tx):
+            made = rosters.refresh(tx, gateway, NOW, 1800)
+            assert made
+            rosters.sent(tx, gateway, made[0], NOW)
+        assert rosters.waiting(tx) == []
+        levels.tell(tx, "/7/", NOW)
+        assert rosters.waiting(tx) == []
+        levels.tell(tx, ROOT, NOW)
+        assert rosters.waiting(tx) == ["gw-1", "gw-2", "gw-3"]
+        devices.remove_gateway(tx, SYSTEM, "gw-2", NOW)
+        assert rosters.refresh(tx, "gw-2", NOW, 1800) is None
+        assert rosters.waiting(tx) == ["gw-1", "gw-3"]
 
 
 def test_P3_no_raw_place_of_a_member_is_kept_for_longer_than_its_track(lite: Cloud, tmp_path: Path) -> None:

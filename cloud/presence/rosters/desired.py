@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import timers
-from cloud.devices.places import gateway_nodes, place_of
+from cloud.devices.places import gateway_node, gateway_nodes
 from cloud.incidents.levels import hooks as level_hooks
 from cloud.incidents.levels import service as levels
 from cloud.presence.rosters import rules
@@ -77,9 +77,14 @@ def refresh(tx: Connection, gateway: str, now_ms: int, sos_s: int) -> tuple[int,
     row = tx.execute(sa.select(desired).where(desired.c.gateway == gateway).with_for_update()).first()
     if row is None or not (row.stale or row.unsent):
         return None
+    node = gateway_node(tx, gateway)
+    if node is None:  # it was removed; should it come back, its report asks for a document
+        tx.execute(desired.delete().where(desired.c.gateway == gateway))
+        timers.drop_timer(tx, KIND, gateway)
+        return None
     version, document, unsent = row.version, row.document, row.unsent
     if row.stale:
-        made = build(tx, gateway, now_ms, sos_s)
+        made = build(tx, gateway, node, now_ms=now_ms, sos_s=sos_s)
         values: dict[str, object] = {"stale": False}
         if made.hash != row.hash:
             version, unsent = row.version + 1, True
@@ -96,9 +101,8 @@ def sent(tx: Connection, gateway: str, version: int, now_ms: int) -> None:
     tx.execute(desired.update().where(*mine).values(unsent=False, sent_at=now_ms))
 
 
-def build(tx: Connection, gateway: str, now_ms: int, sos_s: int) -> Desired:
+def build(tx: Connection, gateway: str, node: str, *, now_ms: int, sos_s: int) -> Desired:
     """The document of a gateway as it should be now, without its version."""
-    node = place_of(tx, gateway, "").node
     reporting_s = levels.policy(tx, node, levels.effective(tx, node, now_ms)).reporting_s
     body = Desired(
         0, "", _windows(tx, gateway, now_ms), {"*": reporting_s} if reporting_s > 0 else {}, sos_s

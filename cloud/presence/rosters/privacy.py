@@ -22,7 +22,7 @@ from cloud.presence.rosters.models import CARRIED, LiftView, LookView
 from cloud.presence.rosters.store import equipment, looks, members, overrides, shifts
 from cloud.presence.rosters.tell import tell
 from cloud.text import clean, clean_ms
-from firmware_specs.carried import counts_at, is_track, lifted, sos_at, within
+from firmware_specs.carried import TRACK_METRICS, counts_at, is_track, lifted, sos_at, within
 from firmware_specs.readings import GapReport, Reading
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class Gate:
         return bool(self._windows)
 
     def admits(self, gateway: str, reading: Reading) -> bool:
-        """Whether a reading may be kept."""
+        """Whether a reading may be kept. A place under another name never: stores know a track by its name (P3)."""
         windows = self._windows.get((gateway, reading.device))
         if windows is None or not is_track(reading.metric, reading.value):
             return True
-        return within(windows, counts_at(reading))
+        return reading.metric in TRACK_METRICS and within(windows, counts_at(reading))
 
     def stripped(self, gateway: str, event: AlarmEvent) -> AlarmEvent:
         """An alarm event without what its evidence says of where a wearer was; an alarm is kept longer than a track."""
