@@ -70,8 +70,8 @@ async def keep_house(state: AppState) -> None:
 
 def keep_house_once(state: AppState, now: int) -> None:
     """Telemetry by its own retention, events by `events_days`, places of members like their tracks."""
-    state.telemetry.retain(now)
     with state.db.begin() as tx:
         stream.forget(tx, now - state.config.limits.events_days * DAY_MS)
         devices.forget_positions(tx, now - state.config.telemetry.position_days * DAY_MS)
         ingest.forget_dead_letters(tx, now - RAW_DAYS * DAY_MS)
+    state.telemetry.retain(now)  # last: a server that refuses to delete keeps nobody else from it
