@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cloud.presence.rosters import duty, rules
 from cloud.presence.rosters.store import shifts
+from firmware_specs.carried import merged, within
 from tests.cloud.cloud_support import NOW
 
 if TYPE_CHECKING:
@@ -84,7 +85,13 @@ def test_a_shift_has_a_length_and_not_more_than_a_day(begins: int, ends: int, wr
     assert not rules.wrong_times(0, 24 * rules.HOUR_MS)
 
 
-MAYBE = st.none() | TIMES
+@given(st.lists(st.tuples(TIMES, TIMES), max_size=10), TIMES, st.integers(1, 5))
+def test_few_windows_are_those_that_matter_now(windows: list[tuple[int, int]], now: int, most: int) -> None:
+    all_of_them = merged(windows)
+    few = rules.nearest_windows(all_of_them, now, most)
+    assert len(few) == min(most, len(all_of_them))
+    assert list(few) == sorted(few)
+    assert within(few, now) == within(all_of_them, now), "what runs now is never left out"
 
 
 def test_when_a_shift_runs_is_the_same_in_sql(db: Database) -> None:

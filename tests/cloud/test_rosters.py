@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +63,21 @@ def _check_overlaps(db: Database, patrol: Patrol, first: int, who: str) -> None:
     with db.begin() as tx:
         for shift in touching:
             rosters.remove(tx, PLANNER, shift, NOW - 2 * HOUR)
+
+
+def test_two_who_plan_at_once_cannot_give_one_armband_to_two(db: Database, patrol: Patrol) -> None:
+    begun = threading.Barrier(2)
+
+    def give(member: int) -> str:
+        begun.wait(10)
+        try:
+            plan(db, patrol, member=member)
+        except Conflict:
+            return "refused"
+        return "planned"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(give, (patrol.member, patrol.other))) == ["planned", "refused"]
 
 
 def test_what_cannot_be_planned_says_why(db: Database, patrol: Patrol) -> None:

@@ -24,7 +24,7 @@ from cloud.presence.rosters.duty import BEGINS, ENDS, running
 from cloud.presence.rosters.models import CARRIED
 from cloud.presence.rosters.store import desired, equipment, overrides, shifts
 from firmware_specs.carried import merged
-from firmware_specs.wire import MAX_WINDOWS, Desired, encode_message
+from firmware_specs.wire import MAX_DESIRED_BYTES, MAX_WINDOWS, Desired, encode_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,9 @@ BEHIND_MS: Final = 24 * rules.HOUR_MS
 REFRESH_MS: Final = 6 * rules.HOUR_MS
 """How often a document is made anew though nothing changed, so that its windows reach far enough ahead."""
 BATCH: Final = 50
+_FEWER: Final = (16, 4, 1)
+"""Windows of a device in a document that would otherwise be too large for its gateway to take."""
+_HEAD_BYTES: Final = 200
 
 
 def mark(tx: Connection, gateways: Iterable[str]) -> None:
@@ -104,11 +107,14 @@ def sent(tx: Connection, gateway: str, version: int, now_ms: int) -> None:
 def build(tx: Connection, gateway: str, node: str, *, now_ms: int, sos_s: int) -> Desired:
     """The document of a gateway as it should be now, without its version."""
     reporting_s = levels.policy(tx, node, levels.effective(tx, node, now_ms)).reporting_s
-    body = Desired(
-        0, "", _windows(tx, gateway, now_ms), {"*": reporting_s} if reporting_s > 0 else {}, sos_s
-    )  # fmt: skip
-    digest = hashlib.sha256(encode_message(body)).hexdigest()[:16]
-    return msgspec.structs.replace(body, hash=digest)
+    windows = _windows(tx, gateway, now_ms)
+    for most in (MAX_WINDOWS, *_FEWER):
+        few = {device: rules.nearest_windows(each, now_ms, most) for device, each in windows.items()}
+        body = Desired(0, "", few, {"*": reporting_s} if reporting_s > 0 else {}, sos_s)
+        encoded = encode_message(body)
+        if len(encoded) < MAX_DESIRED_BYTES - _HEAD_BYTES:
+            break
+    return msgspec.structs.replace(body, hash=hashlib.sha256(encoded).hexdigest()[:16])
 
 
 def _windows(tx: Connection, gateway: str, now_ms: int) -> dict[str, tuple[Window, ...]]:
@@ -125,7 +131,7 @@ def _windows(tx: Connection, gateway: str, now_ms: int) -> dict[str, tuple[Windo
     for device, begins, ends in [*tx.execute(planned), *tx.execute(lifted)]:
         if device in found:
             found[device].append((begins, ends))
-    return {device: merged(windows)[-MAX_WINDOWS:] for device, windows in sorted(found.items())}
+    return {device: merged(windows) for device, windows in sorted(found.items())}
 
 
 def _due(tx: Connection, timer: Timer, _now_ms: int) -> None:

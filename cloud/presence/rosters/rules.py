@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from zoneinfo import ZoneInfo
 
     from firmware_specs.carried import Window
@@ -95,6 +95,14 @@ def strength(node: str, basis: str, population: int | None, on_duty: int, settle
         return Strength(node, basis, None, on_duty, None, target, None)
     required = -(-population * target // 100_000)
     return Strength(node, basis, population, on_duty, round(on_duty * 100_000 / population, 1), target, required)
+
+
+def nearest_windows(windows: Sequence[Window], now_ms: int, most: int) -> tuple[Window, ...]:
+    """At most so many of ascending windows: those that run or come next, then the latest of those that are over."""
+    ahead = [window for window in windows if window[1] > now_ms][:most]
+    over = [window for window in windows if window[1] <= now_ms]
+    room = most - len(ahead)
+    return (*(over[-room:] if room else ()), *ahead)
 
 
 def spans(times: Iterable[int], apart_ms: int, most: int) -> list[Window]:
