@@ -85,8 +85,10 @@ def create_app(config: Config, role: Role = Role.ALL, failed: Failed | None = No
     registry = CollectorRegistry()
     ingest = None
     if role in {Role.ALL, Role.INGEST}:
-        late_s = config.limits.late_s
-        ingest = IngestService(config.broker, db, telemetry, IngestMetrics(registry), late_s=late_s)
+        limits = config.limits
+        ingest = IngestService(
+            config.broker, db, telemetry, IngestMetrics(registry), late_s=limits.late_s, sos_s=limits.sos_s
+        )
     app = FastAPI(
         title="PatrolGrid",
         version="1",

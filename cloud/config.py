@@ -175,6 +175,8 @@ class LimitsConfig(Model):
 
     late_s: float = Field(default=900, gt=0)
     """An alarm or reading older than this on arrival is labelled late."""
+    sos_s: int = Field(default=1800, ge=60, le=86400)
+    """How long an SOS lets positions of the device that it came from exist outside a shift."""
     events_days: int = Field(default=7, ge=1)
     """How long the event stream can be resumed."""
     body_bytes: int = Field(default=1024 * 1024, ge=1024)

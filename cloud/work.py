@@ -9,6 +9,8 @@ import structlog
 
 from cloud import stream, timers
 from cloud.devices import liveness
+from cloud.devices import service as devices
+from cloud.ingest import service as ingest
 from cloud.presence import service as presence
 from cloud.state import now_ms
 from cloud.threads import in_thread
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 ATTEND_EVERY_MS: Final = 2000
 HOUSE_EVERY_S: Final = 3600.0
 DAY_MS: Final = 86_400_000
+RAW_DAYS: Final = 30
+"""Whatever may hold a raw position is kept no longer than this."""
 log: Final = structlog.get_logger("worker")
 
 
@@ -66,12 +70,16 @@ async def keep_house(state: AppState) -> None:
 
 
 def keep_house_once(state: AppState, now: int) -> None:
-    """Telemetry by its own retention, events by `events_days`, evidence of presence as positions are."""
-    state.telemetry.retain(now)
+    """Telemetry by its own retention, events by `events_days`, places of members like their tracks."""
+    kept = state.config.telemetry
+    positions_before = now - kept.position_days * DAY_MS
     with state.db.begin() as tx:
         stream.forget(tx, now - state.config.limits.events_days * DAY_MS)
-        presence.forget_aggregates(tx, now - state.config.telemetry.minute_days * DAY_MS)
+        devices.forget_positions(tx, positions_before)
+        ingest.forget_dead_letters(tx, now - RAW_DAYS * DAY_MS)
+        presence.forget_aggregates(tx, now - kept.minute_days * DAY_MS)
     gone = presence.FORGET
     while gone >= presence.FORGET:
         with state.db.begin() as tx:
-            gone = presence.forget(tx, now - state.config.telemetry.position_days * DAY_MS)
+            gone = presence.forget(tx, positions_before)
+    state.telemetry.retain(now)  # last: a server that refuses to delete keeps nobody else from it

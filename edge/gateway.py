@@ -21,6 +21,7 @@ import structlog
 from edge import VERSION, control, sdnotify
 from edge.binding import Plan, make_plan
 from edge.clock import GatewayClock
+from edge.commands import Downlink
 from edge.connectors import Shared, build_connector
 from edge.health import Health
 from edge.intake import Intake
@@ -85,6 +86,8 @@ class Gateway:
             states, marks = await self.outbox.open()
             self.intake = Intake(self.outbox, self.clock)
             self.intake.restore(states)
+            self.downlink = Downlink(self.intake, lambda kept: self.outbox.add((), (), kept))
+            self.downlink.restore(states)
             self.outbox.on_new_file = self._all_states
             if _CONFIG_KEY in states:
                 self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
@@ -135,7 +138,7 @@ class Gateway:
     def _start_uplink(self) -> None:
         self.uplink = Uplink(
             gateway=self.plan.config.gateway, config=self.plan.config.uplink, outbox=self.outbox,
-            boot=self.clock.boot, status=self.status, reported=self.reported,
+            boot=self.clock.boot, status=self.status, reported=self.reported, desired=self.downlink.take,
         )  # fmt: skip
         self._uplink_task = self._task(self.uplink.run(), "uplink")
 
@@ -168,7 +171,8 @@ class Gateway:
             _log.warning("profile refused", reason=str(error))
 
     def _all_states(self) -> dict[str, bytes | None]:
-        return {**self.intake.engine.states(), _CONFIG_KEY: msgspec.json.encode(self._in_force)}
+        own = {_CONFIG_KEY: msgspec.json.encode(self._in_force)}
+        return {**self.intake.states(), **self.downlink.states(), **own}
 
     # hot reload
 
@@ -260,7 +264,8 @@ class Gateway:
         return {
             "frames": intake.frames, "readings": intake.readings, "frames_refused": intake.frames_refused,
             "repeats": intake.repeats, "frames_unknown": intake.unknown, "dropped": self.outbox.dropped,
-            "timer_lateness_ms": intake.engine.lateness_ms, **self.uplink.counters,
+            "timer_lateness_ms": intake.engine.lateness_ms, "off_shift": intake.gate.dropped,
+            "desired_refused": self.downlink.refused, **self.uplink.counters,
         }  # fmt: skip
 
     def reported(self) -> Reported:
@@ -275,7 +280,7 @@ class Gateway:
         if own.gateway in self.plan.profiles:
             profile = self.plan.profiles[own.gateway].profile
             devices.append(ReportedDevice(own.gateway, profile, location=own.location))
-        return Reported(self._in_force.version, self._in_force.hash, tuple(devices))
+        return Reported(self._in_force.version, self._in_force.hash, tuple(devices), self.downlink.version)
 
     async def _measure(self) -> None:
         gateway, budget = self.plan.config.gateway, self.plan.config.outbox.budget_mb * 1_000_000

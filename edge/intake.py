@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from edge.carried import Gate
 from edge.normalise import DeviceTracks, normalise
 from edge.rules import RuleEngine
 from firmware_specs.readings import Position
@@ -19,12 +20,14 @@ from firmware_specs.readings import Position
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from edge.clock import GatewayClock
+    from edge.clock import GatewayClock, Moment
     from edge.normalise import Track
     from edge.outbox import Outbox
+    from edge.rules import States
     from firmware_specs.errors import FrameError
     from firmware_specs.readings import AlarmEvent, Item, Reading, Sample, Value
     from firmware_specs.schema import Profile
+    from firmware_specs.wire import Desired
 
 _HEARD_EVERY_S: Final = 30.0
 _LONGEST_WAIT_S: Final = 1.0
@@ -49,6 +52,8 @@ class Intake:
         self._outbox = outbox
         self._clock = clock
         self.engine = RuleEngine()
+        self.gate = Gate()
+        self._reporting_s: dict[str, int] = {}
         self._devices: dict[str, DeviceTracks] = {}
         self._kept_seen: dict[str, bytes] = {}
         self._changed = asyncio.Event()
@@ -65,6 +70,7 @@ class Intake:
     def restore(self, kept: dict[str, bytes]) -> None:
         """Take up the states of an earlier run, before `configure`."""
         self.engine.restore(kept)
+        self.gate.restore(kept)
         self._kept_seen = {key: value for key, value in kept.items() if key.startswith(_SEEN_KEY)}
 
     def configure(self, devices: Iterable[tuple[str, Profile]], drills: Collection[str] = ()) -> None:
@@ -86,10 +92,27 @@ class Intake:
                 elif f"{_SEEN_KEY}{device}/{metric}" in self._kept_seen:
                     tracks.remember(metric, _read_seen(self._kept_seen[f"{_SEEN_KEY}{device}/{metric}"]))
             self._devices[device] = tracks
+        self._keep_within()
         moment = self._clock.now()
         events, states = self.engine.configure(served, moment, drills)
         self._outbox.add((), events, states)
         self._changed.set()
+
+    def hold_to(self, desired: Desired) -> None:
+        """Hold to what the cloud wants from now on: whose positions may exist, and how often values are kept."""
+        self.gate.hold_to(desired)
+        self._reporting_s = desired.reporting_s
+        self._keep_within()
+
+    def _keep_within(self) -> None:
+        for_all = self._reporting_s.get("*")
+        for device, tracks in self._devices.items():
+            longest_s = self._reporting_s.get(device, for_all)
+            tracks.keep_within(None if longest_s is None else longest_s * 1000)
+
+    def states(self) -> dict[str, bytes | None]:
+        """Everything that a new file has to know."""
+        return {**self.engine.states(), **self.gate.states()}
 
     # the sink
 
@@ -118,6 +141,8 @@ class Intake:
             states.update(engine.states())
         engine.heard(device, moment, events, states)
         readings = normalise(tracks, samples, moment)
+        if device in self.gate.windows:  # carried: before a rule, a listener or the disk has any of it
+            readings = self._admit(readings, moment, events, states)
         for reading, track in readings:
             engine.judge(reading, moment, events, states)
             if track.urgent:
@@ -130,10 +155,23 @@ class Intake:
             self.listener([reading for reading, _ in readings], events)
         if states:
             self._changed.set()
+            self.gate.hear(events, states)
         if not room:
             self._outbox.drop(len(telemetry))
             telemetry = []
         self._outbox.add(telemetry, [*urgent, *events] if urgent else events, states, mark, committed)
+
+    def _admit(
+        self, readings: list[tuple[Reading, Track]], moment: Moment, events: list[AlarmEvent], states: States
+    ) -> list[tuple[Reading, Track]]:
+        """What a carried device may tell now. Rules against silence hear that there was more, and not what."""
+        passed = self.gate.sieve(readings, states)
+        if len(passed) < len(readings):
+            kept = {id(reading) for reading, _ in passed}
+            for reading, _ in readings:
+                if id(reading) not in kept:
+                    self.engine.met(reading.device, reading.metric, moment, events, states)
+        return passed
 
     def _turn_away(self, committed: Callable[[bool], None] | None, *, known: bool) -> None:
         """Be done with what an unknown device said, and have a frame that nothing can keep sent again.

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from firmware_specs.carried import TRACK_METRICS
 from firmware_specs.readings import Clock, Lane, Quality, Reading
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Track:
 
     __slots__ = (
         "deadband", "device", "heartbeat_ms", "is_number", "kept_at", "kept_value", "maximum", "metric", "minimum",
-        "newest", "plain", "seen", "stored", "unit", "urgent",
+        "newest", "plain", "seen", "stored", "track", "unit", "urgent",
     )  # fmt: skip
 
     def __init__(self, device: str, metric: str, spec: MetricSpec) -> None:
@@ -55,6 +56,8 @@ class Track:
         self.deadband = spec.deadband
         self.plain = spec.deadband is None
         self.heartbeat_ms = round(spec.heartbeat_s * 1000)
+        self.track = spec.type == "position" or metric in TRACK_METRICS
+        """Whether it says where its wearer is, when somebody wears it."""
         self.urgent = spec.lane is Lane.ALARMS
         self.newest = 0
         """The newest device time seen."""
@@ -115,9 +118,16 @@ class DeviceTracks:
 
     def __init__(self, device: str, profile: Profile) -> None:
         self.device = device
+        self.profile = profile
         self.tracks = {metric: Track(device, metric, spec) for metric, spec in profile.metrics.items()}
         self.repeats = 0
         """Values that were dropped as repeats."""
+
+    def keep_within(self, longest_ms: int | None) -> None:
+        """Let no two kept readings of a metric lie further apart; None, or more than the profile says, for its own."""
+        for metric, track in self.tracks.items():
+            own_ms = round(self.profile.metrics[metric].heartbeat_s * 1000)
+            track.heartbeat_ms = own_ms if longest_ms is None else min(own_ms, longest_ms)
 
     def remember(self, metric: str, seen: Iterable[tuple[int, Value]]) -> None:
         """Take up what a metric had seen before a restart."""

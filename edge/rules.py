@@ -146,6 +146,14 @@ class RuleEngine:
             if state.raised:
                 self._apply(slot, slot.judge(state, 0.0, moment.wall_ms), moment, events, states)
 
+    def met(self, device: str, metric: str, moment: Moment, events: list[AlarmEvent], states: States) -> None:
+        """There was a value that is nobody's business: only rules about its absence learn of it."""
+        for slot in self._by_metric.get((device, metric), ()):
+            if isinstance(slot.rule.when, Missing):
+                step = slot.judge(slot.state, False, moment.wall_ms)
+                if step.change is not Change.NONE:
+                    self._apply(slot, step, moment, events, states)
+
     def next_due_ms(self) -> int | None:
         """When `due` wants to be called, by the wall clock."""
         return self._due[0][0] if self._due else None

@@ -62,8 +62,12 @@ class Uplink:
         boot: str,
         status: Callable[[bool], Status],
         reported: Callable[[], Reported],
+        desired: Callable[[bytes], bool],
     ) -> None:
-        """status: the status as it is now, online or as the will says it. reported: the configuration in force."""
+        """status: the status as it is now, online or as the will says it. reported: the configuration in force.
+
+        desired: takes what the cloud wants of us; whether something else is in force by it.
+        """
         self._loop = asyncio.get_running_loop()
         self._gateway = gateway
         self._config = config
@@ -71,7 +75,9 @@ class Uplink:
         self._boot = boot
         self._status = status
         self._reported = reported
+        self._desired = desired
         self._ack_topic = topic(gateway, "ack").encode()
+        self._desired_topic = topic(gateway, "desired").encode()
         self._topics = {lane: up_topic(gateway, lane).encode() for lane in Lane}
         self._link: MqttLink | None = None
         self._flights: dict[Lane, _Flight] = {}
@@ -123,10 +129,12 @@ class Uplink:
             self._quiet_since = 0.0
             self.state = "up"
             _log.info("uplink up", endpoint=self._config.url)
-            self.publish_state()
-            self._outbox.on_change = self.pump
-            self.pump()
             try:
+                # What waits there for us comes at once, and is acknowledged by a link that is known.
+                await link.subscribe([(topic(self._gateway, "desired"), 1)])
+                self.publish_state()
+                self._outbox.on_change = self.pump
+                self.pump()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(link.keep_alive(), name="uplink-keepalive")
                     group.create_task(self._watch(), name="uplink-watch")
@@ -216,11 +224,14 @@ class Uplink:
         self._link.publish_pack(self._topics[header.lane], payload, _CONTENT, user)
 
     def _heard(self, messages: list[Message]) -> None:
-        """The broker's messages: acknowledgements, and nothing else that we asked for."""
+        """The broker's messages: acknowledgements and what the cloud wants of us."""
         now = self._loop.time()
         if self._link:
             self._link.acknowledge([message.mid for message in messages if message.mid], later=True)
         for message in messages:
+            if message.topic == self._desired_topic:
+                tell = self.publish_state if self._desired(message.payload) else self.publish_status
+                tell()
             if message.topic != self._ack_topic:
                 continue
             try:

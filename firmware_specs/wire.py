@@ -29,9 +29,15 @@ MAX_PACK_BYTES: Final = 8 * 1024 * 1024
 """Of a pack before decompression and after it."""
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Of a status or a report: ten thousand devices fit."""
+MAX_DESIRED_BYTES: Final = 1024 * 1024
+"""Of a desired document: what two thousand carried devices need for two days is a third of it."""
+MAX_WINDOWS: Final = 64
+"""Of one device in a desired document."""
 _NAME: Final = re.compile(NAME_PATTERN)
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
 _Line = Annotated[str, msgspec.Meta(max_length=2048)]
+_Span = Annotated[int, msgspec.Meta(ge=1, le=7 * 86400)]
+_Windows = Annotated[tuple[tuple[_Number, _Number], ...], msgspec.Meta(max_length=MAX_WINDOWS)]
 
 
 def topic(gateway: str, *parts: str) -> str:
@@ -135,11 +141,32 @@ class ReportedDevice(msgspec.Struct, frozen=True):
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """Gateway to cloud, topic `…/reported`, retained: the configuration in force. version rises by one a change."""
+    """Gateway to cloud, topic `…/reported`, retained: the configuration in force. version rises by one a change.
+
+    desired_version: of the desired document in force, 0 when it never got one.
+    """
 
     version: _Number
     config_hash: _Line
     devices: tuple[ReportedDevice, ...]
+    desired_version: _Number = 0
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """Cloud to gateway, topic `…/desired`, retained: what the gateway is to hold to. Keys it does not know are ignored.
+
+    version: rises by one a change. hash: of everything else.
+    carried: by device that a patrol member carries, when its positions may exist: [from, until) in ms. A device that is
+    here without a window has no positions; one that is not here is carried by nobody.
+    reporting_s: by device, or `*` for all others: the longest time between two readings of a metric that are kept.
+    sos_s: how long an SOS lifts the limit of the device that it came from.
+    """
+
+    version: _Number
+    hash: _Line
+    carried: dict[_Line, _Windows] = {}
+    reporting_s: dict[_Line, _Span] = {}
+    sos_s: _Span = 1800
 
 
 def encode_pack(header: PackHeader, records: Sequence[bytes]) -> tuple[bytes, list[tuple[str, str]]]:
@@ -203,13 +230,13 @@ def _decompress(payload: bytes) -> bytes:
         raise PackError(str(e)) from e
 
 
-Message = Ack | Status | Reported
+Message = Ack | Status | Reported | Desired
 _encode_message = msgspec.json.Encoder().encode
-_M = TypeVar("_M", Ack, Status, Reported)
+_M = TypeVar("_M", Ack, Status, Reported, Desired)
 
 
 def encode_message(message: Message) -> bytes:
-    """An acknowledgement, status or report as JSON."""
+    """An acknowledgement, status, report or desired document as JSON."""
     return _encode_message(message)
 
 
@@ -232,9 +259,21 @@ def decode_reported(payload: bytes) -> Reported:
     return report
 
 
-def _decode_message(payload: bytes, kind: type[_M], what: str) -> _M:
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise PackError(f"{what} of {len(payload)} bytes, more than {MAX_MESSAGE_BYTES}")
+def decode_desired(payload: bytes) -> Desired:
+    """Raises PackError when the payload is no desired document, or has a window that ends before it begins."""
+    desired = _decode_message(payload, Desired, "desired document", MAX_DESIRED_BYTES)
+    for device in (*desired.carried, *desired.reporting_s.keys() - {"*"}):
+        if not _NAME.fullmatch(device):
+            raise PackError(f"not a desired document: {device[:80]!r} is not a name")
+    for device, windows in desired.carried.items():
+        if any(begins > ends for begins, ends in windows):
+            raise PackError(f"not a desired document: a window of {device} ends before it begins")
+    return desired
+
+
+def _decode_message(payload: bytes, kind: type[_M], what: str, most: int = MAX_MESSAGE_BYTES) -> _M:
+    if len(payload) > most:
+        raise PackError(f"{what} of {len(payload)} bytes, more than {most}")
     try:
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
@@ -242,8 +281,9 @@ def _decode_message(payload: bytes, kind: type[_M], what: str) -> _M:
 
 
 __all__ = [
-    "COMPRESS_FROM_BYTES", "CONTENT_TYPE", "MAX_MESSAGE_BYTES", "MAX_PACK_BYTES", "MAX_PACK_ITEMS", "TOPIC_ROOT",
-    "Ack", "LaneStatus", "Message", "Pack", "PackHeader", "Reported", "ReportedDevice", "Status",
-    "decode_ack", "decode_header", "decode_pack", "decode_reported", "decode_status", "encode_item", "encode_message",
+    "COMPRESS_FROM_BYTES", "CONTENT_TYPE", "MAX_DESIRED_BYTES", "MAX_MESSAGE_BYTES", "MAX_PACK_BYTES", "MAX_PACK_ITEMS",
+    "MAX_WINDOWS", "TOPIC_ROOT", "Ack", "Desired", "LaneStatus", "Message", "Pack", "PackHeader", "Reported",
+    "ReportedDevice", "Status", "decode_ack", "decode_desired", "decode_header", "decode_pack", "decode_reported",
+    "decode_status", "encode_item", "encode_message",
     "encode_pack", "geo", "parse_geo", "split_topic", "topic", "up_topic",
 ]  # fmt: skip

@@ -16,7 +16,10 @@ from cloud.console.ui import Ui
 from cloud.devices import service
 from cloud.devices.models import DeviceState
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.rules import Permission
+from cloud.presence.rosters import service as rosters
 from cloud.state import now_ms
+from firmware_specs.carried import TRACK_METRICS
 
 if TYPE_CHECKING:
     from cloud.devices.models import DeviceView
@@ -89,13 +92,16 @@ def _reason(ui: Ui, device: DeviceView) -> str:
 def device_page(ui: View, state: State, gateway: str, device_id: str) -> Response:
     """One device."""
     ui.section = "devices"
+    device = service.see_device(state.db, ui.who, gateway, device_id, now_ms())
     with state.db.read() as tx:
-        device = service.get_device(tx, ui.who, gateway, device_id, now_ms())
         query = AlarmFilter(gateway=gateway, device=device_id)
         alarms = alerts.list_alarms(tx, ui.who, query, limit=SHOWN_ALARMS).items
+        guarded = not ui.may(Permission.LOCATE) and (gateway, device_id) in rosters.worn(tx, [gateway])
     profile = catalogue.profile(device.profile)
     names = list(profile.metrics) if profile else []
     names += [name for name in device.latest if name not in names]
+    hidden = TRACK_METRICS if guarded else frozenset()
+    names = [name for name in names if name not in hidden]
     rules = [
         {"severity": rule.severity.value, "title": ui.t.pick(rule.title), "text": show.rule(ui.t, profile, rule)}
         for rule in (profile.alarms if profile else ())
@@ -104,5 +110,5 @@ def device_page(ui: View, state: State, gateway: str, device_id: str) -> Respons
     return render(
         ui, "device.html", device=device, title=fleet.title(ui, device) or device.id, profile=profile, rules=rules,
         reason=_reason(ui, device), slots=[fleet.slot(ui, device, name, profile) for name in names],
-        metrics=_chartable(ui, device, profile), alarms=alarms,
+        metrics=[each for each in _chartable(ui, device, profile) if each["name"] not in hidden], alarms=alarms,
     )  # fmt: skip

@@ -75,13 +75,15 @@ class LaneView(View):
 
 
 class LedgerView(View):
-    """Readings accounted for: whatever a gateway ever numbered is in exactly one of received, thinned and lost."""
+    """Readings accounted for: whatever a gateway ever numbered is in exactly one of the figures, `late` apart."""
 
     received: int = 0
     late: int = 0
     """Part of received."""
     thinned: int = 0
     lost: int = 0
+    off_shift: int = 0
+    """Positions of patrol members outside their shifts: refused, and kept nowhere."""
 
 
 class GatewayView(View):

@@ -32,6 +32,17 @@ def place_of(tx: Connection, gateway: str, device: str) -> Place:
     return Place(*own) if own else Place(ROOT, "")
 
 
+def gateway_node(tx: Connection, gateway: str) -> str | None:
+    """The organisation node of a gateway, None when it is not known."""
+    node: str | None = tx.execute(sa.select(gateways.c.node).where(gateways.c.id == gateway)).scalar()
+    return node
+
+
+def gateway_nodes(tx: Connection) -> dict[str, str]:
+    """The organisation node of every gateway."""
+    return {row.id: row.node for row in tx.execute(sa.select(gateways.c.id, gateways.c.node))}
+
+
 def hold(tx: Connection, gateway: str) -> None:
     """Take the gateway's row: changes of one gateway's state then happen one after the other."""
     tx.execute(sa.select(gateways.c.id).where(gateways.c.id == gateway).with_for_update(key_share=True))

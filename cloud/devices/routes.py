@@ -8,16 +8,17 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 
+from cloud import catalogue
 from cloud.devices import service
 from cloud.devices.models import DeviceState, DeviceView, GatewayView, PositionView, StateCounts  # noqa: TC001
 from cloud.devices.views import value_view
 from cloud.errors import Invalid
-from cloud.org import audit
 from cloud.org.auth import State, Viewer  # noqa: TC001
 from cloud.paging import MAX_LIMIT, Page, View, at, decode_cursor, encode_cursor, to_ms
 from cloud.problems import documented
 from cloud.state import now_ms
 from cloud.telemetry.store import TRACK_METRIC, Series
+from firmware_specs.carried import TRACK_METRICS
 from firmware_specs.readings import METRIC_PATTERN, NAME_PATTERN, Quality
 
 router = APIRouter(tags=["devices"], responses=documented(401, 403, 422, 503))
@@ -60,6 +61,12 @@ def step_ms(text: str) -> int | None:
     return width
 
 
+def _is_place(profile_name: str, metric: str) -> bool:
+    profile = catalogue.profile(profile_name)
+    spec = profile.metrics.get(metric) if profile else None
+    return metric == TRACK_METRIC or (spec is not None and spec.type == "position")
+
+
 @router.get("/devices")
 def list_devices(  # noqa: PLR0917 - one parameter each of the query
     state: State,
@@ -89,9 +96,8 @@ def counts(state: State, who: Viewer) -> StateCounts:
 
 @router.get("/devices/{gateway}/{device}", responses=documented(404))
 def get_device(state: State, who: Viewer, gateway: Name, device: Name) -> DeviceView:
-    """One device with its latest values."""
-    with state.db.read() as tx:
-        return service.get_device(tx, who, gateway, device, now_ms())
+    """One device with its latest values. Where the wearer of a carried one is needs the right to locate; on record."""
+    return service.see_device(state.db, who, gateway, device, now_ms())
 
 
 @router.get("/devices/{gateway}/{device}/telemetry", responses=documented(404))
@@ -107,7 +113,7 @@ def telemetry(  # noqa: PLR0917 - one parameter each of the query
     limit: Annotated[int, Query(ge=1, le=MAX_POINTS)] = 1000,
     cursor: Cursor = None,
 ) -> Telemetry:
-    """History of a metric, by default of the last day. Looks at positions are audited."""
+    """History of a metric, by default of the last day. Looks at positions are on record; members' need the right."""
     now = now_ms()
     width = step_ms(step)
     until = to_ms(to) if to else now + 1
@@ -119,10 +125,10 @@ def telemetry(  # noqa: PLR0917 - one parameter each of the query
         if not since <= until:
             raise Invalid("cursor: later than to")
     with state.db.read() as tx:
-        service.get_device(tx, who, gateway, device, now)
-    if metric == TRACK_METRIC:
-        with state.db.begin() as tx:
-            audit.record(tx, who, "position.view", f"device/{gateway}/{device}", at=now, detail=f"{since}..{until}")
+        found = service.get_device(tx, who, gateway, device, now)
+    place = _is_place(found.profile, metric)
+    if place or metric in TRACK_METRICS:
+        service.see_track(state.db, who, gateway, device, span=(since, until), place=place, now_ms=now)
     try:
         history = state.telemetry.history(Series(gateway, device, metric), since, until, width, limit)
     except ValueError as e:

@@ -12,13 +12,15 @@ from cloud.devices import liveness, states, views
 from cloud.devices.liveness import Allowed, attend, next_due, tick
 from cloud.devices.models import DeviceState, DeviceView, GatewayView, StateCounts
 from cloud.devices.places import hold
-from cloud.devices.store import deadlines, devices, gateways
-from cloud.errors import Conflict, NotFound
+from cloud.devices.store import deadlines, devices, gateways, latest
+from cloud.errors import Conflict, Forbidden, NotFound
 from cloud.order import ordinal_of, rank
 from cloud.org import audit
-from cloud.org.rules import ROOT, Principal, scope
-from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor
+from cloud.org.rules import ROOT, Permission, Principal, scope
+from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor, to_ms
+from cloud.presence.rosters import service as rosters
 from cloud.text import clean, clean_ms
+from firmware_specs.carried import TRACK_METRICS
 from firmware_specs.readings import Clock, Reading, checked_name
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from cloud.db import Database
     from firmware_specs.wire import Reported, Status
 
 __all__ = [
     "Allowed", "add_gateway", "apply_readings", "apply_reported", "apply_status", "attend", "devices_by_key",
-    "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways", "next_due",
-    "remove_gateway", "state_counts", "tick", "touched_devices", "touched_gateways",
+    "forget_positions", "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways",
+    "next_due",
+    "remove_gateway", "see_device", "see_track", "state_counts", "tick", "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 
@@ -219,13 +223,60 @@ def list_devices(
     return Page(items=views.device_views(tx, shown, now_ms), next_cursor=following)
 
 
-def get_device(tx: Connection, principal: Principal, gateway: str, device: str, now_ms: int) -> DeviceView:
-    """One device. Raises NotFound when absent or out of scope."""
+def get_device(
+    tx: Connection, principal: Principal, gateway: str, device: str, now_ms: int, *, positions: bool = False
+) -> DeviceView:  # fmt: skip
+    """One device. positions: as in `views.device_views`. Raises NotFound when absent or out of scope."""
     mine = (devices.c.gateway == gateway, devices.c.id == device, scope(principal, devices.c.node))
     row = tx.execute(_fleet().where(*mine)).first()
     if row is None:
         raise NotFound(f"device {gateway}/{device}: not found")
-    return views.device_views(tx, [row], now_ms)[0]
+    return views.device_views(tx, [row], now_ms, positions=positions)[0]
+
+
+def see_device(db: Database, viewer: Principal, gateway: str, device: str, now_ms: int) -> DeviceView:
+    """One device for a person's eyes: where its wearer is only when the role permits it, and on record (P5).
+
+    Raises NotFound when absent or out of scope.
+    """
+    with db.read() as tx:
+        plain = get_device(tx, viewer, gateway, device, now_ms)
+        if not viewer.may(Permission.LOCATE) or (gateway, device) not in rosters.worn(tx, [gateway]):
+            return plain
+        full = get_device(tx, viewer, gateway, device, now_ms, positions=True)
+    shown = [to_ms(value.observed_at) for name, value in full.latest.items() if name not in plain.latest]
+    if shown:
+        with db.begin() as tx:
+            rosters.look_at_device(tx, viewer, gateway, device, span=(min(shown), max(shown) + 1), now_ms=now_ms)
+    return full
+
+
+def see_track(
+    db: Database, viewer: Principal, gateway: str, device: str, *, span: tuple[int, int], place: bool, now_ms: int
+) -> None:  # fmt: skip
+    """Let a person see where a device was, or how it moved, on record.
+
+    place: whether it is the former; how something moves that nobody carries is not worth a record.
+    Raises Forbidden when it is carried and the role may not locate members.
+    """
+    with db.begin() as tx:
+        if (gateway, device) not in rosters.worn(tx, [gateway]):
+            if not place:
+                return
+            what = f"device/{gateway}/{device}"
+            audit.record(tx, viewer, "position.view", what, at=now_ms, detail=f"{span[0]}..{span[1]}")
+            return
+        if not viewer.may(Permission.LOCATE):
+            raise Forbidden(f"role {viewer.role} may not locate members of the patrol")
+        rosters.look_at_device(tx, viewer, gateway, device, span=span, now_ms=now_ms)
+
+
+def forget_positions(tx: Connection, before_ms: int) -> None:
+    """Forget the last known place of carried devices when it is older than tracks are kept (P3)."""
+    for gateway, device in sorted(rosters.worn(tx, None)):
+        mine = (latest.c.gateway == gateway, latest.c.device == device, latest.c.observed_at < before_ms)
+        says = sa.or_(latest.c.metric.in_(TRACK_METRICS), latest.c.value.startswith('{"lat"'))
+        tx.execute(latest.delete().where(*mine, latest.c.received_at < before_ms, says))
 
 
 def list_gateways(

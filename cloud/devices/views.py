@@ -15,6 +15,8 @@ from cloud.devices.rules import Facts, device_state
 from cloud.devices.store import devices, gateways, latest
 from cloud.ingest import service as ingest
 from cloud.paging import at, at_or_none
+from cloud.presence.rosters import service as rosters
+from firmware_specs.carried import TRACK_METRICS
 from firmware_specs.readings import Clock, Position, Quality, Value
 from firmware_specs.wire import LaneStatus
 
@@ -57,19 +59,27 @@ def _latest_view(row: Row[Any], now_ms: int) -> LatestView:
     )  # fmt: skip
 
 
-def device_views(tx: Connection, rows: Sequence[Row[Any]], now_ms: int) -> list[DeviceView]:
-    """Views of rows of devices joined with their gateway's `online`, in their order."""
+def device_views(
+    tx: Connection, rows: Sequence[Row[Any]], now_ms: int, *, positions: bool = False
+) -> list[DeviceView]:  # fmt: skip
+    """Views of rows of devices joined with their gateway's `online`, in their order.
+
+    positions: with where the wearers of carried devices are; whoever asks is allowed to see it, and puts it on record.
+    """
     if not rows:
         return []
     names = sorted({row.gateway for row in rows})
     kinds = alerts.active_kinds(tx, names)
     values: dict[tuple[str, str], dict[str, LatestView]] = {}
     ids = {row.id for row in rows}
+    worn = set() if positions else rosters.worn(tx, names)
     wanted = sa.select(latest).where(latest.c.gateway.in_(names))
     if len(ids) <= 100:
         wanted = wanted.where(latest.c.device.in_(ids))
     for row in tx.execute(wanted.order_by(latest.c.gateway, latest.c.device, latest.c.metric)):
-        if row.device in ids:
+        if row.device in ids and not (
+            (row.gateway, row.device) in worn and (row.metric in TRACK_METRICS or row.value.startswith('{"lat"'))
+        ):
             values.setdefault((row.gateway, row.device), {})[row.metric] = _latest_view(row, now_ms)
     return [
         _device_view(row, values.get((row.gateway, row.id), {}), kinds.get((row.gateway, row.id), [])) for row in rows

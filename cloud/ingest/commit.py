@@ -1,7 +1,8 @@
 """The one commit path: telemetry first, then everything else in one transaction, then acknowledgements.
 
 Owns what happens to a batch of messages, and nothing of how they came. Telemetry is idempotent, so a death between the
-two leaves nothing to undo: the packs were not acknowledged and come again. A store that cannot serve raises StoreError
+two leaves nothing to undo: the packs were not acknowledged and come again. Where a patrol member was outside a shift
+passes neither of the two: it is counted and forgotten. A store that cannot serve raises StoreError
 and nothing is acknowledged. A pack that can never be taken in is found by halving the batch, kept whole among the dead
 letters and acknowledged, or it would hold up its lane for ever; its readings count as lost, since no store has them.
 """
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DataError, IntegrityError, StatementError
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
 from cloud.ingest.rules import Mark, checked_header, take
+from cloud.ingest.screen import gate_for
 from cloud.ingest.store import (
     DeadLetter,
     LaneKey,
@@ -29,6 +31,8 @@ from cloud.ingest.store import (
     load_marks,
     save_marks,
 )
+from cloud.presence import service as presence
+from cloud.presence.rosters import service as rosters
 from cloud.telemetry.store import DAY_MS, Point, PointRefused
 from cloud.text import clean
 from firmware_specs.errors import PackError, StoreError
@@ -85,6 +89,8 @@ class _Pack(NamedTuple):
     header: PackHeader
     items: tuple[tuple[int, Item], ...]
     poison: str = ""
+    off_shift: frozenset[int] = frozenset()
+    """Sequence numbers of positions that may not be kept."""
 
 
 class _Sorted:
@@ -103,12 +109,15 @@ class Committer:
     """Commits batches into a database and a telemetry store. One thread at a time."""
 
     def __init__(
-        self, database: Database, telemetry: TelemetryStore, metrics: IngestMetrics, late_ms: int = 900_000
-    ) -> None:
+        self, database: Database, telemetry: TelemetryStore, metrics: IngestMetrics, late_ms: int = 900_000,
+        sos_ms: int = 1_800_000,
+    ) -> None:  # fmt: skip
+        """sos_ms: how long an SOS lifts the shift limit of the device that it came from."""
         self._database = database
         self._telemetry = telemetry
         self._metrics = metrics
         self._late_ms = late_ms
+        self._sos_ms = sos_ms
 
     def commit(self, batch: Sequence[Incoming], now_ms: int) -> list[GatewayAck]:
         """Commit messages in their order; what may be acknowledged.
@@ -125,11 +134,12 @@ class Committer:
 
     def _commit(self, batch: Sequence[Incoming], now_ms: int) -> list[GatewayAck]:
         work, marks = self._sort(batch)
+        self._keep_private(work, marks, now_ms)
         points = [
             Point(pack.source.gateway, item)
             for pack in work.packs
-            for item in _new(pack, marks.get(_key(pack), Mark()))
-            if isinstance(item, Reading)
+            for sequence, item in _unseen(pack, marks.get(_key(pack), Mark()))
+            if isinstance(item, Reading) and sequence not in pack.off_shift
         ]
         if points:
             self._telemetry.write(points)
@@ -137,6 +147,16 @@ class Committer:
             return []
         with self._database.begin() as tx:
             return _Transaction(tx, now_ms, self._late_ms, self._metrics).apply(work)
+
+    def _keep_private(self, work: _Sorted, marks: dict[LaneKey, Mark], now_ms: int) -> None:
+        """Mark what may not be kept, before anything of it is written."""
+        new: dict[str, list[Item]] = {}
+        for pack in work.packs:
+            items = _unseen(pack, marks.get(_key(pack), Mark()))
+            new.setdefault(pack.source.gateway, []).extend(item for _, item in items)
+        gate = gate_for(self._database, new, now_ms, self._sos_ms)
+        if gate.guards:
+            work.packs = [_screened(pack, gate) for pack in work.packs]
 
     def _sort(self, batch: Sequence[Incoming]) -> tuple[_Sorted, dict[LaneKey, Mark]]:
         """Decode what is new; what the marks have already is not decoded again."""
@@ -209,16 +229,19 @@ def _key(pack: _Pack) -> LaneKey:
     return _key_of(pack.source, pack.header)
 
 
-def _new(pack: _Pack, mark: Mark) -> list[Item]:
-    return [item for _, item in _unseen(pack, mark)]
-
-
 def _unseen(pack: _Pack, mark: Mark) -> Sequence[tuple[int, Item]]:
     """The items whose sequence numbers the mark has not seen."""
     missing = mark.missing(pack.header.first, pack.header.through)
     if missing == [(pack.header.first, pack.header.through)]:
         return pack.items
     return [entry for entry in pack.items if any(low <= entry[0] <= high for low, high in missing)]
+
+
+def _screened(pack: _Pack, gate: rosters.Gate) -> _Pack:
+    gateway = pack.source.gateway
+    refused = (n for n, item in pack.items if isinstance(item, Reading) and not gate.admits(gateway, item))
+    items = ((n, gate.stripped(gateway, item) if isinstance(item, AlarmEvent) else item) for n, item in pack.items)
+    return pack._replace(off_shift=frozenset(refused), items=tuple(items))
 
 
 class _Transaction:
@@ -253,6 +276,7 @@ class _Transaction:
             self._bury_unreadable(message, reason)
         for (gateway, epoch), readings in sorted(self._readings.items()):
             devices.apply_readings(tx, gateway, epoch, readings, now_ms)
+            presence.take(tx, gateway, [reading for _, reading in readings], now_ms)
         for (gateway, epoch), events in sorted(self._events.items()):
             alerts.apply_events(tx, gateway, epoch, events, now_ms)
         for key, reports in self._gaps.items():
@@ -265,6 +289,7 @@ class _Transaction:
         tx, now_ms = self._tx, self._now_ms
         for message, reported in work.reported:
             devices.apply_reported(tx, message.gateway, reported, now_ms)
+            rosters.reported(tx, message.gateway, reported.desired_version)
         for message, status in work.status:
             devices.apply_status(tx, message.gateway, status, now_ms, retained=message.retained)
         for gateway in sorted(work.back):
@@ -280,6 +305,8 @@ class _Transaction:
         where = (pack.source.gateway, header.epoch)
         readings = self._readings.setdefault(where, [])
         for sequence, item in items:
+            if sequence in pack.off_shift:
+                continue
             if isinstance(item, Reading):
                 readings.append((sequence, item))
             elif isinstance(item, GapReport):
@@ -291,9 +318,11 @@ class _Transaction:
             late += item.observed_at < self._late_before
         thinned = 0 if pack.poison else covered - len(items)
         lost += covered if pack.poison else 0
-        tally = Tally(len(items), late, thinned, lost)
+        off_shift = len(pack.off_shift.intersection(sequence for sequence, _ in items)) if pack.off_shift else 0
+        tally = Tally(len(items) - off_shift, late, thinned, lost, off_shift)
         self._gained[where[0]] = self._gained.get(where[0], Tally()).plus(tally)
-        self._count(pack, len(items), late, covered)
+        self._metrics.off_shift.inc(off_shift)
+        self._count(pack, len(items) - off_shift, late, covered)
         return after
 
     def _count(self, pack: _Pack, items: int, late: int, covered: int) -> None:

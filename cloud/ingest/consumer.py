@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from cloud.ingest.commit import Committer, Incoming
+from cloud.ingest.downlink import Downlink
 from cloud.ingest.link import BrokerLink
 from firmware_specs.errors import LinkError, StoreError
 
@@ -54,12 +55,13 @@ class IngestService:
 
     def __init__(
         self, broker: BrokerConfig, database: Database, telemetry: TelemetryStore, metrics: IngestMetrics,
-        *, late_s: float = 900, clock: Callable[[], int] = wall_ms,
+        *, late_s: float = 900, sos_s: int = 1800, clock: Callable[[], int] = wall_ms,
     ) -> None:  # fmt: skip
         self._broker = broker
         self._metrics = metrics
         self._clock = clock
-        self._committer = Committer(database, telemetry, metrics, round(late_s * 1000))
+        self._committer = Committer(database, telemetry, metrics, round(late_s * 1000), sos_s * 1000)
+        self._downlink = Downlink(database, sos_s, clock)
         self._queue: deque[Incoming] = deque()
         self._queued_bytes = 0
         self._changed = threading.Condition()
@@ -118,7 +120,10 @@ class IngestService:
         _log.info("connected", endpoint=link.endpoint)
         self._link = link
         try:
-            await self._watch(link)
+            async with asyncio.TaskGroup() as group:
+                told = group.create_task(self._downlink.run(link), name="ingest-downlink")
+                await self._watch(link)
+                told.cancel()
         finally:
             self._link_fault = f"{link.endpoint}: {link.state().fault or 'closed'}"
             self._link = None

@@ -176,6 +176,15 @@ class BrokerLink:
             if done.rc not in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_QUEUE_SIZE}:
                 return
 
+    def publish_retained(self, topic_name: str, payload: bytes, wait_s: float = 5.0) -> bool:
+        """Publish a document that waits at the broker; whether the broker has it. Blocks."""
+        try:
+            told = self._client.publish(topic_name, payload, qos=1, retain=True)
+            told.wait_for_publish(wait_s)
+        except (RuntimeError, ValueError):  # how paho says that it cannot send now
+            return False
+        return bool(told.is_published())
+
     def close(self) -> None:
         """Disconnect and end the network thread."""
         self._client.disconnect()

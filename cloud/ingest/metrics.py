@@ -28,6 +28,9 @@ class IngestMetrics:
         self.dead_letters = Counter(
             "patrol_ingest_dead_letters", "Packs set aside with their reason.", registry=registry
         )
+        self.off_shift = Counter(
+            "patrol_ingest_off_shift", "Positions of members outside their shifts, refused.", registry=registry
+        )
         self.retries = Counter(
             "patrol_ingest_retries", "Batches tried again because a store refused.", registry=registry
         )

@@ -94,6 +94,11 @@ def list_dead_letters(tx: Connection, gateway: str | None = None, limit: int = 1
     return [DeadLetterView(*row) for row in tx.execute(query)]
 
 
+def forget_dead_letters(tx: Connection, before_ms: int) -> None:
+    """Delete dead letters that did not come again since a time: they may say where somebody was (P3)."""
+    tx.execute(dead_letters.delete().where(dead_letters.c.last_at < before_ms))
+
+
 def forget_gateway(tx: Connection, gateway: str) -> None:
     """Delete the gaps and dead letters of a gateway that is removed; marks and ledger stay, so repeats stay repeats."""
     for table in (gaps, dead_letters):

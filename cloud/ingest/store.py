@@ -47,7 +47,9 @@ ledgers: Final = sa.Table(
     sa.Column("late", sa.BigInteger, nullable=False),
     sa.Column("thinned", sa.BigInteger, nullable=False),
     sa.Column("lost", sa.BigInteger, nullable=False),
+    sa.Column("off_shift", sa.BigInteger, nullable=False, server_default="0"),
 )
+"""off_shift: positions of patrol members outside their shifts, which came and were not kept."""
 
 gaps: Final = sa.Table(
     "ingest_gaps",
@@ -93,12 +95,16 @@ class LaneKey(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What a day of a gateway's ledger gains. lost falls when something given up arrives after all."""
+    """What a day of a gateway's ledger gains. lost falls when something given up arrives after all.
+
+    off_shift: arrived and was refused, because it said where a member was outside a shift.
+    """
 
     received: int = 0
     late: int = 0
     thinned: int = 0
     lost: int = 0
+    off_shift: int = 0
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""

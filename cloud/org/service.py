@@ -19,12 +19,14 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from cloud import metrics
 from cloud.errors import Conflict, NotFound, NotSignedIn, TooManyTries
 from cloud.org import audit
-from cloud.org.rules import SYSTEM, Principal, Role
+from cloud.org.rules import SYSTEM, Principal, Role, scope
 from cloud.org.store import sessions, tokens, tries, users
 from cloud.text import clean
 from firmware_specs.readings import checked_name
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
     from cloud.db import Database
@@ -214,6 +216,21 @@ def _user_id(tx: Connection, name: str) -> int:
     if user is None:
         raise NotFound(f"user {name}: not known")
     return user
+
+
+def find_user(tx: Connection, principal: Principal, name: str) -> int:
+    """The id of a user within scope. Raises NotFound."""
+    wanted = sa.select(users.c.id).where(users.c.name == name, scope(principal, users.c.node))
+    user: int | None = tx.execute(wanted).scalar()
+    if user is None:
+        raise NotFound(f"user {name}: not known")
+    return user
+
+
+def user_names(tx: Connection, ids: Collection[int]) -> dict[int, str]:
+    """What users are called, by id."""
+    rows = tx.execute(sa.select(users.c.id, users.c.name).where(users.c.id.in_(set(ids))))
+    return {row.id: row.name for row in rows}
 
 
 def list_users(tx: Connection) -> list[UserView]:

@@ -2,12 +2,14 @@
 
 Owns the layout there: measurement `patrol`, tags gateway, device and metric, one field a kind of value (`number`,
 `bool`, `text`, `lat`, `lon`, `acc`) and the fields `kind`, `unit`, `quality`. Same tags and time overwrite field by
-field, and `kind` says which of them the last write meant. The bucket's own retention applies.
+field, and `kind` says which of them the last write meant. The bucket's own retention applies, and positions are deleted
+when their own is over.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +21,8 @@ from cloud.telemetry.metricsql import Units
 from cloud.telemetry.rollup import BY_RANK, Row, fold_rows, to_cell, to_value
 from cloud.telemetry.store import (
     DEFAULT_LIMIT,
+    TRACK_METRIC,
+    WRONG_CLOCK_BEFORE_MS,
     History,
     HistoryPoint,
     Point,
@@ -33,6 +37,7 @@ from firmware_specs.readings import Position
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cloud.telemetry.store import Retention
     from firmware_specs.readings import Value
 
 LONGEST_TEXT: Final = 65_000
@@ -44,7 +49,8 @@ _PAGE: Final = 20_000
 class InfluxStore:
     """A TelemetryStore on InfluxDB 2. url: `http(s)://host:port?org=…&bucket=…`."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, retention: Retention) -> None:
+        self._track_days = retention.track_days
         parts = urlsplit(url)
         query = parse_qs(parts.query)
         self.name = f"telemetry influxdb {parts.scheme}://{parts.netloc}"
@@ -56,7 +62,9 @@ class InfluxStore:
         self._bucket = query["bucket"][0]
         address = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
         self._writer = LineWriter(self.name, address, token, query["org"][0], self._bucket)
+        self._org = query["org"][0]
         self._query = self._writer.client.query_api()
+        self._delete = self._writer.client.delete_api()
 
     def write(self, batch: Sequence[Point]) -> None:
         """See TelemetryStore. Of one time only the last is sent: in one request none is the later."""
@@ -125,7 +133,16 @@ class InfluxStore:
             yield Row(at, to_cell(_value(values)), units.meta(values["unit"], values["quality"]))
 
     def retain(self, now_ms: int) -> None:
-        """See TelemetryStore: the bucket has its own retention."""
+        """See TelemetryStore: the bucket has its own retention, positions have ours."""
+        until = datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=self._track_days)
+        which = f'_measurement="{MEASUREMENT}" AND metric="{TRACK_METRIC}"'
+        begin = datetime.fromtimestamp(WRONG_CLOCK_BEFORE_MS / 1000, UTC)
+        try:
+            self._delete.delete(begin, until, which, bucket=self._bucket, org=self._org)
+        except ApiException as e:
+            raise StoreError(self.name, f"deletion refused: {e.status} {first_line(e.body or e.reason)}") from e
+        except (HTTPError, OSError) as e:
+            raise StoreError(self.name, f"not reachable: {first_line(e)}") from e
 
     def stats(self) -> dict[str, float]:
         """Nothing: the server has its own."""

@@ -162,6 +162,6 @@ def open_store(
         if kind == "influxdb":
             from cloud.telemetry.influx import InfluxStore  # noqa: PLC0415 - as above
 
-            return InfluxStore(address, token)
+            return InfluxStore(address, token, retention)
     hint = nearest(kind, ("sqlite", "influxdb+http", "influxdb+https", "victoriametrics+http"))
     raise StoreError("telemetry", f"url {url!r} names no store{hint}")

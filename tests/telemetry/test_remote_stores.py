@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloud.telemetry.influx import InfluxStore
 from cloud.telemetry.lines import pack_text, unpack_text
-from cloud.telemetry.store import PointRefused, Series, open_store
+from cloud.telemetry.store import PointRefused, Retention, Series, open_store
 from cloud.telemetry.victoriametrics import retention_days
 from firmware_specs.errors import StoreError
 from tests import support
@@ -80,7 +80,7 @@ def test_influxdb_out_of_reach_is_named(tmp_path: Path) -> None:
 
 
 def test_influxdb_refuses_what_it_can_never_keep(tmp_path: Path) -> None:
-    store = InfluxStore("http://127.0.0.1:1?org=o&bucket=b", "t")
+    store = InfluxStore("http://127.0.0.1:1?org=o&bucket=b", "t", Retention())
     with pytest.raises(PointRefused) as refused:
         store.write([point("gw-1", 1.0, 2**62)])
     assert str(refused.value) == f"{store.name}: time {2**62} ms is beyond what the server can keep"

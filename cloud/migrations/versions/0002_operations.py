@@ -105,6 +105,21 @@ def upgrade() -> None:
         batch_op.create_index("ix_deliveries_subject", ["subject", "subject_id"], unique=False)
 
     op.create_table(
+        "desired_documents",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("stale", sa.Boolean(), nullable=False),
+        sa.Column("unsent", sa.Boolean(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("reported_version", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("gateway", name=op.f("pk_desired_documents")),
+    )
+    with op.batch_alter_table("desired_documents", schema=None) as batch_op:
+        batch_op.create_index("ix_desired_documents_todo", ["stale", "unsent"], unique=False)
+
+    op.create_table(
         "drills",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("node", sa.String(length=255), nullable=False),
@@ -139,6 +154,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("post", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("archived_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_equipment")),
         sa.UniqueConstraint("gateway", "device", name=op.f("uq_equipment_gateway_device")),
         sqlite_autoincrement=True,
@@ -391,14 +407,13 @@ def upgrade() -> None:
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("member", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("viewer", sa.Text(), nullable=False),
+        sa.Column("minute", sa.BigInteger(), nullable=False),
+        sa.Column("viewer", sa.String(length=80), nullable=False),
         sa.Column("what", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_position_looks")),
+        sa.UniqueConstraint("member", "viewer", "minute", name=op.f("uq_position_looks_member_viewer_minute")),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("position_looks", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_position_looks_member"), ["member"], unique=False)
-
     op.create_table(
         "post_history",
         sa.Column("post", sa.BigInteger(), nullable=False),
@@ -617,7 +632,11 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("ends_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sos_overrides")),
+        sqlite_autoincrement=True,
     )
+    with op.batch_alter_table("sos_overrides", schema=None) as batch_op:
+        batch_op.create_index("ix_sos_overrides_device", ["gateway", "device", "ends_at"], unique=False)
+
     op.create_table(
         "timers",
         sa.Column("kind", sa.String(length=32), nullable=False),
@@ -637,6 +656,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("flap", sa.Float(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("escalation", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("drill_id", sa.BigInteger(), nullable=True))
+
+    with op.batch_alter_table("ingest_ledger", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("off_shift", sa.BigInteger(), server_default="0", nullable=False))
 
     with op.batch_alter_table("users", schema=None) as batch_op:
         batch_op.add_column(sa.Column("subject", sa.String(length=255), nullable=True))

@@ -35,11 +35,12 @@ equipment: Final = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("post", sa.BigInteger),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("archived_at", sa.BigInteger),
     sa.UniqueConstraint("gateway", "device"),
     sqlite_autoincrement=True,
 )
 """Devices of the patrol. kind: `armband` and `radio` are carried, and their positions exist only on shift; `terminal`
-and `door` stand at a post."""
+and `door` stand at a post. archived_at: it is out of use; what it once told of its wearer stays guarded."""
 
 shifts: Final = sa.Table(
     "shifts",
@@ -82,6 +83,8 @@ overrides: Final = sa.Table(
     sa.Column("device", Name, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("ends_at", sa.BigInteger, nullable=False),
+    sa.Index("ix_sos_overrides_device", "gateway", "device", "ends_at"),
+    sqlite_autoincrement=True,
 )
 """An SOS lifts the shift limit of a carried device until ends_at."""
 
@@ -89,10 +92,29 @@ looks: Final = sa.Table(
     "position_looks",
     metadata,
     sa.Column("id", BigId, primary_key=True, autoincrement=True),
-    sa.Column("member", sa.BigInteger, nullable=False, index=True),
+    sa.Column("member", sa.BigInteger, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("viewer", sa.Text, nullable=False),
+    sa.Column("minute", sa.BigInteger, nullable=False),
+    sa.Column("viewer", sa.String(80), nullable=False),
     sa.Column("what", sa.Text, nullable=False),
+    sa.UniqueConstraint("member", "viewer", "minute"),
     sqlite_autoincrement=True,
 )
-"""Who looked at a member's position; the audit chain has it too. The member may read this."""
+"""Who looked at a member's position, once for each viewer and minute; the audit chain has it too. The member may read
+this."""
+
+desired: Final = sa.Table(
+    "desired_documents",
+    metadata,
+    sa.Column("gateway", Name, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("stale", sa.Boolean, nullable=False),
+    sa.Column("unsent", sa.Boolean, nullable=False),
+    sa.Column("sent_at", sa.BigInteger),
+    sa.Column("reported_version", sa.BigInteger, nullable=False),
+    sa.Index("ix_desired_documents_todo", "stale", "unsent"),
+)
+"""What each gateway is to hold to. stale: to be made anew, since something that it is made of has changed. unsent: the
+broker does not have it. reported_version: which one the gateway says is in force."""

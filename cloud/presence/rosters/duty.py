@@ -1,0 +1,145 @@
+"""Who is on duty and who carries what, at a time: the questions that other folders ask of shifts.
+
+Owns when a shift runs as SQL; `rules.runs` says the same, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from cloud.org import tree
+from cloud.org.rules import ROOT, SYSTEM, ancestors
+from cloud.presence.rosters import rules
+from cloud.presence.rosters.models import CARRIED, StrengthView
+from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from cloud.org.rules import Principal
+    from cloud.presence.rosters.rules import Strength
+
+MOST_NODES: Final = 200
+BEGINS = sa.case(
+    (sa.and_(shifts.c.begun_at.is_not(None), shifts.c.begun_at < shifts.c.starts_at), shifts.c.begun_at),
+    else_=shifts.c.starts_at,
+)
+ENDS = sa.case(
+    (sa.and_(shifts.c.ended_at.is_not(None), shifts.c.ended_at < shifts.c.ends_at), shifts.c.ended_at),
+    else_=shifts.c.ends_at,
+)
+
+
+class Duty(NamedTuple):
+    """A shift that runs."""
+
+    shift: int
+    member: int
+    call_sign: str
+    node: str
+    post: int | None
+    route: int | None
+    starts_at: int
+    ends_at: int
+
+
+def running(from_ms: int, to_ms: int) -> ColumnElement[bool]:
+    """Whether a shift runs at some time in `from_ms <= time < to_ms`. The first condition is what the index serves."""
+    return sa.and_(shifts.c.ends_at > from_ms, from_ms < ENDS, to_ms > BEGINS, BEGINS < ENDS)
+
+
+def _duties() -> sa.Select[Any]:
+    return sa.select(
+        shifts.c.id, shifts.c.member, members.c.call_sign, shifts.c.node, shifts.c.post, shifts.c.route,
+        BEGINS.label("begins"), ENDS.label("ends"),
+    ).join(members, members.c.id == shifts.c.member)  # fmt: skip
+
+
+def on_duty(tx: Connection, at_ms: int, below: str = ROOT) -> list[Duty]:
+    """The shifts that run at a time at or below a node, by node and call sign."""
+    mine = shifts.c.node.startswith(below, autoescape=True)
+    wanted = _duties().where(running(at_ms, at_ms + 1), mine).order_by(shifts.c.node, members.c.call_sign)
+    return [Duty(*row) for row in tx.execute(wanted)]
+
+
+def _carries(gateway: str, device: str) -> ColumnElement[bool]:
+    which = sa.select(equipment.c.id).where(equipment.c.gateway == gateway, equipment.c.device == device)
+    return sa.or_(shifts.c.armband.in_(which), shifts.c.radio.in_(which))
+
+
+def holder(tx: Connection, gateway: str, device: str, at_ms: int) -> Duty | None:
+    """The shift that carries a device at a time."""
+    row = tx.execute(_duties().where(running(at_ms, at_ms + 1), _carries(gateway, device)).limit(1)).first()
+    return Duty(*row) if row else None
+
+
+def holders(tx: Connection, gateway: str, device: str, from_ms: int, to_ms: int) -> set[int]:
+    """The members who carried a device at some time in a range."""
+    wanted = sa.select(shifts.c.member).where(running(from_ms, to_ms), _carries(gateway, device))
+    return set(tx.execute(wanted).scalars())
+
+
+def carried(tx: Connection) -> set[tuple[str, str]]:
+    """Gateway and device of everything that members carry, now or at other times."""
+    wanted = sa.select(equipment.c.gateway, equipment.c.device)
+    rows = tx.execute(wanted.where(equipment.c.kind.in_(CARRIED), equipment.c.archived_at.is_(None)))
+    return {(gateway, device) for gateway, device in rows}
+
+
+def worn(tx: Connection, gateways: Collection[str] | None) -> set[tuple[str, str]]:
+    """What members carry or once carried, of some gateways or all: where it was says where they were."""
+    wanted = sa.select(equipment.c.gateway, equipment.c.device)
+    if gateways is not None:
+        wanted = wanted.where(equipment.c.gateway.in_(gateways))
+    return {(gateway, device) for gateway, device in tx.execute(wanted.where(equipment.c.kind.in_(CARRIED)))}
+
+
+def member_names(tx: Connection, ids: Collection[int]) -> dict[int, str]:
+    """Call signs by member, also of those who are with us no longer."""
+    rows = tx.execute(sa.select(members.c.id, members.c.call_sign).where(members.c.id.in_(set(ids))))
+    return {int(member): str(call_sign) for member, call_sign in rows}
+
+
+def member_by_pseudonym(tx: Connection, pseudonym: str) -> int | None:
+    """The member that a door's or terminal's pseudonym stands for, for evidence of presence; never for a page."""
+    found: int | None = tx.execute(
+        sa.select(pseudonyms.c.member).where(pseudonyms.c.pseudonym == pseudonym)
+    ).scalar()  # fmt: skip
+    return found
+
+
+def strength(tx: Connection, node: str, at_ms: int) -> Strength:
+    """The strength of a node: by the people and the members on duty of the nearest node upwards with a population."""
+    basis = basis_of(tx, node)
+    population = tree.inherited(tx, node, "population")
+    counted = sa.select(sa.func.count(sa.distinct(shifts.c.member))).where(
+        running(at_ms, at_ms + 1), shifts.c.node.startswith(basis, autoescape=True)
+    )
+    present = int(tx.execute(counted).scalar_one())
+    return rules.strength(node, basis, population, present, tree.inherited(tx, basis, "settlement"))
+
+
+def basis_of(tx: Connection, node: str) -> str:
+    """The nearest node upwards that has a population; the node itself when none has."""
+    above = reversed(ancestors(node)[1:])
+    return next((path for path in above if tree.get_node(tx, SYSTEM, path).population), node)
+
+
+def strengths(tx: Connection, principal: Principal, node: str, at_ms: int) -> list[StrengthView]:
+    """The strength of a node within scope and of what lies directly below it, at most 200. Raises NotFound."""
+    top = tree.get_node(tx, principal, node)
+    nodes = [top, *(each for each in tree.list_nodes(tx, principal, node) if _below(each.path, node))][:MOST_NODES]
+    found = []
+    for each in nodes:
+        figures = strength(tx, each.path, at_ms)
+        words = {"name_zh": each.name_zh, "name_en": each.name_en, "short": figures.short}
+        found.append(StrengthView(**figures._asdict(), **words))
+    return found
+
+
+def _below(path: str, node: str) -> bool:
+    return path != node and tree.parent_of(path) == node
