@@ -22,7 +22,21 @@ from cloud.stream import events
 from firmware_specs.readings import Position, Severity
 from tests.cloud.cloud_support import NOW, reading
 from tests.incidents.incidents_support import (
-    ANNA, DAY, HOUSE, LI, MINOR, actions, alarm, by_hand, clear, detail, fire, fix, listed, patrol, town,
+    ANNA,
+    DAY,
+    HOUSE,
+    LI,
+    MINOR,
+    actions,
+    alarm,
+    by_hand,
+    clear,
+    detail,
+    fire,
+    fix,
+    listed,
+    patrol,
+    town,
 )  # fmt: skip
 
 if TYPE_CHECKING:
