@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cloud import timers
 from cloud.errors import Conflict
-from cloud.incidents import clocks as clock_rows
 from cloud.incidents import service, tell
+from cloud.incidents.levels import service as levels
 from cloud.incidents.models import PlanGiven
 from cloud.incidents.rules import ClockName, How, State
 from cloud.incidents.store import sights
@@ -273,8 +273,8 @@ def test_the_level_shortens_what_people_are_told_and_never_the_clocks(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     town(db)
-    halved = clock_rows.levels.Policy(150, 50, 60, 50)
-    monkeypatch.setattr(clock_rows.levels, "policy", lambda *_: halved)
+    halved = levels.Policy(150, 50, 60, 50)
+    monkeypatch.setattr(levels, "policy", lambda *_: halved)
     incident = fire(db)
     tick(db, NOW + 500 * SECOND)
     told = [(row.action, row.at.timestamp() - NOW / 1000) for row in detail(db, incident).timeline]
