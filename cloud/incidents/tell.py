@@ -44,8 +44,8 @@ def tell(
     }  # fmt: skip
     message = Message(
         node=node, subject="incident", subject_id=row.id, template=template, values=told,
-        severity=Severity(row.severity), roles=tuple(roles), urgent=template != "incident.closed", drill=row.drill is not None,
-        key=f"incident/{row.id}/{key}",
+        severity=Severity(row.severity), roles=tuple(roles), urgent=template != "incident.closed",
+        drill=row.drill is not None, key=f"incident/{row.id}/{key}",
     )  # fmt: skip
     return enqueue(tx, message)
 

@@ -137,8 +137,8 @@ def test_plans_are_shown_to_all_and_kept_by_administrators(web: Web, li: Client)
     root = web.user("root", Role.ADMINISTRATOR)
     page = root.get("/incidents/plans?node=/1/&category=medical")
     fields = {
-        "node": "/1/", "category": "medical", "name_zh": "养老院", "checklist": "叫 120 | Call 120\n\n带 AED", "calls": "dispatcher",
-        "on_scene": "240", "kinds": "sos, fall",
+        "node": "/1/", "category": "medical", "name_zh": "养老院", "checklist": "叫 120 | Call 120\n\n带 AED",
+        "calls": "dispatcher", "on_scene": "240", "kinds": "sos, fall",
     }  # fmt: skip
     assert post(root, "/incidents/plans", csrf(page), {**fields, "on_scene": "0"}).status_code == 422
     assert post(root, "/incidents/plans", csrf(page), {**fields, "checklist": "x" * 500}).status_code == 422
