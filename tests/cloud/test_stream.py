@@ -98,7 +98,7 @@ def test_a_client_resumes_where_it_was(service: Served) -> None:
 def test_more_is_missed_than_a_page_and_nothing_comes_twice(service: Served) -> None:
     know(service.db, "gw-1")
     ring(service.db, 1)
-    many = [(n, raised(f"o{n}", device=f"d{n}")) for n in range(2, 1202)]
+    many = [(n, raised(f"o{n}", device=f"d{n}", kind="tamper")) for n in range(2, 1202)]
     with service.db.begin() as tx:
         alerts.apply_events(tx, "gw-1", "e", many, NOW)
     with listening(service, 1) as source:
