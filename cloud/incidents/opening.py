@@ -107,22 +107,27 @@ def _raise(tx: Connection, alarm: Facts, category: Category, now_ms: int) -> Non
     place = place_key(spot.building, alarm.node, alarm.location, f"{alarm.gateway}/{alarm.device}")[:500]
     row = _standing(tx, open_key(place, category, drill), alarm.group_key, drill)
     sos = alarm.kind in SOS_KINDS
-    caller = rosters.holder(tx, alarm.gateway, alarm.device, alarm.raised_at) if alarm.device else None
+    event_at = event_time(alarm.raised_at, alarm.received_at)
+    caller = rosters.holder(tx, alarm.gateway, alarm.device, event_at) if sos and alarm.device else None
     if row is None:
-        point = _position(tx, alarm, now_ms) or (None if sos and caller else spot.point)
+        point = _position(tx, alarm, now_ms) or (None if sos and _carried(tx, alarm) else spot.point)
         made = Opening(
             alarm.node, category, alarm.title, alarm.location, place, alarm.group_key, point,
-            Source.SOS if sos else Source.ALARM, alarm.severity, event_time(alarm.raised_at, alarm.received_at),
-            SYSTEM.label, drill,
+            Source.SOS if sos else Source.ALARM, alarm.severity, event_at, SYSTEM.label, drill,
         )  # fmt: skip
         row, joined = _open(tx, made, {"alarm": alarm.id, "kind": alarm.kind}, now_ms)
     else:
         joined = True
-    member = caller.member if caller and sos else None
+    member = caller.member if caller else None
     tx.execute(incident_alarms.insert().values(alarm=alarm.id, incident=row.id, member=member))
     if joined:
         _join(tx, row, alarm, now_ms)
     views.announce(tx, row.id, now_ms)
+
+
+def _carried(tx: Connection, alarm: Facts) -> bool:
+    """Whether somebody carries the device: then the point of its unit does not say where it is."""
+    return (alarm.gateway, alarm.device) in rosters.carried(tx)
 
 
 def _drill_of(tx: Connection, alarm: Facts, now_ms: int) -> int | None:

@@ -1,4 +1,4 @@
-"""D11: response clocks survive `kill -9` at random: every breach and escalation fires once, late at most by the downtime.
+"""D11: response clocks survive `kill -9` at random: breaches and escalations fire once, late at most by the downtime.
 
 Fifty incidents are opened through the API of a real cloud that is killed at random all the while. Afterwards each
 timeline is exported, checked by the offline tool, and its rows are held against what was due.
@@ -48,7 +48,7 @@ class Down(NamedTuple):
 
 
 def build(stack: Stack) -> str:
-    """A street and a community in it, which with the root makes three levels, and a quick plan; the community's path."""
+    """A street and a community in it, three levels with the root, and a quick plan; the community's path."""
     plan = {
         "category": "fire", "name_zh": "快", "name_en": "Quick", "targets": TARGETS, "receive_s": WAIT_S,
         "escalate_s": WAIT_S,

@@ -65,3 +65,9 @@ def holder(tx: Connection, gateway: str, device: str, at_ms: int) -> Duty | None
     carried = sa.or_(shifts.c.armband.in_(mine), shifts.c.radio.in_(mine))
     found = set(tx.execute(sa.select(shifts.c.id).where(carried)).scalars())
     return next((duty for duty in on_duty(tx, at_ms) if duty.shift in found), None)
+
+
+def carried(tx: Connection) -> set[tuple[str, str]]:
+    """The devices that members carry."""
+    wanted = sa.select(equipment.c.gateway, equipment.c.device).where(equipment.c.kind.in_(("armband", "radio")))
+    return {(row.gateway, row.device) for row in tx.execute(wanted)}
