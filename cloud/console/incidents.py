@@ -1,10 +1,253 @@
-"""The pages of incidents: the desk and one incident."""
+"""The incident desk: open incidents with counting clocks, one incident with all that belongs to it, and its forms."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from typing import TYPE_CHECKING, Annotated, Final
 
-from cloud.console.pages import PageRoute
+from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, Field
+
+from cloud.console import incident_plans, incident_show
+from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console.ui import Ui
+from cloud.errors import Invalid
+from cloud.incidents import service
+from cloud.incidents.models import IncidentFilter
+from cloud.incidents.rules import REOPEN_MS, Category, ClockName
+from cloud.incidents.rules import State as Stands
+from cloud.org import auth, tree
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.rules import Permission, Role
+from cloud.state import now_ms
+from firmware_specs.readings import Severity
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.incidents.models import IncidentDetail
+
+PAGE: Final = 50
+MAX_ID: Final = 2**63 - 1
+RUNNING: Final = (Stands.OPEN, Stands.ON_SCENE)
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages.include_router(incident_plans.pages)
+View = Annotated[Ui, Depends(viewer_ui)]
+IncidentId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+class Act(BaseModel):
+    """The forms of an incident. back: the page to return to."""
+
+    csrf: str = Field("", max_length=200)
+    back: str = Field("", max_length=2000)
+    text: str = Field("", max_length=8000)
+    follow_up: str = Field("", max_length=8000)
+    user: str = Field("", max_length=64)
+    clock: ClockName = ClockName.ON_SCENE
+    line: int = Field(0, ge=0, le=999)
+    done: bool = True
+    member: int = Field(1, ge=1, le=MAX_ID)
+    members: list[int] = Field(default_factory=list, max_length=50)
+    node: str = Field("/", max_length=255)
+    category: Category = Category.FIRE
+    place: str = Field("", max_length=200)
+    severity: Severity = Severity.MAJOR
+
+    def said(self, ui: Ui, what: str) -> str:
+        """What was written. Raises Invalid, by its name, when nothing was."""
+        text = self.text.strip()[:2000]
+        if not text:
+            raise Invalid(ui.t(f"incidents.{what}"))
+        return text
+
+
+Given = Annotated[Act, Form()]
+
+
+@pages.get("/incidents")
+def desk(ui: View, state: State) -> Response:
+    """Incidents, the open ones unless something else is asked for."""
+    ui.section = "incidents"
+    chosen = {name: ui.query.get(name, "") for name in ("state", "category", "drill", "cursor")}
+    stands = {"closed": (Stands.CLOSED,), "all": ()}.get(chosen["state"], RUNNING)
+    query = IncidentFilter(
+        state=stands,
+        category=(Category(chosen["category"]),) if chosen["category"] in set(Category) else (),
+        drill={"drill": True, "real": False}.get(chosen["drill"]),
+    )
+    with state.db.read() as tx:
+        page = service.list_incidents(tx, ui.who, query, now_ms(), limit=PAGE, cursor=chosen["cursor"] or None)
+        nodes = incident_show.node_options(tx, ui) if ui.may(Permission.RESPOND) else []
+    t = ui.t
+    return render(
+        ui, "incidents.html", page=page, chosen={**chosen, "any": bool(ui.query)}, show=incident_show,
+        state_options=[
+            ("", t("incidents.filter_running")), ("closed", t("incidents.state.closed")),
+            ("all", t("incidents.filter_all")),
+        ],
+        category_options=[("", t("incidents.filter_all")), *incident_show.categories(ui)],
+        categories=incident_show.categories(ui),
+        drill_options=[
+            ("", t("incidents.filter_all")), ("real", t("incidents.filter_real")), ("drill", t("incidents.drill")),
+        ],
+        node_options=nodes,
+        severities=[(severity.value, t(f"severity.{severity}")) for severity in Severity],
+        next=ui.link(cursor=page.next_cursor), first=ui.link(cursor=None),
+    )  # fmt: skip
+
+
+@pages.post("/incidents")
+def open_incident(request: Request, ui: View, state: State, act: Given) -> Response:
+    """Open one by hand."""
+    auth.check_csrf(request, act.csrf)
+    title = act.said(ui, "what")
+    with state.db.begin() as tx:
+        made = service.open_by_hand(
+            tx, ui.who, node=act.node, category=act.category, title=title[:200], place=act.place.strip(),
+            severity=act.severity, now_ms=now_ms(),
+        )  # fmt: skip
+    return back_to(f"/incidents/{made}")
+
+
+@pages.get("/incidents/{incident_id}")
+def incident_page(ui: View, state: State, incident_id: IncidentId) -> Response:
+    """One incident."""
+    ui.section = "incidents"
+    now = now_ms()
+    with state.db.read() as tx:
+        incident = service.get_incident(tx, ui.who, incident_id, now)
+        people = service.receivers(tx, incident.node) if ui.may(Permission.RESPOND) else []
+        nodes = _node_names(tx, ui, incident)
+    closed = incident.state is Stands.CLOSED
+    mine = incident.owner == ui.who.label
+    over = ui.who.role in {Role.SUPERVISOR, Role.ADMINISTRATOR}
+    return render(
+        ui, "incident.html", incident=incident, show=incident_show, nodes=nodes, closed=closed, mine=mine, over=over,
+        responds=ui.may(Permission.RESPOND), leads=mine or over,
+        reopens=incident.closed_at is not None and now - ui.ms(incident.closed_at) <= REOPEN_MS,
+        people=[(name, name) for name in people if name != incident.owner],
+        running=[
+            (clock.name.value, ui.t(f"incidents.clock.{clock.name}")) for clock in incident.clocks if clock.how is None
+        ],
+    )  # fmt: skip
+
+
+def _node_names(tx: Connection, ui: Ui, incident: IncidentDetail) -> dict[str, str]:
+    """What the nodes that the page speaks of are called."""
+    wanted = {incident.node} | {str(row.detail["to"]) for row in incident.timeline if row.detail.get("to")}
+    return {path: incident_show.named(ui, *names) for path, names in tree.names(tx, wanted).items()}
+
+
+@pages.get("/incidents/{incident_id}/nearest")
+def nearest(ui: View, state: State, incident_id: IncidentId) -> Response:
+    """Whom to send, the nearest first. Each look at a position is recorded."""
+    ui.section = "incidents"
+    now = now_ms()
+    with state.db.begin() as tx:
+        incident = service.get_incident(tx, ui.who, incident_id, now)
+        found = service.nearest(tx, ui.who, incident_id, now)
+    return render(ui, "incident_nearest.html", incident=incident, found=found, show=incident_show)
+
+
+def _back(act: Act, incident_id: int) -> Response:
+    return back_to(act.back or f"/incidents/{incident_id}")
+
+
+@pages.post("/incidents/{incident_id}/take")
+def take(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Become its owner; with a reason, take it over."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.take(tx, ui.who, incident_id, now_ms(), act.text.strip()[:2000] or None)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/handover")
+def hand_over(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Give it to somebody."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.hand_over(tx, ui.who, incident_id, now_ms(), act.user)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/dispatch")
+def dispatch(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Send those who were ticked."""
+    auth.check_csrf(request, act.csrf)
+    if not act.members:
+        raise Invalid(ui.t("incidents.nobody_ticked"))
+    with state.db.begin() as tx:
+        service.dispatch(tx, ui.who, incident_id, now_ms(), act.members)
+    return back_to(f"/incidents/{incident_id}")
+
+
+@pages.post("/incidents/{incident_id}/accept")
+def accept(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """A responder said that they are on the way."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.accept(tx, ui.who, incident_id, now_ms(), act.member)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/release")
+def release(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """A responder is no longer needed."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.release(tx, ui.who, incident_id, now_ms(), act.member)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/stop")
+def stop_clock(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Stop a clock by hand."""
+    auth.check_csrf(request, act.csrf)
+    reason = act.said(ui, "reason")
+    with state.db.begin() as tx:
+        service.stop_clock(tx, ui.who, incident_id, now_ms(), name=act.clock, reason=reason)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/tick")
+def tick(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Tick a line of the checklist, or take the tick back."""
+    auth.check_csrf(request, act.csrf)
+    with state.db.begin() as tx:
+        service.tick(tx, ui.who, incident_id, now_ms(), act.line, is_done=act.done)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/comment")
+def comment(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Say something about it; an empty remark changes nothing."""
+    auth.check_csrf(request, act.csrf)
+    if act.text.strip():
+        with state.db.begin() as tx:
+            service.comment(tx, ui.who, incident_id, now_ms(), act.text.strip())
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/close")
+def close(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """End it; cause and follow-up are needed."""
+    auth.check_csrf(request, act.csrf)
+    cause, follow_up = act.said(ui, "cause"), act.follow_up.strip()
+    if not follow_up:
+        raise Invalid(ui.t("incidents.follow_up"))
+    with state.db.begin() as tx:
+        service.close(tx, ui.who, incident_id, now_ms(), cause=cause, follow_up=follow_up)
+    return _back(act, incident_id)
+
+
+@pages.post("/incidents/{incident_id}/reopen")
+def reopen(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+    """Open it again; a reason is needed."""
+    auth.check_csrf(request, act.csrf)
+    reason = act.said(ui, "reason")
+    with state.db.begin() as tx:
+        service.reopen(tx, ui.who, incident_id, now_ms(), reason)
+    return _back(act, incident_id)

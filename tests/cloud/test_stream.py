@@ -46,9 +46,11 @@ def listening(
         yield events(response.iter_lines())
 
 
-def fire(db: Database, number: int, gateway: str = "gw-1") -> None:
+def ring(db: Database, number: int, gateway: str = "gw-1") -> None:
+    """An alarm of a kind that opens no incident: one event of the stream."""
     with db.begin() as tx:
-        alerts.apply_events(tx, gateway, "e", [(number, raised(f"o{number}", device=f"d{number}"))], NOW)
+        event = raised(f"o{number}", device=f"d{number}", kind="tamper")
+        alerts.apply_events(tx, gateway, "e", [(number, event)], NOW)
 
 
 def following(source: Iterator[Event], kind: str = "alarm") -> Event:
@@ -58,9 +60,9 @@ def following(source: Iterator[Event], kind: str = "alarm") -> Event:
 def test_an_alarm_is_told_as_it_happens(service: Served) -> None:
     know(service.db, "gw-1")
     with listening(service) as source:
-        fire(service.db, 1)
+        ring(service.db, 1)
         event = following(source)
-        assert (event.data["kind"], event.data["state"]) == ("fire", "open")
+        assert (event.data["kind"], event.data["state"]) == ("tamper", "open")
         with service.client() as api:
             api.post(f"/alarms/{event.data['id']}/ack", json={})
         assert following(source).data["state"] == "acknowledged"
@@ -72,7 +74,7 @@ def test_from_commit_to_client_takes_milliseconds_D1(service: Served) -> None:
     with listening(service) as source:
         for number in range(1, 31):
             begun = time.perf_counter()
-            fire(service.db, number)
+            ring(service.db, number)
             following(source)
             spans.append(time.perf_counter() - begun)
     assert sorted(spans)[15] < 0.1
@@ -81,22 +83,22 @@ def test_from_commit_to_client_takes_milliseconds_D1(service: Served) -> None:
 def test_a_client_resumes_where_it_was(service: Served) -> None:
     know(service.db, "gw-1")
     with listening(service) as source:
-        fire(service.db, 1)
+        ring(service.db, 1)
         last = following(source).id
     for number in range(2, 1300):
         if number % 100 == 0 or number < 5:
-            fire(service.db, number)
+            ring(service.db, number)
     with listening(service, last) as source:
         missed = [following(source).data["device"] for _ in range(15)]
-        fire(service.db, 2000)
+        ring(service.db, 2000)
         assert following(source).data["device"] == "d2000"
     assert missed == ["d2", "d3", "d4", *(f"d{n}" for n in range(100, 1300, 100))]
 
 
 def test_more_is_missed_than_a_page_and_nothing_comes_twice(service: Served) -> None:
     know(service.db, "gw-1")
-    fire(service.db, 1)
-    many = [(n, raised(f"o{n}", device=f"d{n}")) for n in range(2, 1202)]
+    ring(service.db, 1)
+    many = [(n, raised(f"o{n}", device=f"d{n}", kind="tamper")) for n in range(2, 1202)]
     with service.db.begin() as tx:
         alerts.apply_events(tx, "gw-1", "e", many, NOW)
     with listening(service, 1) as source:
@@ -108,25 +110,25 @@ def test_more_is_missed_than_a_page_and_nothing_comes_twice(service: Served) -> 
 def test_an_id_that_cannot_be_resumed_is_told_by_a_reset(service: Served, last: int) -> None:
     know(service.db, "gw-1")
     for number in range(1, 5):
-        fire(service.db, number)
+        ring(service.db, number)
     with service.db.begin() as tx:
         stream.forget(tx, NOW + 1)
     with listening(service, last) as source:
         event = next(source)
         assert (event.kind, event.id) == ("reset", 4)
-        fire(service.db, 5)
+        ring(service.db, 5)
         assert following(source).id == 5
 
 
 def test_a_stream_is_scoped_like_everything_S4(service: Served) -> None:
     know(service.db, "gw-1", node="/1/")
     know(service.db, "gw-2", node="/10/")
-    fire(service.db, 1, "gw-1")
+    ring(service.db, 1, "gw-1")
     token = service.token(Role.DISPATCHER, "/10/")
     with listening(service, 0, token=token) as source:
-        fire(service.db, 2, "gw-2")
-        fire(service.db, 3, "gw-1")
-        fire(service.db, 4, "gw-2")
+        ring(service.db, 2, "gw-2")
+        ring(service.db, 3, "gw-1")
+        ring(service.db, 4, "gw-2")
         assert [following(source).data["device"] for _ in range(2)] == ["d2", "d4"]
 
 

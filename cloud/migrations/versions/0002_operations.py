@@ -246,6 +246,7 @@ def upgrade() -> None:
         "incident_alarms",
         sa.Column("alarm", sa.BigInteger(), nullable=False),
         sa.Column("incident", sa.BigInteger(), nullable=False),
+        sa.Column("member", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("alarm", name=op.f("pk_incident_alarms")),
     )
     with op.batch_alter_table("incident_alarms", schema=None) as batch_op:
@@ -256,6 +257,7 @@ def upgrade() -> None:
         sa.Column("incident", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.String(length=16), nullable=False),
         sa.Column("target_s", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("stopped_at", sa.BigInteger(), nullable=True),
         sa.Column("stopped_by", sa.Text(), nullable=True),
@@ -282,8 +284,12 @@ def upgrade() -> None:
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("node", sa.String(length=255), nullable=False),
         sa.Column("category", sa.String(length=16), nullable=False),
-        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("title_zh", sa.Text(), nullable=False),
+        sa.Column("title_en", sa.Text(), nullable=False),
         sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("place_key", sa.Text(), nullable=False),
+        sa.Column("group_key", sa.Text(), nullable=True),
+        sa.Column("open_key", sa.Text(), nullable=True),
         sa.Column("lat", sa.Float(), nullable=True),
         sa.Column("lon", sa.Float(), nullable=True),
         sa.Column("radius_m", sa.Float(), nullable=False),
@@ -291,7 +297,11 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("severity", sa.String(length=16), nullable=False),
         sa.Column("level", sa.Integer(), nullable=False),
-        sa.Column("plan", sa.BigInteger(), nullable=True),
+        sa.Column("plan", sa.BigInteger(), nullable=False),
+        sa.Column("people", sa.Integer(), nullable=False),
+        sa.Column("receive_s", sa.Integer(), nullable=False),
+        sa.Column("escalate_s", sa.Integer(), nullable=False),
+        sa.Column("area_by", sa.String(length=8), nullable=False),
         sa.Column("checklist", sa.Text(), nullable=False),
         sa.Column("event_at", sa.BigInteger(), nullable=False),
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
@@ -304,9 +314,11 @@ def upgrade() -> None:
         sa.Column("follow_up", sa.Text(), nullable=False),
         sa.Column("drill", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
+        sa.UniqueConstraint("open_key", name=op.f("uq_incidents_open_key")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("incidents", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_incidents_group_key"), ["group_key"], unique=False)
         batch_op.create_index(batch_op.f("ix_incidents_node"), ["node"], unique=False)
         batch_op.create_index("ix_incidents_opened_at_id", ["opened_at", "id"], unique=False)
         batch_op.create_index("ix_incidents_state", ["state"], unique=False)
@@ -511,6 +523,11 @@ def upgrade() -> None:
         sa.Column("calls", sa.Text(), nullable=False),
         sa.Column("targets", sa.Text(), nullable=False),
         sa.Column("scene_m", sa.Float(), nullable=False),
+        sa.Column("people", sa.Integer(), nullable=False),
+        sa.Column("receive_s", sa.Integer(), nullable=False),
+        sa.Column("escalate_s", sa.Integer(), nullable=False),
+        sa.Column("kinds", sa.Text(), nullable=False),
+        sa.Column("area_by", sa.String(length=8), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_response_plans")),
         sa.UniqueConstraint("node", "category", name=op.f("uq_response_plans_node_category")),
@@ -578,6 +595,15 @@ def upgrade() -> None:
     with op.batch_alter_table("routes", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_routes_node"), ["node"], unique=False)
 
+    op.create_table(
+        "scene_sights",
+        sa.Column("incident", sa.BigInteger(), nullable=False),
+        sa.Column("member", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("inside", sa.Boolean(), nullable=False),
+        sa.Column("sure", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("incident", "member", "at", name=op.f("pk_scene_sights")),
+    )
     op.create_table(
         "shifts",
         sa.Column("id", BigId, autoincrement=True, nullable=False),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from cloud.presence.rosters.service import Duty
+from cloud.presence.rosters.duty import BEGINS, ENDS, Duty, running
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
 
 if TYPE_CHECKING:
@@ -23,16 +23,15 @@ class Fixture(NamedTuple):
 
 
 def _select(*more: sa.ColumnElement[str]) -> sa.Select[Any]:
-    ends = sa.case((shifts.c.ended_at < shifts.c.ends_at, shifts.c.ended_at), else_=shifts.c.ends_at)
     return sa.select(
         shifts.c.id, shifts.c.member, members.c.call_sign, shifts.c.node, shifts.c.post, shifts.c.route,
-        shifts.c.starts_at, ends, *more,
+        BEGINS.label("begins"), ENDS.label("ends"), *more,
     ).join(members, members.c.id == shifts.c.member)  # fmt: skip
 
 
 def duties(tx: Connection, from_ms: int, to_ms: int, members_only: Collection[int] | None = None) -> list[Duty]:
-    """Every shift that touches a span of time, by its number; one that ended early has its true end."""
-    wanted = _select().where(shifts.c.ends_at > from_ms, shifts.c.starts_at < to_ms)
+    """Every shift that runs at some time of a span, by its number."""
+    wanted = _select().where(running(from_ms, to_ms))
     if members_only is not None:
         wanted = wanted.where(shifts.c.member.in_(set(members_only)))
     return [Duty(*row) for row in tx.execute(wanted.order_by(shifts.c.id))]
@@ -43,7 +42,7 @@ def carriers(tx: Connection, gateway: str, devices: Collection[str], from_ms: in
     mine = (equipment.c.gateway == gateway, equipment.c.device.in_(set(devices)))
     worn = sa.or_(shifts.c.armband == equipment.c.id, shifts.c.radio == equipment.c.id)
     wanted = _select(equipment.c.device).join(equipment, worn)
-    rows = tx.execute(wanted.where(*mine, shifts.c.ends_at > from_ms, shifts.c.starts_at <= to_ms))
+    rows = tx.execute(wanted.where(*mine, running(from_ms, to_ms + 1)))
     found: dict[str, list[Duty]] = {}
     for *duty, device in rows:
         found.setdefault(device, []).append(Duty(*duty))
@@ -53,7 +52,9 @@ def carriers(tx: Connection, gateway: str, devices: Collection[str], from_ms: in
 def fixtures(tx: Connection, gateway: str, devices: Collection[str]) -> dict[str, Fixture]:
     """Which of a gateway's devices are terminals and doors that stand at a post."""
     mine = (equipment.c.gateway == gateway, equipment.c.device.in_(set(devices)), equipment.c.post.is_not(None))
-    wanted = sa.select(equipment).where(*mine, equipment.c.kind.in_(("terminal", "door")))
+    wanted = sa.select(equipment).where(
+        *mine, equipment.c.archived_at.is_(None), equipment.c.kind.in_(("terminal", "door"))
+    )
     return {row.device: Fixture(row.kind, row.post) for row in tx.execute(wanted)}
 
 

@@ -1,0 +1,192 @@
+"""What others count of incidents: figures of a period, open places for maps, and what was missed.
+
+Drills are never counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from cloud.alerts.facts import raised_between
+from cloud.incidents.models import MissedView, MissedWhy
+from cloud.incidents.rules import ACKNOWLEDGE_S, CATEGORIES, Category, ClockName, How, State, event_time
+from cloud.incidents.store import clocks, incident_alarms, incidents
+from cloud.org.rules import scope
+from cloud.paging import at
+from firmware_specs.readings import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from cloud.org.rules import Principal
+
+MOST = 1000
+
+
+class OpenPlace(NamedTuple):
+    """An open incident that has a place. title: in Chinese."""
+
+    id: int
+    title: str
+    category: Category
+    severity: Severity
+    lat: float
+    lon: float
+    drill: bool
+    title_en: str = ""
+
+
+class Spot(NamedTuple):
+    """Where and when an incident was: for hot spots and times."""
+
+    id: int
+    node: str
+    category: Category
+    event_at: int
+    place: str
+    lat: float | None
+    lon: float | None
+
+
+class Responses(NamedTuple):
+    """One clock over a period.
+
+    times_s: from the event until it stopped, sorted, of those that stopped. within: stopped by their target. breached:
+    were due and ran on.
+    """
+
+    times_s: list[float]
+    within: int
+    breached: int
+
+
+class IncidentFigures(NamedTuple):
+    """Incidents of a period [from, to) by the event's time, without drills.
+
+    by_category, by_node: counts. responses: by clock, over all. of_category: the same by category. receipt_s: from
+    opening until somebody took it, sorted. untaken: nobody ever did.
+    """
+
+    total: int
+    still_open: int
+    by_category: dict[Category, int]
+    by_node: dict[str, int]
+    responses: dict[ClockName, Responses]
+    of_category: dict[Category, dict[ClockName, Responses]]
+    receipt_s: list[float]
+    untaken: int
+    spots: list[Spot]
+
+
+class _Stop(NamedTuple):
+    category: Category
+    clock: ClockName
+    seconds: float | None
+    target_s: int
+    breached: bool
+
+
+def review(tx: Connection, node: str, from_ms: int, to_ms: int) -> IncidentFigures:
+    """The figures of a node and what is below it."""
+    mine = (
+        incidents.c.node.startswith(node, autoescape=True), incidents.c.event_at >= from_ms,
+        incidents.c.event_at < to_ms, incidents.c.drill.is_(None),
+    )  # fmt: skip
+    rows = tx.execute(sa.select(incidents).where(*mine).order_by(incidents.c.event_at, incidents.c.id)).all()
+    by_category, by_node = dict.fromkeys(Category, 0), dict[str, int]()
+    for row in rows:
+        by_category[Category(row.category)] += 1
+        by_node[row.node] = by_node.get(row.node, 0) + 1
+    joined = sa.select(clocks, incidents.c.category).join(incidents, incidents.c.id == clocks.c.incident).where(*mine)
+    stops = [
+        _Stop(
+            Category(row.category), ClockName(row.name),
+            (row.stopped_at - row.started_at) / 1000 if row.stopped_at is not None else None, row.target_s,
+            row.breached_at is not None,
+        )
+        for row in tx.execute(joined)
+        if row.how != How.CLOSED or row.stopped_at is not None or row.breached_at is not None
+    ]  # fmt: skip
+    return IncidentFigures(
+        total=len(rows), still_open=sum(row.state != State.CLOSED for row in rows), by_category=by_category,
+        by_node=by_node, responses=_responses(stops),
+        of_category={
+            category: _responses([stop for stop in stops if stop.category is category]) for category in Category
+        },
+        receipt_s=sorted((row.owned_at - row.opened_at) / 1000 for row in rows if row.owned_at is not None),
+        untaken=sum(row.owned_at is None for row in rows),
+        spots=[
+            Spot(row.id, row.node, Category(row.category), row.event_at, row.place, row.lat, row.lon) for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _responses(stops: Sequence[_Stop]) -> dict[ClockName, Responses]:
+    found: dict[ClockName, Responses] = {}
+    for name in ClockName:
+        of = [stop for stop in stops if stop.clock is name]
+        times = sorted(stop.seconds for stop in of if stop.seconds is not None)
+        within = sum(stop.seconds is not None and stop.seconds <= stop.target_s for stop in of)
+        found[name] = Responses(times, within, sum(stop.breached for stop in of))
+    return found
+
+
+def open_places(tx: Connection, principal: Principal) -> list[OpenPlace]:
+    """Open incidents within scope that have a place, drills among them and marked."""
+    wanted = sa.select(incidents).where(
+        scope(principal, incidents.c.node), incidents.c.state != State.CLOSED.value, incidents.c.lat.is_not(None)
+    )
+    return [
+        OpenPlace(
+            row.id, row.title_zh, Category(row.category), Severity(row.severity), row.lat, row.lon,
+            row.drill is not None, row.title_en,
+        )
+        for row in tx.execute(wanted.order_by(incidents.c.id))
+    ]  # fmt: skip
+
+
+def missed(tx: Connection, principal: Principal, from_ms: int, to_ms: int, now_ms: int) -> list[MissedView]:
+    """What was missed in a period, newest first, at most 1000 of each sort.
+
+    Alarms of kinds that open incidents which are in none (maintenance excuses them) or were acknowledged late or
+    never, and incidents that were taken late or never. What still has time is not missed.
+    """
+    found = _missed_alarms(tx, principal, from_ms, to_ms, now_ms)
+    wanted = sa.select(incidents).where(
+        scope(principal, incidents.c.node), incidents.c.opened_at >= from_ms, incidents.c.opened_at < to_ms,
+        incidents.c.drill.is_(None),
+    )  # fmt: skip
+    late = (sa.func.coalesce(incidents.c.owned_at, now_ms) - incidents.c.opened_at) > incidents.c.receive_s * 1000
+    for row in tx.execute(wanted.where(late).order_by(incidents.c.opened_at.desc(), incidents.c.id.desc()).limit(MOST)):
+        late_s = None if row.owned_at is None else (row.owned_at - row.opened_at) / 1000 - row.receive_s
+        found.append(
+            MissedView(
+                why=MissedWhy.LATE_RECEIPT, alarm=None, incident=row.id, node=row.node, kind=row.category,
+                at=at(row.opened_at), late_s=late_s,
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda each: each.at, reverse=True)
+
+
+def _missed_alarms(tx: Connection, principal: Principal, from_ms: int, to_ms: int, now_ms: int) -> list[MissedView]:
+    alarms = raised_between(tx, principal, from_ms, to_ms, list(CATEGORIES))
+    ids = [alarm.id for alarm in alarms]
+    mine = sa.select(incident_alarms.c.alarm, incident_alarms.c.incident).where(incident_alarms.c.alarm.in_(ids))
+    of: dict[int, int] = {int(alarm): int(incident) for alarm, incident in tx.execute(mine)}
+    found: list[MissedView] = []
+    for alarm in alarms:
+        about = {
+            "alarm": alarm.id, "incident": of.get(alarm.id), "node": alarm.node, "kind": alarm.kind,
+            "at": at(event_time(alarm.raised_at, alarm.received_at)),
+        }  # fmt: skip
+        if alarm.id not in of and alarm.maintenance is None:
+            found.append(MissedView(why=MissedWhy.NO_INCIDENT, late_s=None, **about))
+        waited_s = ((alarm.acknowledged_at or now_ms) - alarm.received_at) / 1000
+        if waited_s > ACKNOWLEDGE_S and alarm.maintenance is None:
+            late_s = None if alarm.acknowledged_at is None else waited_s - ACKNOWLEDGE_S
+            found.append(MissedView(why=MissedWhy.LATE_ACKNOWLEDGEMENT, late_s=late_s, **about))
+    return found
