@@ -13,6 +13,7 @@ import cloud.alerts.ops_routes
 import cloud.incidents.drills.routes
 import cloud.incidents.levels.routes
 import cloud.incidents.routes
+import cloud.maps.routes
 import cloud.org.account_routes
 import cloud.org.tree_routes
 import cloud.presence.rosters.routes
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 API: Final = (
     cloud.org.tree_routes.router,
     cloud.org.account_routes.router,
+    cloud.maps.routes.router,
     cloud.alerts.ops_routes.router,
     cloud.alerts.notify.routes.router,
     cloud.presence.routes.router,

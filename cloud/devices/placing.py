@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from cloud.alerts import moving
-from cloud.devices import views
+from cloud.devices import states, views
 from cloud.devices.models import PlaceEntry
 from cloud.devices.places import hold
 from cloud.devices.store import device_places, devices, gateways
@@ -120,6 +120,26 @@ def nodes_of(tx: Connection, gateway: str, names: Collection[str]) -> dict[str, 
     """The nodes of those devices that have a place of their own."""
     wanted = sa.select(device_places.c.device, device_places.c.node).where(device_places.c.gateway == gateway)
     return {row.device: row.node for row in tx.execute(wanted) if row.device in names}
+
+
+class Standing(NamedTuple):
+    """A device where it belongs, and how it is. lat, lon: of its own, else None."""
+
+    gateway: str
+    device: str
+    node: str
+    lat: float | None
+    lon: float | None
+    state: str
+
+
+def standing(tx: Connection, principal: Principal) -> list[Standing]:
+    """Every device within scope."""
+    own = sa.and_(device_places.c.gateway == devices.c.gateway, device_places.c.device == devices.c.id)
+    wanted = sa.select(devices.c.gateway, devices.c.id, devices.c.node, device_places.c.lat, device_places.c.lon)
+    wanted = wanted.join_from(devices, gateways, gateways.c.id == devices.c.gateway).outerjoin(device_places, own)
+    judged, state = states.judged(wanted.where(scope(principal, devices.c.node)))
+    return [Standing(*row) for row in tx.execute(judged.add_columns(state))]
 
 
 def _count(table: sa.Table) -> Any:  # noqa: ANN401 - what `tree.OCCUPANTS` takes
