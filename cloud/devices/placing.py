@@ -142,6 +142,20 @@ def standing(tx: Connection, principal: Principal) -> list[Standing]:
     return [Standing(*row) for row in tx.execute(judged.add_columns(state))]
 
 
+def count_by_node(tx: Connection, principal: Principal) -> dict[str, int]:
+    """How many devices there are at exactly each node within scope."""
+    counted = sa.select(devices.c.node, sa.func.count()).where(scope(principal, devices.c.node))
+    return {node: int(count) for node, count in tx.execute(counted.group_by(devices.c.node))}
+
+
+def at_node(tx: Connection, principal: Principal, node: str, limit: int = 200) -> list[tuple[str, str]]:
+    """The gateways, each with an empty device, and the devices at exactly a node, by name, at most so many of each."""
+    lines = sa.select(gateways.c.id).where(gateways.c.node == node, scope(principal, gateways.c.node))
+    found = [(gateway, "") for gateway in tx.execute(lines.order_by(gateways.c.id).limit(limit)).scalars()]
+    here = sa.select(devices.c.gateway, devices.c.id).where(devices.c.node == node, scope(principal, devices.c.node))
+    return found + [(row.gateway, row.id) for row in tx.execute(here.order_by(*here.selected_columns).limit(limit))]
+
+
 def _count(table: sa.Table) -> Any:  # noqa: ANN401 - what `tree.OCCUPANTS` takes
     def counted(tx: Connection, path: str) -> int:
         return int(tx.execute(sa.select(sa.func.count()).where(table.c.node == path)).scalar_one())

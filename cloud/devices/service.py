@@ -12,7 +12,7 @@ from cloud.devices import liveness, placing, states, views
 from cloud.devices.liveness import Allowed, attend, next_due, tick
 from cloud.devices.models import DeviceState, DeviceView, GatewayView, StateCounts
 from cloud.devices.places import hold
-from cloud.devices.placing import Point, Standing, place, standing
+from cloud.devices.placing import Point, Standing, at_node, count_by_node, place, standing
 from cloud.devices.store import deadlines, devices, gateways
 from cloud.errors import Conflict, NotFound
 from cloud.order import ordinal_of, rank
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from firmware_specs.wire import Reported, Status
 
 __all__ = [
-    "Allowed", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status", "attend",
-    "devices_by_key", "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways",
-    "next_due", "place", "remove_gateway", "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
+    "Allowed", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status", "at_node",
+    "attend", "count_by_node", "devices_by_key", "get_device", "get_gateway", "heard", "known_gateways",
+    "list_devices", "list_gateways", "next_due", "place", "remove_gateway", "standing", "state_counts", "tick",
+    "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ nor made another kind: its path is what everything else belongs to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cloud.org.rules import Principal
 
+M = TypeVar("M", bound=BaseModel)
 MAX_FEATURES: Final = 5000
 _OWN: Final = {"code", "parent", "kind", "name_zh", "name_en"}
 
@@ -75,6 +76,14 @@ def entry_of(table: dict[str, Any], where: str) -> NodeEntry:
         return NodeEntry.model_validate(table)
     except ValidationError as e:
         raise fault(where, e) from e
+
+
+def checked(model: type[M], table: dict[str, Any]) -> M:
+    """What somebody entered, as a model. Raises Invalid naming the field and the cause."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as e:
+        raise fault("", e) from e
 
 
 def bring_in(

@@ -118,6 +118,7 @@ const draw = {
 
 let asked = 0;
 let timer = 0;
+let reading = false; // a popup is open
 
 async function load() {
   const mine = (asked += 1);
@@ -131,9 +132,8 @@ async function load() {
     if (!answer.ok) throw new Error(String(answer.status));
     const told = await answer.json();
     if (mine !== asked) return; // a later window was asked for meanwhile
-    const open = map._popup?.isOpen() ?? false;
     for (const [name, paint] of Object.entries(draw)) {
-      if (open && name !== "members") continue; // what somebody reads stays under their eyes
+      if (reading && name !== "members") continue; // what somebody reads stays under their eyes
       layers[name].clearLayers();
       if (form.elements[name]?.checked) paint(told[name]);
     }
@@ -158,8 +158,15 @@ if (extent.length === 4) {
   map.setView([35, 105], 4);
 }
 map.on("moveend", soon);
-map.on("popupclose", soon);
-form.addEventListener("change", load);
+map.on("popupopen", () => (reading = true));
+map.on("popupclose", () => {
+  reading = false;
+  soon();
+});
+form.addEventListener("change", () => {
+  map.closePopup();
+  load();
+});
 form.addEventListener("submit", (event) => event.preventDefault());
 box.addEventListener("live", soon);
 setInterval(() => document.hidden || load(), RELOAD_MS);
