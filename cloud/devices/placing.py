@@ -133,11 +133,13 @@ class Standing(NamedTuple):
     state: str
 
 
-def standing(tx: Connection, principal: Principal) -> list[Standing]:
-    """Every device within scope."""
+def standing(tx: Connection, principal: Principal, at: Collection[str] | None = None) -> list[Standing]:
+    """Every device within scope. at: only those at exactly these nodes, and those with a point of their own."""
     own = sa.and_(device_places.c.gateway == devices.c.gateway, device_places.c.device == devices.c.id)
     wanted = sa.select(devices.c.gateway, devices.c.id, devices.c.node, device_places.c.lat, device_places.c.lon)
     wanted = wanted.join_from(devices, gateways, gateways.c.id == devices.c.gateway).outerjoin(device_places, own)
+    if at is not None:
+        wanted = wanted.where(sa.or_(devices.c.node.in_(at), device_places.c.lat.is_not(None)))
     judged, state = states.judged(wanted.where(scope(principal, devices.c.node)))
     return [Standing(*row) for row in tx.execute(judged.add_columns(state))]
 

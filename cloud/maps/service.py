@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 FIX_AGE_MS: Final = 15 * 60 * 1000
 """An older position is not where a member is."""
+MAX_ASKED: Final = 400
+"""Nodes of a window whose devices are asked for by name; with more of them it is quicker to ask for all."""
 SHAPES: Final = get_args(MapShape.model_fields["kind"].annotation)
 
 
 def look(tx: Connection, who: Principal, window: Window, now_ms: int, datum: Datum = Datum.WGS84) -> MapView:
     """What lies in a window: outlines, devices, posts, routes, areas, open incidents. Members are another question."""
     nodes = tree.list_nodes(tx, who)
-    marks, clustered = rules.marks(_spots(tx, who, nodes), window)
+    marks, clustered = rules.marks(_spots(tx, who, nodes, window), window)
     return MapView(
         datum=datum, nodes=_nodes(nodes, window, datum), devices=[_mark(mark, datum) for mark in marks],
         clustered=clustered, shapes=_shapes(tx, who, window, datum, now_ms),
@@ -39,16 +41,21 @@ def look(tx: Connection, who: Principal, window: Window, now_ms: int, datum: Dat
     )  # fmt: skip
 
 
-def _spots(tx: Connection, who: Principal, nodes: list[tree.Node]) -> list[rules.Spot]:
-    """Every device that is somewhere; what is carried is where its member is, and that is another question."""
+def _spots(tx: Connection, who: Principal, nodes: list[tree.Node], window: Window) -> list[rules.Spot]:
+    """Every device that is somewhere; what is carried is where its member is, and that is another question.
+
+    A small window asks for the devices of its own nodes only.
+    """
     points = {node.path: (node.lat, node.lon) for node in nodes if node.lat is not None and node.lon is not None}
+    drawn_at = {node.path: rules.nearest_point(node.path, points) for node in nodes}
+    inside = [path for path, point in drawn_at.items() if point and window.holds(*point)]
     carried = rosters.carried(tx)
     spots = []
-    for each in devices.standing(tx, who):
+    for each in devices.standing(tx, who, inside if len(inside) <= MAX_ASKED else None):
         if (each.gateway, each.device) in carried:
             continue
         own = (each.lat, each.lon) if each.lat is not None and each.lon is not None else None
-        point = own or rules.nearest_point(each.node, points)
+        point = own or drawn_at.get(each.node)
         if point:
             spots.append(rules.Spot(each.gateway, each.device, each.node, each.state, *point))
     return spots
