@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cloud.config import Config
 
 FILES: Final = (SQLITE_FILE, "telemetry.db")
+KEYS: Final = ("notify.key",)
+"""What the databases cannot be read without; a backup is as secret as they are."""
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 
@@ -44,6 +46,7 @@ def backup(config: Config, target: Path) -> list[Path]:
     copied = [_copy(config.data_dir / name, target / name) for name in FILES if (config.data_dir / name).exists()]
     if not copied:
         raise StoreError(str(config.data_dir), "no embedded database to back up")
+    copied += [_copy_key(config.data_dir / name, target / name) for name in KEYS if (config.data_dir / name).exists()]
     manifest = {"format": FORMAT, "taken_at_ms": now_ms(), "files": [path.name for path in copied]}
     (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return copied
@@ -60,6 +63,15 @@ def _copy(source: Path, target: Path) -> Path:
         raise StoreError(str(source), str(e)) from e
     if found != "ok":
         raise StoreError(str(target), f"the copy is damaged: {found}")
+    return target
+
+
+def _copy_key(source: Path, target: Path) -> Path:
+    try:
+        target.touch(mode=0o600)
+        target.write_bytes(source.read_bytes())
+    except OSError as e:
+        raise StoreError(str(source), e.strerror or str(e)) from e
     return target
 
 
@@ -85,4 +97,5 @@ def restore(config: Config, source: Path, *, force: bool) -> list[Path]:
             place.with_name(place.name + suffix).unlink(missing_ok=True)
             part.with_name(part.name + suffix).unlink(missing_ok=True)
         shutil.move(part, place)
-    return [place for _, place in staged]
+    keys = [name for name in KEYS if (source / name).is_file()]
+    return [place for _, place in staged] + [_copy_key(source / name, config.data_dir / name) for name in keys]

@@ -201,6 +201,18 @@ class LimitsConfig(Model):
     """The time in which failed tries are counted."""
 
 
+class NotifyConfig(Model):
+    """Sending notifications."""
+
+    allow_hosts: tuple[Bind, ...] = ()
+    """`host:port` of targets on internal networks that are meant: a relay, an SMS appliance. Every other target must
+    resolve to public addresses only, and be encrypted."""
+    timeout_s: float = Field(default=15, ge=0.2, le=60)
+    """How long a channel may take to answer."""
+    keep_days: int = Field(default=90, ge=1)
+    """How long ended deliveries are kept."""
+
+
 class MapConfig(Model):
     """The map's background. Without tiles it draws our own data on a plain ground."""
 
@@ -282,6 +294,7 @@ class Config(Model):
     database: DatabaseConfig = DatabaseConfig()
     liveness: LivenessConfig = LivenessConfig()
     limits: LimitsConfig = LimitsConfig()
+    notify: NotifyConfig = NotifyConfig()
     map: MapConfig = MapConfig()
     oidc: OidcConfig | None = None
     """Left out, only local accounts sign in."""

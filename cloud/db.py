@@ -15,6 +15,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -24,7 +25,6 @@ from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from sqlalchemy import Connection, Engine
@@ -66,6 +66,14 @@ def work_of(tx: Connection) -> Work:
     if not isinstance(work, Work):
         raise TypeError("not a write transaction of Database.begin()")
     return work
+
+
+def data_dir_of(tx: Connection) -> Path:
+    """The service's data folder, whose files go with the database."""
+    folder = tx.get_execution_options().get("patrol_data_dir")
+    if not isinstance(folder, Path):
+        raise TypeError("not a connection of open_database()")
+    return folder
 
 
 finishers: Final[list[Callable[[Connection, Work], None]]] = []
@@ -165,7 +173,7 @@ def open_database(url: str, data_dir: Path, password: str | None = None) -> Data
 
     Connects once, so that a wrong address or password is known now. Raises StoreError.
     """
-    engine = _sqlite(data_dir) if url == "sqlite" else _postgresql(url, password)
+    engine = _sqlite(data_dir) if url == "sqlite" else _postgresql(url, data_dir, password)
     database = Database(engine)
     try:
         with database.read() as tx:
@@ -185,6 +193,7 @@ def _sqlite(data_dir: Path) -> Engine:
         sa.URL.create("sqlite", database=str(data_dir / SQLITE_FILE)),
         module=sqlite_module(),
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False, "cached_statements": 512},
+        execution_options={"patrol_data_dir": data_dir},
         poolclass=sa.QueuePool,
         pool_size=8,
         max_overflow=40,
@@ -208,7 +217,7 @@ def _sqlite_begin(tx: Connection) -> None:
     tx.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _postgresql(url: str, password: str | None) -> Engine:
+def _postgresql(url: str, data_dir: Path, password: str | None) -> Engine:
     try:
         parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError) as e:
@@ -218,6 +227,7 @@ def _postgresql(url: str, password: str | None) -> Engine:
     return sa.create_engine(
         parsed,
         connect_args={"connect_timeout": 5, "application_name": "patrol-cloud"},
+        execution_options={"patrol_data_dir": data_dir},
         pool_size=8,
         max_overflow=40,
         pool_pre_ping=True,

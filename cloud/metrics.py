@@ -31,6 +31,15 @@ GATEWAYS: Final = Gauge("patrol_gateways", "Gateways by line", ["state"], regist
 DEVICES: Final = Gauge("patrol_devices", "Devices by state", ["state"], registry=REGISTRY)
 ALARMS: Final = Gauge("patrol_alarms", "Alarms that are not cleared, by state", ["state"], registry=REGISTRY)
 
+NOTIFY_SENT: Final = Counter("patrol_notify_sent_total", "Notifications sent", ["kind"], registry=REGISTRY)
+NOTIFY_FAILED: Final = Counter("patrol_notify_failed_total", "Notifications given up", ["kind"], registry=REGISTRY)
+NOTIFY_DIGESTED: Final = Counter("patrol_notify_digested_total", "Notifications sent in a digest", registry=REGISTRY)
+NOTIFY_UNHEARD: Final = Counter(
+    "patrol_notify_unheard_total", "Messages that no channel was there for", ["urgent"], registry=REGISTRY
+)
+NOTIFY_WAITING: Final = Gauge("patrol_notify_waiting", "Notifications that wait", registry=REGISTRY)
+NOTIFY_OLDEST: Final = Gauge("patrol_notify_oldest_seconds", "Age of the oldest that waits", registry=REGISTRY)
+
 
 def render() -> bytes:
     """Everything in Prometheus text format."""

@@ -261,6 +261,8 @@ class DeviceConfig(Model):
     """What the connector calls it: topic, path, unit id, node id; `*` for the only device of a serial line."""
     location: str = Field(default="", max_length=256)
     """Where it stands, for people: `building-3/floor-2`."""
+    drill: bool = False
+    """A training device: its alarms are marked as drill and are never taken for real ones."""
 
 
 class OutboxConfig(Model):

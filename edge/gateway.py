@@ -159,7 +159,8 @@ class Gateway:
     def _put_in_force(self, plan: Plan) -> None:
         """Serve the plan's devices and number the configuration."""
         self.plan = plan
-        self.intake.configure(plan.profiles.items())
+        drills = frozenset(device.id for device in plan.config.devices if device.drill)
+        self.intake.configure(plan.profiles.items(), drills)
         if plan.hash != self._in_force.hash:
             self._in_force = InForce(self._in_force.version + 1, plan.hash)
             self.outbox.add((), (), {_CONFIG_KEY: msgspec.json.encode(self._in_force)})

@@ -17,7 +17,7 @@ from edge.rules import RuleEngine
 from firmware_specs.readings import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from edge.clock import GatewayClock
     from edge.normalise import Track
@@ -67,8 +67,11 @@ class Intake:
         self.engine.restore(kept)
         self._kept_seen = {key: value for key, value in kept.items() if key.startswith(_SEEN_KEY)}
 
-    def configure(self, devices: Iterable[tuple[str, Profile]]) -> None:
-        """Serve exactly these devices from now on; those that were served before keep what is known of them."""
+    def configure(self, devices: Iterable[tuple[str, Profile]], drills: Collection[str] = ()) -> None:
+        """Serve exactly these devices from now on; those that were served before keep what is known of them.
+
+        drills: the devices whose alarms are marked as drill.
+        """
         served = list(devices)
         old, self._devices = self._devices, {}
         for device, profile in served:
@@ -84,7 +87,7 @@ class Intake:
                     tracks.remember(metric, _read_seen(self._kept_seen[f"{_SEEN_KEY}{device}/{metric}"]))
             self._devices[device] = tracks
         moment = self._clock.now()
-        events, states = self.engine.configure(served, moment)
+        events, states = self.engine.configure(served, moment, drills)
         self._outbox.add((), events, states)
         self._changed.set()
 

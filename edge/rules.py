@@ -21,7 +21,7 @@ from firmware_specs.readings import AlarmEvent, AlarmPhase, Severity
 from firmware_specs.schema import AlarmRule, Missing, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from edge.clock import Moment
     from firmware_specs.readings import Reading
@@ -38,14 +38,16 @@ _read_heard = msgspec.json.Decoder(dict[str, int]).decode
 class Slot:
     """One rule of one device."""
 
-    __slots__ = ("device", "judge", "key", "profile", "queued_ms", "rule", "silent_ms", "state")
+    __slots__ = ("device", "drill", "judge", "key", "profile", "queued_ms", "rule", "silent_ms", "state")
 
-    def __init__(self, device: str, profile: Profile, rule: AlarmRule, state: RuleState) -> None:
+    def __init__(self, device: str, profile: Profile, rule: AlarmRule, *, drill: bool) -> None:
         self.device = device
+        self.drill = drill
         self.profile = profile
         self.rule = rule
-        self.state = state
-        self.key = f"{_STATE_KEY}{device}/{rule.name}"
+        self.state = RuleState()
+        # A drill's state is another: a fire that goes on when the device serves in earnest again is raised anew.
+        self.key = f"{_STATE_KEY}{device}/{rule.name}{'/drill' if drill else ''}"
         self.judge = alarms.stepper(rule)
         self.silent_ms = profile.silent_after_ms
         self.queued_ms: int | None = None
@@ -82,15 +84,20 @@ class RuleEngine:
         if _HEARD_KEY in kept:
             self._heard = _read_heard(kept[_HEARD_KEY])
 
-    def configure(self, devices: Iterable[tuple[str, Profile]], moment: Moment) -> tuple[list[AlarmEvent], States]:
-        """Serve exactly these devices from now on. What is raised of a rule that is gone is cleared."""
+    def configure(
+        self, devices: Iterable[tuple[str, Profile]], moment: Moment, drills: Collection[str] = ()
+    ) -> tuple[list[AlarmEvent], States]:
+        """Serve exactly these devices from now on. What is raised of a rule that is gone is cleared.
+
+        drills: the devices whose alarms are marked as drill.
+        """
         old, self._slots = self._slots, {}
         by_metric: dict[tuple[str, str], tuple[Slot, ...]] = {}
         self._silence, self._due = {}, []
         for device, profile in devices:
             own = silence_rule(profile)
             for rule in (*profile.alarms, *((own,) if own else ())):
-                slot = self._slot(device, profile, rule, old, moment)
+                slot = self._slot(Slot(device, profile, rule, drill=device in drills), old, moment)
                 self._slots[slot.key] = slot
                 if isinstance(rule.when, Missing) and rule.kind == SILENT_KIND:
                     self._silence[device] = (*self._silence.get(device, ()), slot)
@@ -107,8 +114,7 @@ class RuleEngine:
         self._kept = {}
         return events, states
 
-    def _slot(self, device: str, profile: Profile, rule: AlarmRule, old: Mapping[str, Slot], moment: Moment) -> Slot:
-        slot = Slot(device, profile, rule, RuleState())
+    def _slot(self, slot: Slot, old: Mapping[str, Slot], moment: Moment) -> Slot:
         known = old.get(slot.key)
         if known:
             slot.state = known.state
@@ -117,7 +123,7 @@ class RuleEngine:
                 slot.state = _read_state(self._kept[slot.key])
             slot.state.heard_ms = self._heard.get(slot.key, slot.state.heard_ms)
             _not_after(slot.state, moment.wall_ms)
-            alarms.begin(rule, slot.state, moment.wall_ms, slot.silent_ms)
+            alarms.begin(slot.rule, slot.state, moment.wall_ms, slot.silent_ms)
         return slot
 
     def judge(self, reading: Reading, moment: Moment, events: list[AlarmEvent], states: States) -> None:
@@ -224,5 +230,5 @@ def _event(slot: Slot, step: Step, phase: AlarmPhase, moment: Moment) -> AlarmEv
         occurrence=slot.state.occurrence, device=slot.device, kind=slot.rule.kind, severity=slot.rule.severity,
         phase=phase, rule=f"{slot.profile.profile}/{slot.rule.name}", rule_version=slot.profile.version,
         observed_at=step.at_ms, received_at=moment.wall_ms, monotonic_ms=moment.monotonic_ms, clock=moment.clock,
-        evidence=step.evidence,
+        evidence=step.evidence, drill=slot.drill,
     )  # fmt: skip

@@ -50,11 +50,21 @@ def community(  # noqa: PLR0917 - a command's options
         str | None,
         typer.Option(metavar="LISTEN=TARGET", help="Forward the gateway's uplink, and cut it when the script says."),
     ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help='Let people act at desks too: JSON with "url" and "tokens" by role.'),
+    ] = None,
     write_config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the gateway.toml for this community and end.")
     ] = None,
-    gateway: Annotated[str, typer.Option(help="With --write-config: the gateway's id.")] = "gw-0001",
+    write_organisation: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the file for `patrol-cloud import` and end.")
+    ] = None,
+    gateway: Annotated[str, typer.Option(help="With --write-…: the gateway's id.")] = "gw-0001",
     uplink: Annotated[str, typer.Option(help="With --write-config: the uplink broker.")] = "mqtt://127.0.0.1:1884",
+    drill: Annotated[
+        bool, typer.Option("--drill", help="With --write-config: the gateway marks every alarm as drill.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Two neighbourhoods with devices of every kind, and a day on which things happen."""
@@ -62,11 +72,22 @@ def community(  # noqa: PLR0917 - a command's options
 
     ends = runner.Endpoints(mqtt, coap, opcua, state)
     if write_config is not None:
-        print(runner.write_config(script, write_config, ends, gateway, uplink))
+        print(runner.write_config(script, write_config, ends, gateway, uplink, drill=drill))
+    if write_organisation is not None:
+        print(runner.write_organisation(script, write_organisation, gateway))
+    if write_config is not None or write_organisation is not None:
         return
     _run(
         runner.run_community(
-            script, ends, speed=speed, duration_s=duration, once=once, seed=seed, proxy=uplink_proxy, as_json=as_json
+            script,
+            ends,
+            speed=speed,
+            duration_s=duration,
+            once=once,
+            seed=seed,
+            proxy=uplink_proxy,
+            people=people,
+            as_json=as_json,
         )
     )
 

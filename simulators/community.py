@@ -17,21 +17,22 @@ from firmware_specs.errors import ConfigError, PatrolError, ProfileError, neares
 from firmware_specs.load import load_profiles
 from firmware_specs.readings import Position
 from firmware_specs.schema import NamedCodec
-from simulators.device import Device, RoundPath, minutes_since
+from simulators.device import Device, Outing, RoundPath, minutes_since
 from simulators.peers.coap import CoapPeer
 from simulators.peers.gnss import GnssPeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.opcua import OpcuaPeer
 from simulators.peers.radio import RadioPeer
 from simulators.physics import Moment
-from simulators.script import DAY_S, Hold, Round, UplinkDown, seconds
+from simulators.script import DAY_S, Act, Hold, Round, UplinkDown, Walk, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from firmware_specs.schema import Profile
     from simulators.peers.base import Peer
+    from simulators.people import People
     from simulators.proxy import TcpProxy
     from simulators.script import Community, Effect, Event, PlacedDevice
 
@@ -113,9 +114,16 @@ def _apply(event: Event, effect: Effect, devices: Mapping[str, Device], places: 
                     until_min=arrival + _CHECK_IN_MIN,
                 ),
             )  # fmt: skip
+    elif isinstance(effect, Walk):
+        walker = devices[effect.device]
+        neighbourhoods = {p.place.neighbourhood.code: p.place.neighbourhood for p in places.values()}.values()
+        building = next(b for n in neighbourhoods for b in n.buildings if b.key == effect.to)
+        there = Position(building.lat, building.lon, _ACCURACY_M)
+        outing = Outing(walker.home, there, effect.way_min, effect.until_min - effect.from_min)
+        walker.send_round(at_s + effect.from_min * 60, outing)
     elif isinstance(effect, Hold):
         devices[effect.device].apply(at_s, _with_status_code(effect, devices[effect.device].profile))
-    elif not isinstance(effect, UplinkDown):
+    elif not isinstance(effect, UplinkDown | Act):
         devices[effect.device].apply(at_s, effect)
 
 
@@ -171,13 +179,16 @@ class Day:
 
     def __init__(
         self, community: Community, devices: Mapping[str, Device], peers: Mapping[str, Peer], *, speed: float,
-        uplink: TcpProxy | None = None, heard: Callable[[Progress], None] = lambda _: None,
+        uplink: TcpProxy | None = None, people: People | None = None,
+        heard: Callable[[Progress], None] = lambda _: None,
     ) -> None:  # fmt: skip
+        """people: who acts at desks; without them nobody does."""
         self.community = community
         self._devices = devices
         self._peers = peers
         self._speed = speed
         self._uplink = uplink
+        self._people = people
         self._heard = heard
         self._messages = 0
         self._last_minutes: dict[str, float] = {}
@@ -222,14 +233,23 @@ class Day:
                 for effect in event.effects:
                     if isinstance(effect, UplinkDown):
                         self._cut_uplink(effect.real_s)
+                    elif isinstance(effect, Act) and self._people:
+                        self._in_background(self._later(effect, self._people), f"act-{effect.do}")
+
+    async def _later(self, act: Act, people: People) -> None:
+        await asyncio.sleep(act.at_min * 60 / self._speed)
+        await people.act(act)
+
+    def _in_background(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _cut_uplink(self, real_s: float) -> None:
         if self._uplink is None:
             log.info("no uplink to cut: started without --uplink-proxy")
             return
-        task = asyncio.create_task(self._uplink.cut_for(real_s), name="uplink-down")
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._in_background(self._uplink.cut_for(real_s), "uplink-down")
 
 
 def _clock(day_s: float) -> str:

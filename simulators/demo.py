@@ -34,8 +34,9 @@ GATEWAY: Final = "gw-0001"
 READY_WITHIN_S: Final = 120.0
 _POLL_S: Final = 0.2
 _SIMULATED: Final = """\
-In about a minute a kitchen fire breaks out in Cuihua building 3 (翠华社区3号楼5层厨房起火);
-later a door is forced, a radio calls for help, and the uplink fails for half a minute."""
+In about a minute a kitchen fire breaks out in Cuihua building 3 (翠华社区3号楼5层厨房起火): two patrol members go there
+and stop its clocks. Then a guard post is left unmanned, the street declares level 3, a door is forced, a radio and an
+armband call for help, a fire drill is held, the uplink fails for half a minute, and a review of the month is made."""
 _BY_HAND: Final = """\
 No simulated devices. Edit the gateway's file above to add yours: it is read again when saved. Ready for a first try:
 smk-1 (topic sensors/smk-1), tmp-1, chk-1, arm-1 (topic owntracks/team/arm-1) and smk-2 (CoAP path s/smk-2)."""
@@ -97,6 +98,7 @@ class _Demo:
         self._south: BrokerPlan
         self._uplink: BrokerPlan
         self._credentials: Credentials
+        self._desks: Path
 
     def start(self) -> None:
         """Start every part and wait until they work together."""
@@ -106,6 +108,9 @@ class _Demo:
         _say(f"brokers: {self._south.program} on ports {self._ports.mqtt} (devices) and {self._ports.uplink} (uplink)")
         config = provision.write_cloud_toml(self._state, self._ports.http, self._uplink.url5)
         self._credentials = provision.ensure(self._state, config, GATEWAY, self._check)
+        if self._options.simulators:
+            self._desks = provision.organise(self._state, config, load_community(), GATEWAY, self._check)
+            provision.address_desks(self._desks, f"http://127.0.0.1:{self._ports.http}")
         self._begin("cloud", "patrol-cloud", "serve", "--config", config)
         gateway = self._write_gateway_toml()
         if self._options.simulators:
@@ -183,7 +188,7 @@ class _Demo:
         return [
             "community", "--mqtt", self._south.url5, "--coap", f"127.0.0.1:{ports.coap}",
             "--opcua", f"opc.tcp://127.0.0.1:{ports.opcua}", "--state", self._state,
-            "--speed", str(self._options.speed), "--seed", str(self._options.seed),
+            "--speed", str(self._options.speed), "--seed", str(self._options.seed), "--people", self._desks,
             "--uplink-proxy", f"127.0.0.1:{ports.proxy}={self._uplink.url5.removeprefix('mqtt://')}",
         ]  # fmt: skip
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _OURS: Final = (
     "cloud", "edge", "tty", "logs", "cloud.toml", "gateway.toml", "credentials.json",
-    "gateway.by-hand.toml", "ends.json", "south.conf", "south.toml", "uplink.conf", "uplink.toml",
+    "organisation.json", "people.json", "gateway.by-hand.toml", "ends.json", "south.conf", "south.toml",
+    "uplink.conf", "uplink.toml",
 )  # fmt: skip
 """What stands in a state folder; `fresh` removes these and nothing else."""
 

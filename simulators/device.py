@@ -58,6 +58,14 @@ class RoundPath:
         return self.places[-1]
 
 
+class Outing(RoundPath):
+    """The way to a place, the stay there, and the way back."""
+
+    def __init__(self, home: Position, there: Position, way_min: float, minutes: float) -> None:
+        super().__init__((home, there, there, home), minutes)
+        self.arrivals = [0.0, way_min, minutes - way_min, minutes]
+
+
 class Device:
     """One simulated device of a profile."""
 
@@ -102,6 +110,11 @@ class Device:
     def send_round(self, at_s: float, path: RoundPath) -> None:
         """Walk a round every day from `at_s` on."""
         self._rounds.append((at_s, path))
+
+    @property
+    def home(self) -> Position:
+        """Where it stands between its rounds."""
+        return self._rounds[0][1].places[0] if self._rounds else self._walk.loop[0]
 
     def due(self, moment: Moment) -> list[Sample]:
         """What it says now: nothing, a regular report, or one that a changed state or an event calls for."""

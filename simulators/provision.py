@@ -11,18 +11,24 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from firmware_specs.errors import PatrolError
+from simulators import organisation
 from simulators.site import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from simulators.script import Community
+
 _COMMAND_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.1
 FIRST_USER: Final = "admin"
+DESKS: Final = ("dispatcher", "supervisor")
+"""Whose tokens the simulated people at desks have."""
 
 
 class Credentials(NamedTuple):
@@ -64,10 +70,34 @@ def ensure(state: Path, config: Path, gateway: str, check: Callable[[], None]) -
         shutil.rmtree(state / "cloud", ignore_errors=True)
     password = _last_word(_run(check, "init", "--config", config))
     _run(check, "gateway", "add", gateway, "--config", config)
-    token = _last_word(_run(check, "token", "add", "demo", "--config", config))
+    token = _last_word(_run(check, "token", "add", "demo", "--role", "administrator", "--config", config))
     credentials = Credentials(FIRST_USER, password, token)
     _write_private(path, json.dumps(credentials._asdict()))
     return credentials
+
+
+def organise(state: Path, config: Path, community: Community, gateway: str, check: Callable[[], None]) -> Path:
+    """Bring the community's organisation in, shifts from now on, and give its desks their tokens, the first time.
+
+    Returns the desks' file, without its address: `address_desks` adds it. Raises PatrolError.
+    """
+    file = state / "organisation.json"
+    organisation.write(file, community, gateway, datetime.now(UTC))
+    _run(check, "import", file, "--config", config)
+    desks = state / "people.json"
+    if not desks.exists():
+        tokens = {
+            role: _last_word(_run(check, "token", "add", f"desk-{role}", "--role", role, "--config", config))
+            for role in DESKS
+        }
+        _write_private(desks, json.dumps({"url": "", "tokens": tokens}))
+    return desks
+
+
+def address_desks(desks: Path, url: str) -> None:
+    """Tell the desks where the cloud is at this start."""
+    known = json.loads(desks.read_text(encoding="utf-8"))
+    _write_private(desks, json.dumps(known | {"url": url}))
 
 
 def _run(check: Callable[[], None], *arguments: str | Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,12 +17,13 @@ from firmware_specs.errors import ConfigError, nearest
 from firmware_specs.load import load_profile, load_profiles
 from firmware_specs.schema import NamedCodec
 from simulators import community as model
-from simulators import site
+from simulators import organisation, site
 from simulators.device import Device
 from simulators.peers.coap import CoapPeer
 from simulators.peers.gnss import GnssPeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.radio import RadioPeer
+from simulators.people import People, load_desk
 from simulators.physics import Moment
 from simulators.proxy import TcpProxy, address
 from simulators.script import load_community
@@ -45,16 +47,28 @@ class Endpoints(NamedTuple):
         return self.state.absolute() / "tty"
 
 
-def write_config(script: Path | None, path: Path, ends: Endpoints, gateway: str, uplink: str) -> str:
-    """Write the gateway.toml for a community; what was written, for people."""
+def write_config(
+    script: Path | None, path: Path, ends: Endpoints, gateway: str, uplink: str, *, drill: bool = False
+) -> str:
+    """Write the gateway.toml for a community; what was written, for people. drill: alarms are marked as drill."""
     community = load_community(script)
     state_dir = ends.state.absolute() / "gateway"
     addresses = site.Endpoints(gateway, state_dir, uplink, ends.mqtt, ends.coap, ends.opcua, ends.tty_dir)
     try:
-        path.write_text(site.gateway_toml(community, addresses), encoding="utf-8")
+        path.write_text(site.gateway_toml(community, addresses, drill=drill), encoding="utf-8")
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from e
     return f"{path}: {site.counted(community.devices())}"
+
+
+def write_organisation(script: Path | None, path: Path, gateway: str) -> str:
+    """Write the file for `patrol-cloud import`; what was written, for people. Shifts begin now."""
+    community = load_community(script)
+    try:
+        organisation.write(path, community, gateway, datetime.now(UTC))
+    except OSError as e:
+        raise ConfigError(path, "", e.strerror or str(e)) from e
+    return f"{path}: {len(community.members)} members, {len(community.posts)} posts"
 
 
 def proxy_from(text: str) -> TcpProxy:
@@ -67,10 +81,11 @@ def proxy_from(text: str) -> TcpProxy:
 
 async def run_community(
     script: Path | None, ends: Endpoints, *, speed: float, duration_s: float | None, once: bool, seed: int,
-    proxy: str | None, as_json: bool,
+    proxy: str | None, people: Path | None, as_json: bool,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Run the day; a summary when it ended by itself and one is wanted."""
     community = load_community(script)
+    desk = People(load_desk(people)) if people else None
     profiles = model.load_needed(community.devices())
     devices = model.build_devices(community, profiles, seed=seed, speed=speed)
     peers = model.build_peers(community, devices, model.Ends(ends.mqtt, ends.coap, ends.opcua, ends.tty_dir), "sim")
@@ -81,7 +96,8 @@ async def run_community(
             uplink = proxy_from(proxy)
             await uplink.start()
             stack.push_async_callback(uplink.stop)
-        messages = await model.Day(community, devices, peers, speed=speed, uplink=uplink).run(duration_s, once=once)
+        day = model.Day(community, devices, peers, speed=speed, uplink=uplink, people=desk)
+        messages = await day.run(duration_s, once=once)
     summary = {"devices": len(devices), "messages": messages, "seconds": round(time.monotonic() - began, 1)}
     return summary if as_json else None
 

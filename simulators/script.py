@@ -7,13 +7,16 @@ day; minutes are simulated minutes after an event's `at`. Knows nothing of socke
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from firmware_specs.errors import ConfigError, nearest
 from firmware_specs.readings import NAME_PATTERN
 from firmware_specs.tomlfile import Model, load_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BUILTIN: Final = Path(__file__).parent / "data" / "community.toml"
 DAY_S: Final = 86400.0
@@ -39,12 +42,66 @@ class Building(Model):
     floors: int = Field(default=6, ge=1, le=60)
 
 
+class Unit(Model):
+    """A part of the organisation above the neighbourhoods: district, town, street, each below the one before."""
+
+    kind: Literal["district", "town", "street"]
+    code: Name
+    zh: str
+    en: str
+    population: int | None = Field(default=None, ge=0)
+    settlement: Literal["urban", "rural"] | None = None
+
+
 class Neighbourhood(Model):
     """A neighbourhood and its buildings."""
 
     zh: str
     en: str
+    code: Name = "community"
+    """What the organisation's file calls it."""
+    population: int | None = Field(default=None, ge=0)
     buildings: tuple[Building, ...] = Field(min_length=1)
+
+
+class Post(Model):
+    """A guard post at a building."""
+
+    code: Name
+    zh: str
+    en: str
+    place: Name
+    """The building."""
+    radius_m: float = Field(default=30, gt=0, le=1000)
+    headcount: int = Field(default=1, ge=1, le=100)
+    grace_s: int = Field(default=60, ge=0)
+    """How long it may be unmanned before that is an alarm: real seconds."""
+    terminal: str | None = None
+    """The check-in terminal that stands there."""
+
+
+class Beat(Model):
+    """A patrol route: buildings in their order, each to be seen again within so many minutes of real time."""
+
+    code: Name
+    zh: str
+    en: str
+    neighbourhood: Name
+    places: tuple[Name, ...] = Field(min_length=2)
+    revisit_min: int = Field(gt=0)
+
+
+class Member(Model):
+    """A patrol member: a call sign, what it carries, where it is on duty."""
+
+    call_sign: str
+    neighbourhood: Name
+    post: Name | None = None
+    beat: Name | None = None
+    armband: str | None = None
+    radio: str | None = None
+    pseudonym: str | None = None
+    """What terminals read of its card."""
 
 
 class Group(Model):
@@ -110,6 +167,51 @@ class Round(Model):
     """How long the round takes."""
 
 
+class Walk(Model):
+    """A patrol member leaves for a building, stays there, and comes back."""
+
+    kind: Literal["walk"]
+    device: str
+    """The armband."""
+    to: Name
+    from_min: float = Field(default=0, ge=0)
+    way_min: float = Field(default=20, gt=0)
+    """How long the way takes, each time."""
+    until_min: float = Field(gt=0)
+    """When it is back."""
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.until_min - self.from_min <= 2 * self.way_min:
+            raise ValueError("until_min: not longer than the way there and back")
+        return self
+
+
+class Act(Model):
+    """What people at desks do, through the same HTTP API as everybody; what somebody has done before is left alone.
+
+    `take`, `dispatch`, `secure` and `close` are about the open incident of `device`; `declare` and `drill` are about
+    `unit`; `review` is of `unit` and the present month.
+    """
+
+    kind: Literal["act"]
+    who: Literal["dispatcher", "supervisor"]
+    do: Literal["take", "dispatch", "secure", "close", "declare", "approve", "drill", "end-drill", "review"]
+    at_min: float = Field(default=0, ge=0)
+    device: str | None = None
+    unit: Name | None = None
+    level: int | None = Field(default=None, ge=1, le=4)
+    members: tuple[str, ...] = ()
+    """Call signs."""
+    zh: str = ""
+    """What is said with it."""
+
+    @property
+    def until_min(self) -> float:
+        """When it is over."""
+        return self.at_min
+
+
 class UplinkDown(Model):
     """The gateway's way to the cloud is cut: seconds of real time, whatever the day's speed."""
 
@@ -122,7 +224,7 @@ class UplinkDown(Model):
         return 0.0
 
 
-Effect = Annotated[Curve | Hold | Silent | Round | UplinkDown, Field(discriminator="kind")]
+Effect = Annotated[Curve | Hold | Silent | Round | Walk | Act | UplinkDown, Field(discriminator="kind")]
 
 
 class Event(Model):
@@ -168,7 +270,11 @@ class Community(Model):
 
     starts: TimeOfDay
     """The time of day at which the simulation begins."""
+    units: tuple[Unit, ...] = ()
     neighbourhoods: tuple[Neighbourhood, ...] = Field(min_length=1)
+    posts: tuple[Post, ...] = ()
+    beats: tuple[Beat, ...] = ()
+    members: tuple[Member, ...] = ()
     groups: tuple[Group, ...] = Field(min_length=1)
     events: tuple[Event, ...] = ()
 
@@ -194,12 +300,41 @@ class Community(Model):
             for n, place in enumerate(group.places, group.first)
         )  # fmt: skip
 
+    def _named(self, ids: list[str]) -> Iterator[tuple[str, list[str], str]]:
+        """What tables name, what they may name, and who names it."""
+        buildings = [b.key for n in self.neighbourhoods for b in n.buildings]
+        areas = [n.code for n in self.neighbourhoods]
+        for post in self.posts:
+            yield post.place, buildings, f"posts {post.code!r}"
+            yield from ((post.terminal, ids, f"posts {post.code!r}"),) if post.terminal else ()
+        for beat in self.beats:
+            yield beat.neighbourhood, areas, f"beats {beat.code!r}"
+            yield from ((place, buildings, f"beats {beat.code!r}") for place in beat.places)
+        for member in self.members:
+            what = f"members {member.call_sign!r}"
+            yield member.neighbourhood, areas, what
+            yield from ((name, ids, what) for name in (member.armband, member.radio) if name)
+            yield from ((member.post, [p.code for p in self.posts], what),) if member.post else ()
+            yield from ((member.beat, [b.code for b in self.beats], what),) if member.beat else ()
+        units = [*(u.code for u in self.units), *areas]
+        signs = [m.call_sign for m in self.members]
+        for event in self.events:
+            for effect in event.effects:
+                if isinstance(effect, Walk):
+                    yield effect.to, buildings, f"events {event.name!r}"
+                elif isinstance(effect, Act):
+                    yield from ((effect.unit, units, f"events {event.name!r}"),) if effect.unit else ()
+                    yield from ((sign, signs, f"events {event.name!r}") for sign in effect.members)
+
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
         try:
             ids = [device.id for device in self.devices()]
         except (KeyError, IndexError) as e:
             raise ValueError(f"groups: id, connector and address may name {{n}} only, not {e}") from e
+        for name, known, what in self._named(ids):
+            if name not in known:
+                raise ValueError(f"{what}: no {name!r}{nearest(name, known)}")
         repeated = {name for name in ids if ids.count(name) > 1}
         if repeated:
             raise ValueError(f"groups: {min(repeated)!r} stands twice")
@@ -214,6 +349,8 @@ class Community(Model):
 def _devices_of(effect: Effect) -> tuple[str, ...]:
     if isinstance(effect, UplinkDown):
         return ()
+    if isinstance(effect, Act):
+        return (effect.device,) if effect.device else ()
     return (effect.device, *effect.terminals) if isinstance(effect, Round) else (effect.device,)
 
 

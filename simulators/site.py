@@ -41,7 +41,13 @@ def quoted(text: str) -> str:
 
 def table(header: str, **keys: str | float) -> str:
     """One TOML table; texts are quoted."""
-    lines = [header, *(f"{k} = {quoted(v) if isinstance(v, str) else v}" for k, v in keys.items())]
+
+    def text(value: str | float) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        return quoted(value) if isinstance(value, str) else str(value)
+
+    lines = [header, *(f"{name} = {text(value)}" for name, value in keys.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -64,21 +70,22 @@ def connector(name: str, ends: Endpoints) -> str:
     return table("[[connectors]]", kind="serial", port=str(ends.tty_dir / name), baud=9600, **common)
 
 
-def device(placed: PlacedDevice) -> str:
-    """One device."""
+def device(placed: PlacedDevice, *, drill: bool = False) -> str:
+    """One device. drill: its alarms are marked as drill."""
+    training = {"drill": True} if drill else {}
     return table(
         "[[devices]]", id=placed.id, profile=placed.profile, connector=placed.connector, address=placed.address,
-        location=placed.place.location,
+        location=placed.place.location, **training,
     )  # fmt: skip
 
 
-def gateway_toml(community: Community, ends: Endpoints) -> str:
-    """The whole file for a community."""
+def gateway_toml(community: Community, ends: Endpoints, *, drill: bool = False) -> str:
+    """The whole file for a community. drill: every device is one for training."""
     devices = community.devices()
     names = dict.fromkeys(placed.connector for placed in devices)
     parts = ["# Written by `patrol-sim community --write-config`.\n", head(ends)]
     parts += [connector(name, ends) for name in names]
-    parts += [device(placed) for placed in devices]
+    parts += [device(placed, drill=drill) for placed in devices]
     return "\n".join(parts)
 
 

@@ -180,10 +180,16 @@ def test_backup_and_restore(tmp_path: Path) -> None:
     file = toml(tmp_path)
     run(file, "gateway", "add", "gw-1")
     copy = tmp_path / "copy"
-    assert run(file, "backup", str(copy)).stdout.strip() == str(copy / "patrolgrid.db")
+    key = tmp_path / "data" / "notify.key"
+    key.write_bytes(b"what channels are sealed with")
+    copied = [str(copy / "patrolgrid.db"), str(copy / "notify.key")]
+    assert run(file, "backup", str(copy)).stdout.split() == copied
+    assert (copy / "notify.key").stat().st_mode & 0o777 == 0o600
+    key.unlink()
     run(file, "gateway", "remove", "gw-1")
     assert refusal(file, "backup", str(copy), code=1).endswith("exists and is not an empty directory")
     assert refusal(file, "restore", str(copy), code=1).endswith("patrolgrid.db exists; --force replaces it")
     run(file, "restore", str(copy), "--force")
+    assert key.read_bytes() == b"what channels are sealed with"
     assert [g["id"] for g in json.loads(run(file, "gateway", "list", "--json").stdout)] == ["gw-1"]
     assert "no backup: manifest.json cannot be read" in refusal(file, "restore", str(tmp_path), code=1)

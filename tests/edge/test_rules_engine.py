@@ -177,6 +177,17 @@ def test_a_new_configuration_keeps_what_is_known() -> None:
     assert set(bench.engine.states()) == {"rule/d/hot", "heard"}
 
 
+def test_a_training_device_marks_its_alarms_and_a_fire_that_goes_on_in_earnest_is_raised_anew() -> None:
+    bench = Bench()
+    bench.take(*bench.engine.configure([("d", profile(INSTANT)), ("e", profile(INSTANT))], at(1), {"d"}))
+    bench.value(60, at(2))
+    bench.take(*bench.engine.configure([("d", profile(INSTANT))], at(3)))
+    bench.value(60, at(4))
+    told = [(e.phase, e.drill) for e in bench.events]
+    assert told == [(AlarmPhase.RAISED, True), (AlarmPhase.CLEARED, True), (AlarmPhase.RAISED, False)]
+    assert bench.events[0].occurrence == bench.events[1].occurrence != bench.events[2].occurrence
+
+
 def heard_later(bench: Bench, moment: Moment) -> None:
     """A frame was heard, of which nothing was judged: all of it was repeats, or it held no value."""
     events: list[AlarmEvent] = []

@@ -75,8 +75,8 @@ def test_there_are_sixty_devices_of_every_fixed_profile_in_two_neighbourhoods() 
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_day_raises_one_fire_one_forced_door_and_nothing_by_chance(seed: int) -> None:
-    assert raised(seed) == {("smk-0008", "fire"): 1, ("door-06", "door-forced"): 1}
+def test_the_day_raises_one_fire_one_forced_door_one_sos_and_nothing_by_chance(seed: int) -> None:
+    assert raised(seed) == {("smk-0008", "fire"): 1, ("door-06", "door-forced"): 1, ("arm-06", "sos"): 1}
 
 
 def test_the_fire_is_there_within_the_time_that_the_demo_promises() -> None:
@@ -106,7 +106,7 @@ def test_a_patrol_round_checks_in_at_each_terminal_where_the_armband_is() -> Non
         if sample.metric == "checkin"
     ]
     assert [name for _, name in sorted(check_ins)] == ["chk-01", "chk-02", "chk-03", "chk-01"]
-    said = day(until="08:40")["arm-01"]
+    said = day(until="08:40")["arm-02"]
     walked = [(moment.day_s, s.value) for moment, samples in said for s in samples if s.metric == "position"]
     for at_s, name in check_ins:
         _, where = min(walked, key=lambda entry: abs(entry[0] - at_s))
@@ -160,3 +160,6 @@ def test_the_gateway_file_names_every_connector_and_device(tmp_path: Path) -> No
     assert len(table["devices"]) == len(community.devices())
     assert {d["connector"] for d in table["devices"]} == {c["name"] for c in table["connectors"]}
     assert {c["kind"] for c in table["connectors"]} == {"mqtt", "coap", "serial", "opcua"}
+    assert not any("drill" in device for device in table["devices"])
+    drilled = tomllib.loads(gateway_toml(community, ends, drill=True))
+    assert all(device["drill"] is True for device in drilled["devices"])

@@ -56,11 +56,16 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=True),
+        sa.Column("mask", sa.Text(), nullable=False),
         sa.Column("language", sa.String(length=2), nullable=False),
         sa.Column("audience", sa.Text(), nullable=False),
         sa.Column("min_severity", sa.String(length=16), nullable=False),
         sa.Column("sandbox", sa.Boolean(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("rate", sa.Integer(), nullable=False),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("last_ok_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_channels")),
@@ -85,12 +90,19 @@ def upgrade() -> None:
         sa.Column("next_at", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=False),
+        sa.Column("tried_at", sa.BigInteger(), nullable=True),
+        sa.Column("bundle", sa.Boolean(), nullable=False),
+        sa.Column("digest", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("channel", "key", name=op.f("uq_deliveries_channel_key")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.create_index("ix_deliveries_channel_created_at", ["channel", "created_at"], unique=False)
+        batch_op.create_index("ix_deliveries_channel_tried_at", ["channel", "tried_at"], unique=False)
+        batch_op.create_index("ix_deliveries_digest", ["digest"], unique=False)
         batch_op.create_index(batch_op.f("ix_deliveries_next_at"), ["next_at"], unique=False)
+        batch_op.create_index("ix_deliveries_subject", ["subject", "subject_id"], unique=False)
 
     op.create_table(
         "drills",
@@ -99,11 +111,18 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("category", sa.String(length=16), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("lat", sa.Float(), nullable=True),
+        sa.Column("lon", sa.Float(), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("starts_at", sa.BigInteger(), nullable=False),
         sa.Column("ends_at", sa.BigInteger(), nullable=False),
-        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("planned_at", sa.BigInteger(), nullable=False),
+        sa.Column("planned_by", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=True),
         sa.Column("started_by", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=False),
         sa.Column("score", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_drills")),
         sqlite_autoincrement=True,
