@@ -30,6 +30,7 @@ app.add_typer(gateways, name="gateway")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="cloud.toml")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine output.")]
+NodeName = Annotated[str | None, typer.Option("--node", help="Where: a node's code, or its path such as /3/17/.")]
 Default = Path("cloud.toml")
 
 
@@ -92,13 +93,14 @@ def _role(text: str) -> Role:
 def user_add(
     name: str,
     role: Annotated[str, typer.Option(help=", ".join(Role))],
+    node: NodeName = None,
     config: ConfigFile = Default,
     as_json: AsJson = False,
 ) -> None:
     """Make a user and print the password, once."""
     from cloud import admin  # noqa: PLC0415
 
-    _secret(as_json, "password", admin.add_user(_load(config), name, _role(role)), name)
+    _secret(as_json, "password", admin.add_user(_load(config), name, _role(role), node), name)
 
 
 @users.command("list")
@@ -107,7 +109,7 @@ def user_list(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     from cloud import admin  # noqa: PLC0415
 
     found = admin.list_users(_load(config))
-    _rows([{"name": u.name, "role": u.role.value, "disabled": u.disabled} for u in found], as_json)
+    _rows([{"name": u.name, "role": u.role.value, "node": u.node, "disabled": u.disabled} for u in found], as_json)
 
 
 @users.command("passwd")
@@ -127,17 +129,18 @@ def user_disable(name: str, config: ConfigFile = Default) -> None:
 
 
 @tokens.command("add")
-def token_add(
+def token_add(  # noqa: PLR0917 - one parameter each of the command
     name: str,
     role: Annotated[str, typer.Option(help=", ".join(Role))] = Role.DISPATCHER.value,
     days: Annotated[float | None, typer.Option(help="Until it expires; without it, never.", min=0.001)] = None,
+    node: NodeName = None,
     config: ConfigFile = Default,
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it, once."""
     from cloud import admin  # noqa: PLC0415
 
-    _secret(as_json, "token", admin.add_token(_load(config), name, _role(role), days), name)
+    _secret(as_json, "token", admin.add_token(_load(config), name, _role(role), days, node), name)
 
 
 @tokens.command("list")
@@ -146,7 +149,7 @@ def token_list(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     from cloud import admin  # noqa: PLC0415
 
     found = admin.list_tokens(_load(config))
-    _rows([{"name": t.name, "role": t.role.value, "in_force": t.in_force} for t in found], as_json)
+    _rows([{"name": t.name, "role": t.role.value, "node": t.node, "in_force": t.in_force} for t in found], as_json)
 
 
 @tokens.command("revoke")
@@ -161,12 +164,13 @@ def token_revoke(name: str, config: ConfigFile = Default) -> None:
 def gateway_add(
     name: str,
     location: Annotated[str, typer.Option(help="Where it is, for people.")] = "",
+    node: NodeName = None,
     config: ConfigFile = Default,
 ) -> None:
     """Accept the packs of a gateway."""
     from cloud import admin  # noqa: PLC0415
 
-    admin.add_gateway(_load(config), name, location)
+    admin.add_gateway(_load(config), name, location, node)
     print(f"gateway {name} is known")
 
 

@@ -9,12 +9,15 @@ from cloud import importing, parts, schema
 from cloud.db import open_database
 from cloud.devices import service as devices
 from cloud.org import service as org
+from cloud.org import tree
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from cloud.config import Config
     from cloud.db import Database
@@ -45,10 +48,15 @@ def init(config: Config) -> str | None:
         return org.add_user(tx, OPERATOR, FIRST_USER, Role.ADMINISTRATOR, now_ms())
 
 
-def add_user(config: Config, name: str, role: Role) -> str:
-    """The new user's password."""
+def _path(tx: Connection, node: str | None) -> str | None:
+    """The path of a node that was named by its code or path. Raises NotFound."""
+    return None if node is None else tree.find_named(tx, OPERATOR, node).path
+
+
+def add_user(config: Config, name: str, role: Role, node: str | None = None) -> str:
+    """The new user's password. node: a code or a path, the root when absent."""
     with database(config) as db, db.begin() as tx:
-        return org.add_user(tx, OPERATOR, name, role, now_ms())
+        return org.add_user(tx, OPERATOR, name, role, now_ms(), node=_path(tx, node))
 
 
 def reset_password(config: Config, name: str) -> str:
@@ -76,12 +84,12 @@ def list_users(config: Config) -> list[org.UserView]:
         return org.list_users(tx)
 
 
-def add_token(config: Config, name: str, role: Role, days: float | None) -> str:
-    """The new token."""
+def add_token(config: Config, name: str, role: Role, days: float | None, node: str | None = None) -> str:
+    """The new token. node: a code or a path, the root when absent."""
     now = now_ms()
     expires_at = None if days is None else now + round(days * 86_400_000)
     with database(config) as db, db.begin() as tx:
-        return org.add_token(tx, OPERATOR, name, role, now_ms=now, expires_at=expires_at)
+        return org.add_token(tx, OPERATOR, name, role, now_ms=now, expires_at=expires_at, node=_path(tx, node))
 
 
 def revoke_token(config: Config, name: str) -> None:
@@ -96,10 +104,13 @@ def list_tokens(config: Config) -> list[org.TokenView]:
         return org.list_tokens(tx, now_ms())
 
 
-def add_gateway(config: Config, name: str, location: str) -> None:
-    """The gateway's packs are accepted from now on."""
+def add_gateway(config: Config, name: str, location: str, node: str | None = None) -> None:
+    """The gateway's packs are accepted from now on. node: a code or a path, the root when absent."""
     with database(config) as db, db.begin() as tx:
         devices.add_gateway(tx, OPERATOR, name, now_ms(), location)
+        where = _path(tx, node)
+        if where is not None:
+            devices.place(tx, OPERATOR, name, None, where, now_ms())
 
 
 def remove_gateway(config: Config, name: str) -> None:

@@ -106,7 +106,7 @@ def create_app(config: Config, role: Role = Role.ALL, failed: Failed | None = No
     if role in {Role.ALL, Role.API}:
         errors.install(app)
     _describe(app)
-    app.add_middleware(Guard, body_bytes=config.limits.body_bytes)
+    app.add_middleware(Guard, body_bytes=config.limits.body_bytes, pictures=config.map.host)
     return app
 
 

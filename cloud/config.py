@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -47,11 +48,26 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _web(text: str) -> str:
+    """An address of the web: https, or http on loopback, without user and fragment."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment or parts.query:
+        raise ValueError(f"{text!r} is not https://host")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(f"{text!r}: plain http:// is accepted on loopback only; use https://")
+    return text
+
+
+WebAddress = Annotated[str, AfterValidator(_web)]
+
+
 class HttpConfig(Model):
     """The API and the console."""
 
     bind: Bind = "127.0.0.1:8000"
     """Address and port; port 0 takes a free one."""
+    public_url: WebAddress | None = None
+    """Where people reach the console, `https://patrol.example`: for links and for sign-in by an identity provider."""
     public: bool = False
     """Must be true for a bind beyond loopback: put a TLS proxy in front of it."""
     secure_cookies: bool = False
@@ -199,6 +215,70 @@ class NotifyConfig(Model):
     """How long ended deliveries are kept."""
 
 
+class MapConfig(Model):
+    """The map's background. Without tiles it draws our own data on a plain ground."""
+
+    tiles_url: str | None = None
+    """`https://{s}.tiles.example/{z}/{x}/{y}.png`; browsers are then allowed to fetch pictures from there."""
+    datum: Literal["wgs84", "gcj02", "bd09"] = "wgs84"
+    """What the tiles are drawn on. Our data stays WGS-84 and is shifted for display only."""
+    attribution: str = Field(default="", max_length=200)
+    """Whom the map names as the source of the tiles."""
+    max_zoom: int = Field(default=19, ge=1, le=24)
+    """The finest tiles that there are."""
+
+    @property
+    def host(self) -> str:
+        """Where tiles come from, as a Content-Security-Policy names it; empty without tiles."""
+        parts = urlsplit(self.tiles_url or "")
+        return f"{parts.scheme}://{parts.netloc.replace('{s}.', '*.', 1)}" if self.tiles_url else ""
+
+    @model_validator(mode="after")
+    def _a_template(self) -> Self:
+        if self.tiles_url is None:
+            return self
+        if any(part not in self.tiles_url for part in ("{z}", "{x}", "{y}")):
+            raise ValueError(f"tiles_url: {self.tiles_url!r} has no {{z}}, {{x}} and {{y}}")
+        _web(self.tiles_url.partition("?")[0])
+        if not re.fullmatch(r"https?://([*]\.)?[A-Za-z0-9.:-]+", self.host):
+            raise ValueError(
+                f"tiles_url: {self.tiles_url!r}: the host may have {{s}}. in front and nothing else in braces"
+            )
+        return self
+
+
+class OidcConfig(Model):
+    """Sign-in by an identity provider (OpenID Connect, authorization code with PKCE), beside local accounts.
+
+    Nobody is made a user by signing in: a user is linked to an account by an administrator, or by `claim`.
+    """
+
+    issuer: WebAddress
+    """The provider, exactly as it names itself; `/.well-known/openid-configuration` is read below it."""
+    client_id: str = Field(min_length=1, max_length=255)
+    """What the provider calls this service. The address to give it is `public_url` and `/sign-in/oidc/callback`."""
+    client_secret_file: Path | None = None
+    """Or the environment variable PATROL_OIDC_SECRET; without either the service is a public client."""
+    title: str = Field(default="SSO", min_length=1, max_length=40)
+    """What the button on the sign-in page says."""
+    scopes: tuple[str, ...] = ("openid",)
+    """What is asked for; `email` or `profile` when `claim` needs it."""
+    claim: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")
+    """A claim that links an account at its first sign-in: to the user whose subject an administrator set to
+    `claim:value`, else to the user of that name, unless it is an administrator. People must not be able to choose its
+    value at the provider. Of `email` only verified ones count."""
+
+    def secret(self) -> str | None:
+        """The client's secret, when one is configured."""
+        return secret(self.client_secret_file, "PATROL_OIDC_SECRET")
+
+    @model_validator(mode="after")
+    def _openid(self) -> Self:
+        if "openid" not in self.scopes:
+            raise ValueError('scopes: "openid" is missing')
+        return self
+
+
 class Config(Model):
     """cloud.toml."""
 
@@ -217,6 +297,15 @@ class Config(Model):
     liveness: LivenessConfig = LivenessConfig()
     limits: LimitsConfig = LimitsConfig()
     notify: NotifyConfig = NotifyConfig()
+    map: MapConfig = MapConfig()
+    oidc: OidcConfig | None = None
+    """Left out, only local accounts sign in."""
+
+    @model_validator(mode="after")
+    def _the_provider_knows_the_way_back(self) -> Self:
+        if self.oidc and not self.http.public_url:
+            raise ValueError("oidc: http.public_url is missing: the provider has to know where to send people back")
+        return self
 
 
 def load_config(path: Path) -> Config:

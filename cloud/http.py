@@ -34,6 +34,17 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"geolocation=(), camera=(), microphone=()"),
 )
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+def headers_with(pictures: str) -> Headers:
+    """The security headers. pictures: another host that images may come from, if any."""
+    if not pictures:
+        return HEADERS
+    policy = CSP.replace("img-src 'self' data:", f"img-src 'self' data: {pictures}").encode()
+    return tuple((name, policy if name == b"content-security-policy" else value) for name, value in HEADERS)
+
+
 _QUIET: Final = ("/healthz", "/readyz", "/metrics", "/static")
 
 
@@ -47,9 +58,10 @@ class TooLarge(HTTPException):
 class Guard:
     """The outermost application."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, body_bytes: int, pictures: str = "") -> None:
         self.app = app
         self.body_bytes = body_bytes
+        self.headers = headers_with(pictures)
 
     def _check_announced(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
@@ -79,7 +91,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 status = message["status"]
-                _add_headers(message, scope)
+                _add_headers(message, scope, self.headers)
             await send(message)
 
         try:
@@ -95,9 +107,9 @@ class Guard:
             _account(scope, status, time.perf_counter() - begun)
 
 
-def _add_headers(message: MutableMapping[str, Any], scope: Scope) -> None:
+def _add_headers(message: MutableMapping[str, Any], scope: Scope, headers: Headers) -> None:
     given = {name for name, _ in message["headers"]}
-    extra = [(name, value) for name, value in HEADERS if name not in given]
+    extra = [(name, value) for name, value in headers if name not in given]
     if b"cache-control" not in given and not scope["path"].startswith("/static"):
         extra.append((b"cache-control", b"no-store"))
     message["headers"] = [*message["headers"], *extra]

@@ -11,12 +11,15 @@ import json
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
+from cloud.errors import Invalid
+from cloud.text import clean
 from firmware_specs.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pydantic import ValidationError
     from sqlalchemy import Connection
 
     from cloud.org.rules import Principal
@@ -28,6 +31,14 @@ ORDER: Final = (
 IMPORTERS: Final[dict[str, Callable[[Connection, Principal, list[dict[str, Any]], int], int]]] = {}
 """By section: given the transaction, who acts, the section's tables and the present; how many were brought in. Raises
 RequestRefused naming what is wrong. A node is named by its `code` throughout."""
+
+
+def fault(where: str, e: ValidationError) -> Invalid:
+    """What is wrong with an entry of a section, for one line: where, the key and the cause."""
+    first = e.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error") or first["msg"]
+    parts = (where, ".".join(map(str, first["loc"])), f"{str(cause)[:1].lower()}{str(cause)[1:]}")
+    return Invalid(clean(": ".join(filter(None, parts)), 500))
 
 
 def read(path: Path) -> dict[str, list[dict[str, Any]]]:

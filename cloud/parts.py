@@ -13,6 +13,8 @@ import cloud.alerts.ops_routes
 import cloud.incidents.drills.routes
 import cloud.incidents.levels.routes
 import cloud.incidents.routes
+import cloud.maps.routes
+import cloud.org.account_routes
 import cloud.org.tree_routes
 import cloud.presence.rosters.routes
 import cloud.presence.routes
@@ -22,6 +24,7 @@ from cloud.alerts.notify import service as notify
 from cloud.incidents import service as incidents
 from cloud.incidents.drills import service as drills
 from cloud.incidents.levels import service as levels
+from cloud.org import node_files
 from cloud.presence import service as presence
 from cloud.presence.rosters import service as rosters
 from cloud.reports import service as reports
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 API: Final = (
     cloud.org.tree_routes.router,
+    cloud.org.account_routes.router,
+    cloud.maps.routes.router,
     cloud.alerts.ops_routes.router,
     cloud.alerts.notify.routes.router,
     cloud.presence.routes.router,
@@ -54,5 +59,5 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
 }
 """Background work of the worker role, by name."""
 
-LOADED: Final = (presence, rosters, incidents, levels, drills, notify, reports, hazards)
+LOADED: Final = (node_files, presence, rosters, incidents, levels, drills, notify, reports, hazards)
 """Services whose timers, hooks and importers are in place now."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acknowledge", "active_flags", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "fold",
-    "get_alarm", "list_alarms", "open_counts", "raise_own", "shelve",
+    "get_alarm", "list_alarms", "open_by_node", "open_counts", "raise_own",
+    "shelve",
 ]  # fmt: skip
 
 DAY_MS = 86_400_000
@@ -109,6 +110,13 @@ def open_counts(tx: Connection, principal: Principal, now_ms: int) -> OpenCounts
         open=by_seen[False], acknowledged=by_seen[True], by_severity=by_severity,
         unacknowledged_cleared=tx.execute(missed).scalar_one(),
     )  # fmt: skip
+
+
+def open_by_node(tx: Connection, principal: Principal) -> dict[str, int]:
+    """How many alarms that are not cleared nor folded there are at exactly each node within scope."""
+    open_ = (scope(principal, alarms.c.node), alarms.c.cleared_at.is_(None), alarms.c.folded_into.is_(None))
+    counted = sa.select(alarms.c.node, sa.func.count()).where(*open_).group_by(alarms.c.node)
+    return {node: int(count) for node, count in tx.execute(counted)}
 
 
 def active_flags(**tests: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> sa.Subquery:

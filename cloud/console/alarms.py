@@ -20,7 +20,7 @@ from cloud.errors import Invalid, NotFound
 from cloud.org import auth
 from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
-from cloud.org.rules import PERMISSIONS, Permission, visible
+from cloud.org.rules import PERMISSIONS, Permission
 from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
 from firmware_specs.readings import Severity
@@ -153,8 +153,8 @@ def _people(tx: Connection, ui: Ui) -> list[str]:
     """Who may be given an alarm: users within the viewer's scope who may handle one."""
     return [
         user.name
-        for user in org.list_users(tx)
-        if not user.disabled and visible(ui.who, user.node) and Permission.ACKNOWLEDGE in PERMISSIONS[user.role]
+        for user in org.list_users(tx, ui.who)
+        if not user.disabled and Permission.ACKNOWLEDGE in PERMISSIONS[user.role]
     ]
 
 

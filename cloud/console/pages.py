@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cloud.alerts import service as alerts
-from cloud.console import i18n
+from cloud.console import i18n, nav
 from cloud.console.ui import Ui
 from cloud.errors import Forbidden, NotSignedIn, RequestRefused
 from cloud.org import auth
@@ -118,7 +118,6 @@ def back_to(path: str) -> RedirectResponse:
 
 ERRORS: Final = {403: "forbidden", 404: "not_found", 405: "not_found", 409: "conflict", 503: "unavailable"}
 """The words for a status; a 4xx that is not here is an invalid request, any other a fault of ours."""
-SECTIONS: Final = ("alarms", "devices", "gateways")
 
 
 def _status(e: Exception) -> int:
@@ -152,7 +151,7 @@ def error_page(request: Request, status: int, reason: str = "") -> HTMLResponse:
     section = request.url.path.strip("/").partition("/")[0]
     return render(
         ui, "error.html", status, code=status, heading=ui.t(f"error.{name}_title"),
-        message=_sentence(ui, status, reason), section=section if section in SECTIONS else "",
+        message=_sentence(ui, status, reason), section=section if section in nav.SECTIONS else "",
         again=request.method == "GET",
     )  # fmt: skip
 

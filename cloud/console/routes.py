@@ -150,6 +150,13 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
     )  # fmt: skip
 
 
+@pages.get("/more")
+def more(ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
+    """The rest of the menu, for a phone."""
+    ui.section = "more"
+    return render(ui, "more.html")
+
+
 @pages.get("/session")
 def session(request: Request) -> Response:
     """204 while signed in, else 401: what a page asks when its stream was refused."""

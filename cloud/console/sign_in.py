@@ -1,20 +1,28 @@
-"""Signing in and out with forms, which work without scripts."""
+"""Signing in and out with forms, which work without scripts; and by an identity provider where one is configured."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlencode, urlsplit
 
-from fastapi import APIRouter, Form, Request
+import structlog
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from cloud.console.pages import PageRoute, local, make_ui, render
-from cloud.errors import Forbidden, NotSignedIn, TooManyTries
-from cloud.org import auth, service
+from cloud.errors import Forbidden, NotFound, NotSignedIn, TooManyTries, Unavailable
+from cloud.org import auth, oidc, oidc_sign_in, service
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.routes import throttle_of
 from cloud.state import now_ms
+
+if TYPE_CHECKING:
+    from cloud.org.oidc import Provider
+
+AWAY_COOKIE: Final = "patrolgrid_oidc"
+"""Ties a sign-in at the identity provider to the browser that began it."""
+log: Final = structlog.get_logger("sign-in")
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -33,7 +41,23 @@ def sign_in_page(request: Request, next: str = "/", ended: str = "") -> Response
     """The form; who is signed in already goes on."""
     if not ended and auth.identify(request):
         return RedirectResponse(local(next), 303)
-    return render(make_ui(request), "sign_in.html", problem="", ended=bool(ended), user="", next=local(next))
+    return _form(request, ended=bool(ended), next=local(next))
+
+
+def _form(
+    request: Request,
+    status: int = 200,
+    *,
+    problem: str = "",
+    ended: bool = False,
+    user: str = "",
+    next: str = "/",  # noqa: A002
+) -> HTMLResponse:
+    provider = auth.state_of(request).config.oidc
+    return render(
+        make_ui(request), "sign_in.html", status, problem=problem, ended=ended, user=user, next=next,
+        sso=provider.title if provider else "", sso_next=urlencode({"next": next}),
+    )  # fmt: skip
 
 
 @pages.post("/sign-in")
@@ -58,11 +82,65 @@ def sign_in(
         if isinstance(e, TooManyTries):
             problem = ui.t("sign_in.too_many", minutes=math.ceil(e.retry_after_s / 60))
             headers["Retry-After"] = str(e.retry_after_s)
-        page = render(ui, "sign_in.html", e.status, problem=problem, ended=False, user=user, next=local(next))
+        page = _form(request, e.status, problem=problem, user=user, next=local(next))
         page.headers.update(headers)
         return page
     response = RedirectResponse(local(next), 303)
     auth.set_cookie(response, session, secure=state.config.http.secure_cookies)
+    return response
+
+
+def _provider(state: State) -> Provider:
+    """The identity provider. Raises NotFound when there is none."""
+    if state.config.oidc is None or state.config.http.public_url is None:
+        raise NotFound("no identity provider is configured")
+    return oidc.provider_of(state.config.oidc, state.config.http.public_url)
+
+
+@pages.get("/sign-in/oidc")
+def set_out(request: Request, state: State, next: Annotated[str, Query(max_length=2000)] = "/") -> Response:  # noqa: A002
+    """On to the identity provider."""
+    try:
+        way, secret = oidc_sign_in.begin(state.db, _provider(state), local(next), now_ms())
+    except (Unavailable, TooManyTries) as e:
+        log.warning("sign-in by the identity provider", error=str(e))
+        return _form(request, e.status, problem=make_ui(request).t("sign_in.sso_away"), next=local(next))
+    response = RedirectResponse(way, 303)
+    response.set_cookie(
+        AWAY_COOKIE, secret, max_age=oidc_sign_in.AWAY_MS // 1000, httponly=True, samesite="lax", path="/sign-in/oidc",
+        secure=state.config.http.secure_cookies,
+    )  # fmt: skip
+    return response
+
+
+@pages.get("/sign-in/oidc/callback")
+def come_back(  # noqa: PLR0917 - one parameter each of the query
+    request: Request,
+    state: State,
+    given: Annotated[str, Query(alias="state", max_length=200)] = "",
+    code: Annotated[str, Query(max_length=4000)] = "",
+    iss: Annotated[str, Query(max_length=500)] = "",
+    error: Annotated[str, Query(max_length=500)] = "",
+) -> Response:
+    """Back from the identity provider: a session, or why there is none."""
+    answer = oidc_sign_in.Answer(given, code, request.cookies.get(AWAY_COOKIE, ""), iss, error)
+    t = make_ui(request).t
+    response: Response
+    try:
+        session, back = oidc_sign_in.finish(
+            state.db, _provider(state), answer,
+            address=auth.address_of(request), now_ms=now_ms(), session_ms=throttle_of(state).session_ms,
+        )  # fmt: skip
+    except oidc_sign_in.NotLinked as e:
+        response = _form(request, e.status, problem=t("sign_in.sso_not_linked", subject=e.subject))
+    except (NotSignedIn, Unavailable) as e:
+        log.warning("sign-in by the identity provider", error=str(e))
+        refused = isinstance(e, NotSignedIn)
+        response = _form(request, e.status, problem=t("sign_in.sso_refused" if refused else "sign_in.sso_away"))
+    else:
+        response = RedirectResponse(local(back), 303)
+        auth.set_cookie(response, session, secure=state.config.http.secure_cookies)
+    response.delete_cookie(AWAY_COOKIE, path="/sign-in/oidc", httponly=True, samesite="lax")
     return response
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from cloud.alerts.models import OpenCounts
-from cloud.console import show
+from cloud.console import nav, show
 from cloud.errors import NotSignedIn
 from cloud.org.rules import Permission
 
@@ -97,6 +97,11 @@ class Ui:
     def waiting(self) -> int:
         """Alarms that nobody has acknowledged."""
         return self.counts.open
+
+    @property
+    def menu(self) -> list[nav.Group]:
+        """The pages that the viewer is led to."""
+        return nav.menu(self.principal) if self.principal else []
 
     def may(self, permission: str) -> bool:
         """Whether the viewer's role permits something."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - pydantic reads it
 from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from cloud.paging import View
-from firmware_specs.readings import Clock, Quality  # noqa: TC001 - pydantic reads them
+from firmware_specs.readings import NAME_PATTERN, Clock, Quality
+
+DeviceName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""Also of a gateway."""
 
 
 class DeviceState(StrEnum):
@@ -53,6 +59,8 @@ class DeviceView(View):
     title_zh: str = ""
     title_en: str = ""
     category: str = "other"
+    node: str = "/"
+    """Path of the organisation node that it belongs to."""
     location: str
     connector: str = ""
     address: str = ""
@@ -90,6 +98,8 @@ class GatewayView(View):
     """A gateway as the cloud knows it."""
 
     id: str
+    node: str = "/"
+    """Path of the organisation node that it belongs to."""
     location: str = ""
     online: bool
     last_seen_at: datetime | None
@@ -112,6 +122,26 @@ class GatewayView(View):
     devices_silent: int = 0
     devices_unknown: int = 0
     """How many states are unknown because the gateway is offline."""
+
+
+class PlaceEntry(BaseModel):
+    """A gateway, or one device of it, and the node where it belongs, by code. lat, lon: where exactly a device is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gateway: DeviceName
+    device: DeviceName | None = None
+    node: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    lat: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = None
+    lon: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.lat is None) != (self.lon is None):
+            raise ValueError("lat and lon come together")
+        if self.lat is not None and self.device is None:
+            raise ValueError("lat and lon are of a device")
+        return self
 
 
 class StateCounts(View):

@@ -8,10 +8,11 @@ import msgspec
 import sqlalchemy as sa
 
 from cloud.db import many
-from cloud.devices import liveness, states, views
+from cloud.devices import liveness, placing, states, views
 from cloud.devices.liveness import Allowed, attend, next_due, tick
 from cloud.devices.models import DeviceState, DeviceView, GatewayView, StateCounts
 from cloud.devices.places import hold
+from cloud.devices.placing import Point, Standing, at_node, count_by_node, place, standing
 from cloud.devices.store import deadlines, devices, gateways, latest
 from cloud.errors import Conflict, Forbidden, NotFound
 from cloud.order import ordinal_of, rank
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from firmware_specs.wire import Reported, Status
 
 __all__ = [
-    "Allowed", "add_gateway", "apply_readings", "apply_reported", "apply_status", "attend", "devices_by_key",
-    "forget_positions", "get_device", "get_gateway", "heard", "known_gateways", "list_devices", "list_gateways",
-    "next_due",
-    "remove_gateway", "see_device", "see_track", "state_counts", "tick", "touched_devices", "touched_gateways",
+    "Allowed", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status", "at_node",
+    "attend", "count_by_node", "devices_by_key", "forget_positions", "get_device", "get_gateway", "heard",
+    "known_gateways", "list_devices", "list_gateways", "next_due", "place", "remove_gateway", "see_device", "see_track",
+    "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 
@@ -87,12 +88,17 @@ def _hear_devices(tx: Connection, gateway: str, names: Sequence[str], now_ms: in
 
 
 def _insert_devices(tx: Connection, gateway: str, rows: Sequence[dict[str, Any]], now_ms: int) -> None:
+    hold(tx, gateway)
     node = tx.execute(sa.select(gateways.c.node).where(gateways.c.id == gateway)).scalar() or ROOT
+    own = placing.nodes_of(tx, gateway, {row["id"] for row in rows})
     common = {
-        "gateway": gateway, "node": node, "profile": "", "connector": "", "address": "", "location": "",
+        "gateway": gateway, "profile": "", "connector": "", "address": "", "location": "",
         "created_at": now_ms, "heard_at": None, "lease_at": now_ms, "touched_at": now_ms, "silent": False,
     }  # fmt: skip
-    tx.execute(views.insert(tx, devices).on_conflict_do_nothing(), [common | row for row in rows])
+    tx.execute(
+        views.insert(tx, devices).on_conflict_do_nothing(),
+        [common | {"node": own.get(row["id"], node)} | row for row in rows],
+    )
 
 
 def heard(tx: Connection, gateway: str, now_ms: int) -> None:

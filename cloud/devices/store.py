@@ -50,6 +50,18 @@ devices: Final = sa.Table(
     sa.Column("silent", sa.Boolean, nullable=False),
 )
 
+device_places: Final = sa.Table(
+    "device_places",
+    metadata,
+    sa.Column("gateway", Name, sa.ForeignKey("gateways.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("device", Name, primary_key=True),
+    sa.Column("node", sa.String(255), nullable=False, index=True),
+    sa.Column("lat", sa.Float),
+    sa.Column("lon", sa.Float),
+)
+"""Where a device belongs by itself, whether its gateway reports it now or not; without a row it belongs where its
+gateway does. lat, lon: where exactly, WGS-84."""
+
 latest: Final = sa.Table(
     "latest",
     metadata,

@@ -93,7 +93,7 @@ def _device_view(row: Row[Any], values: dict[str, LatestView], kinds: Sequence[s
     return DeviceView.model_construct(
         id=row.id, gateway=row.gateway, profile=row.profile, title_zh=profile.title.zh if profile else row.profile,
         title_en=profile.title.en if profile else row.profile, category=profile.category if profile else "other",
-        location=row.location, connector=row.connector, address=row.address, state=state, reason=reason,
+        node=row.node, location=row.location, connector=row.connector, address=row.address, state=state, reason=reason,
         alarms=len(kinds), last_seen_at=at_or_none(row.heard_at), latest=values,
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def _device_counts(tx: Connection, names: Collection[str]) -> dict[str, tuple[in
 def _gateway_view(row: Row[Any], counts: tuple[int, int], ledger: LedgerView) -> GatewayView:
     total, silent = counts
     return GatewayView(
-        id=row.id, location=row.location, online=row.online, last_seen_at=at_or_none(row.heard_at),
+        id=row.id, node=row.node, location=row.location, online=row.online, last_seen_at=at_or_none(row.heard_at),
         changed_at=at_or_none(row.changed_at), agent_version=row.agent_version, boot=row.boot,
         config_hash=row.config_hash, config_version=row.config_version, clock=Clock(row.clock), degraded=row.degraded,
         connectors=_texts(row.connectors), counters=_numbers(row.counters),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - FastAPI reads annotations
+import json
+from collections.abc import Iterator  # noqa: TC003 - FastAPI reads annotations
+from datetime import datetime  # noqa: TC003
 from typing import Annotated
 
-import sqlalchemy as sa
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from cloud.org import auth, service
-from cloud.org.audit import audit
+from cloud.org import audit, auth, service
 from cloud.org.auth import Auditor, SignedIn, State  # noqa: TC001
 from cloud.org.rules import Permission, Principal, Role
-from cloud.paging import MAX_LIMIT, Page, View, at, decode_cursor, encode_cursor
+from cloud.paging import MAX_LIMIT, Page, View, at, decode_cursor, encode_cursor, to_ms
 from cloud.problems import documented
 from cloud.state import now_ms
 
@@ -50,7 +51,18 @@ class AuditEntry(View):
     action: str
     target: str
     detail: str
+    node: str
+    """Of who acted."""
     hash: str
+
+
+class Verdict(View):
+    """Whether the chain holds."""
+
+    holds: bool
+    rows: int
+    broken_at: int | None
+    """Id of the first row that is not as it was written, or that another is missing before."""
 
 
 def throttle_of(state: State) -> service.Throttle:
@@ -94,20 +106,65 @@ def sign_out(state: State, _who: SignedIn, request: Request, response: Response)
     auth.drop_cookie(response)
 
 
+def query_of(
+    actor: Annotated[str, Query(max_length=100)] = "",
+    action: Annotated[str, Query(max_length=64)] = "",
+    target: Annotated[str, Query(max_length=300)] = "",
+    from_: Annotated[datetime | None, Query(alias="from")] = None,
+    to: datetime | None = None,
+) -> audit.Query:
+    """Which rows of the chain. action: as a whole or up to a dot, `incident`. target: what it begins with."""
+    return audit.Query(actor, action, target, to_ms(from_) if from_ else None, to_ms(to) if to else None)
+
+
+Wanted = Annotated[audit.Query, Depends(query_of)]
+
+
 @router.get("/audit")
 def audit_chain(
     state: State,
-    _who: Auditor,
+    who: Auditor,
+    wanted: Wanted,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
     cursor: Annotated[str | None, Query(max_length=500)] = None,
 ) -> Page[AuditEntry]:
-    """The audit chain, oldest first: each hash covers the one before it."""
+    """What was done at or below the caller's node, oldest first; each hash covers the row before it in the chain."""
     after = int(decode_cursor(cursor, int)[0]) if cursor else 0
     with state.db.read() as tx:
-        rows = (
-            tx.execute(sa.select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit + 1))
-            .mappings()
-            .all()
-        )
+        rows = audit.rows_after(tx, who, wanted, after, limit + 1)
     shown = [AuditEntry(**{**row, "at": at(row["at"])}) for row in rows[:limit]]
     return Page(items=shown, next_cursor=encode_cursor(shown[-1].id) if len(rows) > limit else None)
+
+
+@router.get("/audit/verify")
+def verify_audit(state: State, _who: Auditor) -> Verdict:
+    """Whether the whole chain holds, as it is stored now."""
+    with state.db.read() as tx:
+        rows, broken = audit.verify_all(tx)
+    return Verdict(holds=broken is None, rows=rows, broken_at=broken)
+
+
+@router.get(
+    "/audit/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
+def export_audit(state: State, who: Auditor, wanted: Wanted) -> StreamingResponse:
+    """The rows as JSON lines, oldest first: a whole chain can be verified from them alone."""
+    return StreamingResponse(
+        audit_lines(state, who, wanted),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": 'attachment; filename="audit.jsonl"'},
+    )
+
+
+def audit_lines(state: State, who: Principal, wanted: audit.Query) -> Iterator[str]:
+    """The rows as they are hashed, one JSON object a line."""
+    after = 0
+    while True:
+        with state.db.read() as tx:
+            rows = audit.rows_after(tx, who, wanted, after, MAX_LIMIT)
+        yield "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
+        if len(rows) < MAX_LIMIT:
+            return
+        after = rows[-1]["id"]

@@ -61,13 +61,27 @@ def test_users_tokens_and_gateways(tmp_path: Path) -> None:
     run(file, "user", "passwd", "li")
     run(file, "user", "disable", "li")
     users = json.loads(run(file, "user", "list", "--json").stdout)
-    assert users == [{"name": "li", "role": "dispatcher", "disabled": True}]
+    assert users == [{"name": "li", "role": "dispatcher", "node": "/", "disabled": True}]
     run(file, "token", "revoke", "bar")
     tokens = json.loads(run(file, "token", "list", "--json").stdout)
-    assert tokens == [{"name": "bar", "role": "dispatcher", "in_force": False}]
+    assert tokens == [{"name": "bar", "role": "dispatcher", "node": "/", "in_force": False}]
     assert [g["id"] for g in json.loads(run(file, "gateway", "list", "--json").stdout)] == ["gw-1"]
     assert "gw-1" in run(file, "gateway", "list").stdout
     run(file, "gateway", "remove", "gw-1")
+
+
+def test_users_tokens_and_gateways_belong_to_a_node_of_an_imported_tree(tmp_path: Path) -> None:
+    file, tree = toml(tmp_path), tmp_path / "tree.toml"
+    tree.write_text('[[nodes]]\ncode = "Y"\nkind = "street"\nname_zh = "玉泉街道"\n')
+    assert json.loads(run(file, "import", str(tree), "--json").stdout) == [{"section": "nodes", "rows": 1}]
+    run(file, "user", "add", "li", "--role", "dispatcher", "--node", "Y")
+    run(file, "token", "add", "bar", "--node", "/1/")
+    run(file, "gateway", "add", "gw-1", "--node", "Y")
+    assert json.loads(run(file, "user", "list", "--json").stdout)[0]["node"] == "/1/"
+    assert json.loads(run(file, "token", "list", "--json").stdout)[0]["node"] == "/1/"
+    assert refusal(file, "user", "add", "wu", "--role", "auditor", "--node", "Z", code=2) == "node Z: not known"
+    tree.write_text('[[nodes]]\ncode = "Y"\nkind = "planet"\nname_zh = "x"\n')
+    assert refusal(file, "import", str(tree), code=2).startswith("nodes[1] (Y): kind: input should be 'district'")
 
 
 @pytest.mark.parametrize(

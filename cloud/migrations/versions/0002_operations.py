@@ -674,6 +674,21 @@ def upgrade() -> None:
     with op.batch_alter_table("timers", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_timers_due_at"), ["due_at"], unique=False)
 
+    op.create_table(
+        "device_places",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("lat", sa.Float(), nullable=True),
+        sa.Column("lon", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_device_places_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("gateway", "device", name=op.f("pk_device_places")),
+    )
+    with op.batch_alter_table("device_places", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_device_places_node"), ["node"], unique=False)
+
     with op.batch_alter_table("alarms", schema=None) as batch_op:
         batch_op.add_column(sa.Column("silence", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("maintenance", sa.BigInteger(), nullable=True))
@@ -682,6 +697,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("flap", sa.Float(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("escalation", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("drill_id", sa.BigInteger(), nullable=True))
+
+    with op.batch_alter_table("audit", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("node", sa.String(length=255), server_default="/", nullable=False))
 
     with op.batch_alter_table("ingest_ledger", schema=None) as batch_op:
         batch_op.add_column(sa.Column("off_shift", sa.BigInteger(), server_default="0", nullable=False))
