@@ -16,6 +16,7 @@ from cloud.alerts.models import (
     EvidenceView,
     HistoryEntry,
 )
+from cloud.alerts.rules import PROTECTED, Why
 from cloud.alerts.store import alarms, history
 from cloud.paging import at, at_or_none
 from firmware_specs.readings import Clock, Severity
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 OWN_TITLES: Final = {
     "gateway-offline": ("网关离线", "Gateway offline"),
     "device-silent": ("设备失联", "Device silent"),
+    "self-timer-late": ("平台定时任务滞后", "Deadlines fire late"),
+    "self-ingest-lag": ("平台数据接收滞后", "Ingest lags"),
+    "self-notify-failing": ("通知发送失败", "Notifications fail"),
 }
 
 
@@ -64,7 +68,10 @@ def view_fields(row: Row[Any], folded: int) -> dict[str, Any]:
         "cleared_at": at_or_none(row.cleared_at), "cleared_by": row.cleared_by,
         "clear_reason": ClearReason(row.clear_reason) if row.clear_reason else None,
         "assigned_to": row.assigned_to, "shelved_until": at_or_none(row.shelved_until),
-        "shelve_reason": row.shelve_reason, "folded_into": row.folded_into, "folded": folded,
+        "shelve_reason": row.shelve_reason, "folded_into": row.folded_into, "folded": folded, "node": row.node,
+        "quiet": Why(row.quiet), "protected": row.kind in PROTECTED, "silence": row.silence,
+        "maintenance": row.maintenance, "inhibited_by": row.inhibited_by, "group_key": row.group_key,
+        "flapping": row.flapping, "flap": row.flap, "escalation": row.escalation, "drill_id": row.drill_id,
     }  # fmt: skip
 
 
