@@ -269,7 +269,7 @@ def flaps(family: Sequence[tuple[int, int | None]]) -> list[Flap]:
         (at, place) for place, times in enumerate(family) for at in times if at is not None
     )  # fmt: skip
     found = [Flap()] * len(family)
-    score, last, flapping = 0.0, 0, False
+    score, last, flapping = 0.0, moments[0][0] if moments else 0, False
     for at, place in moments:
         score = score * 2.0 ** (-min(at - last, 100 * FLAP_HALF_LIFE_MS) / FLAP_HALF_LIFE_MS) + 1.0
         flapping = score >= FLAP_ON or (flapping and score >= FLAP_OFF)
