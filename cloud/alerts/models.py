@@ -93,6 +93,8 @@ class AlarmView(View):
     """The alarm whose cause explains this one."""
     group_key: str | None
     """The same for alarms that belong together: one family of kinds, one building, a minute apart at most."""
+    grouped: int
+    """How many alarms of its group are not cleared."""
     flapping: bool
     flap: float
     """Raises and clears of its kind on its device, each halving in ten minutes."""

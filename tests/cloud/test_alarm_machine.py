@@ -67,7 +67,7 @@ class Alarms(RuleBasedStateMachine):
 
     def open_ones(self) -> list[AlarmView]:
         with self.db.read() as tx:
-            return list(service.list_alarms(tx, SYSTEM, AlarmFilter(state=("open", "acknowledged"))).items)  # type: ignore[arg-type]
+            return list(service.list_alarms(tx, SYSTEM, AlarmFilter(state=("open", "acknowledged"))).items)
 
     @rule(kind=kinds, device=devices)
     def raise_one(self, kind: tuple[str, Severity], device: str) -> None:
@@ -116,7 +116,7 @@ class Alarms(RuleBasedStateMachine):
     @invariant()
     def nobody_is_told_in_vain_nor_twice(self) -> None:
         with self.db.read() as tx:
-            rounds = dict(tx.execute(sa.select(alarms.c.id, alarms.c.round)).all())  # type: ignore[arg-type]
+            rounds = dict(tx.execute(sa.select(alarms.c.id, alarms.c.round)).all())
             for alarm_id, begun in rounds.items():
                 detail = service.get_alarm(tx, SYSTEM, alarm_id)
                 told = [entry for entry in detail.history if entry.action in TELLS]
