@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from cloud.alerts.notify.service import Delivery, Message
+    from cloud.alerts.notify.models import DeliveryView
+    from cloud.alerts.notify.service import Message
 
 
-def send(tx: Connection, message: Message) -> int:
+def send(tx: Connection, message: Message, now_ms: int) -> int:
     """Put a message in; how many deliveries were made."""
     from cloud.alerts.notify import service  # noqa: PLC0415 - see above
 
-    return service.enqueue(tx, message)
+    return service.enqueue(tx, message, now_ms)
 
 
-def sent(tx: Connection, alarm_id: int) -> list[Delivery]:
+def sent(tx: Connection, alarm_id: int) -> list[DeliveryView]:
     """What was sent about an alarm, oldest first."""
     from cloud.alerts.notify import service  # noqa: PLC0415 - see above
 
     return service.deliveries_of(tx, "alarm", alarm_id)
 
 
-def failing(tx: Connection, since_ms: int) -> int:
-    """How many deliveries failed for good since a time."""
+def failing(tx: Connection, now_ms: int) -> int:
+    """How many channels have failed for a while."""
     from cloud.alerts.notify import service  # noqa: PLC0415 - see above
 
-    return service.failing(tx, since_ms)
+    return len(service.failing(tx, now_ms))
 
 
 def escalation_percent(tx: Connection, node: str, now_ms: int) -> int:

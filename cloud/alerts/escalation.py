@@ -6,27 +6,23 @@ of a step is a row that survives a restart, and what is overdue then is taken at
 alarm stands, nobody acknowledged it and nothing keeps it quiet; so nothing has to be called off when one of these ends.
 
 - Of a group the first alarm tells, for all that are as severe at most.
-- What flaps tells in a digest every quarter of an hour. What is protected is never put off.
+- What flaps is told in digests. What is protected is never put off.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from cloud import timers
-from cloud.alerts import beyond, chains, rules, views
+from cloud.alerts import beyond, chains, message, rules, views
 from cloud.alerts.hooks import LISTENERS, Happening
-from cloud.alerts.notify.service import Message
 from cloud.alerts.quiet import OPEN, note
 from cloud.alerts.store import alarms
 from cloud.devices.places import hold
 from cloud.incidents.levels import hooks as levels
 from cloud.org import tree
-from cloud.org.rules import Role
-from cloud.paging import at
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
     from cloud.timers import Timer
 
 STEP: Final = "alarm-step"
-DIGEST: Final = "alarm-digest"
-DIGEST_MS: Final = 900_000
 TELLS: Final = (*OPEN, alarms.c.acknowledged_at.is_(None), alarms.c.quiet == "")
 
 
@@ -119,63 +113,12 @@ def _tell(tx: Connection, row: Row[Any], chain: Chain, taken: int, now_ms: int) 
         if taken:
             note(tx, row.id, "grouped", f"{what} alarm/{leader}", now_ms)
         return
-    if row.flapping and row.kind not in rules.PROTECTED:
-        _put_off(tx, row, step, node, now_ms)
-        note(tx, row.id, "digested", what, now_ms)
-        return
     key = f"alarm/{row.id}.{row.round}/{number}/{repetition}"
-    told = beyond.send(tx, _message(tx, row, step, node, key=key, template="alarm", more={"step": str(number + 1)}))
-    if told or taken:
-        action = "told" if not taken else "repeated" if repetition else "escalated"
+    sent = message.compose(tx, row, step, node, number=number, key=key)
+    told = beyond.send(tx, sent, now_ms)
+    if told or taken or sent.digest:
+        action = "digested" if sent.digest else "repeated" if repetition else "escalated" if taken else "told"
         note(tx, row.id, action, f"{what} ×{told}", now_ms)
-
-
-def _message(
-    tx: Connection, row: Row[Any], step: Step, node: str, *, key: str, template: str, more: dict[str, str]
-) -> Message:
-    zh, en = views.title(row.kind, row.rule)
-    together = 1
-    if row.group_key is not None:
-        mine = (alarms.c.group_key == row.group_key, alarms.c.cleared_at.is_(None))
-        together = int(tx.execute(sa.select(sa.func.count()).select_from(alarms).where(*mine)).scalar_one())
-    names = tree.names(tx, [row.node]).get(row.node, ("", ""))
-    values = {
-        "id": str(row.id), "title_zh": zh, "title_en": en, "kind": row.kind, "severity": row.severity,
-        "gateway": row.gateway, "device": row.device, "location": row.location, "node": row.node,
-        "node_zh": names[0], "node_en": names[1], "raised_at": at(row.raised_at).isoformat(),
-        "together": str(together), "maintenance": str(row.maintenance or ""), "late": "1" if row.late else "",
-        **more,
-    }  # fmt: skip
-    severity = Severity(row.severity)
-    urgent = severity is Severity.CRITICAL or row.kind in rules.PROTECTED
-    roles = tuple(Role(role) for role in step.roles)
-    return Message(node, "alarm", row.id, template, values, severity, roles, urgent, row.drill, key)
-
-
-def _put_off(tx: Connection, row: Row[Any], step: Step, node: str, now_ms: int) -> None:
-    """Have it told in the digest of this quarter of an hour: one for each family and those who are told."""
-    family = f"{row.gateway}|{row.device}|{row.kind}|{','.join(step.roles)}|{node}"
-    window = now_ms // DIGEST_MS
-    key = f"{hashlib.sha256(family.encode()).hexdigest()[:32]}.{window}"
-    known = timers.get_timer(tx, DIGEST, key)
-    data = {
-        "alarm": row.id, "roles": list(step.roles), "node": node,
-        "count": known.data["count"] + 1 if known else 1,
-    }  # fmt: skip
-    timers.set_timer(tx, DIGEST, key, (window + 1) * DIGEST_MS, data)
-
-
-def _digest(tx: Connection, timer: Timer, now_ms: int) -> None:
-    """Tell of what flapped: how often, and how its last alarm stands. Told also when that is cleared by now."""
-    row = tx.execute(sa.select(alarms).where(alarms.c.id == timer.data["alarm"])).first()
-    if row is None:
-        return
-    step = rules.Step(0, tuple(timer.data["roles"]))
-    more = {"count": str(timer.data["count"]), "state": views.state_of(row).value}
-    key = f"alarm-digest/{timer.key}"
-    message = _message(tx, row, step, timer.data["node"], key=key, template="alarm-digest", more=more)
-    told = beyond.send(tx, message)
-    note(tx, row.id, "told", f"{', '.join(step.roles)} {timer.data['node']} ×{told}", now_ms)
 
 
 def level_changed(tx: Connection, node: str, now_ms: int) -> None:
@@ -199,6 +142,5 @@ def next_step(tx: Connection, row: Row[Any]) -> int | None:
 
 
 timers.HANDLERS[STEP] = _step
-timers.HANDLERS[DIGEST] = _digest
 LISTENERS.append(heard)
 levels.LISTENERS.append(level_changed)

@@ -17,7 +17,7 @@ from cloud.alerts.ops_models import Explanation, NextStep, Reason, ReasonKind, R
 from cloud.alerts.rules import Suppression, Why
 from cloud.alerts.store import alarms
 from cloud.org.rules import Role, scope
-from cloud.paging import at, at_or_none
+from cloud.paging import at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +38,7 @@ def of(tx: Connection, who: Principal, row: Row[Any], now_ms: int) -> Explanatio
         reasons=list(_reasons(tx, who, row, decided)), group=_group(tx, who, row), flap=row.flap,
         flapping=row.flapping, chain=chain.name, chain_id=chain.id, percent=percent, taken=row.escalation,
         told=[
-            Told(channel=each.channel, status=each.status, at=at(each.created_at), ended_at=at_or_none(each.ended_at),
-                 receipt=each.receipt)
+            Told(channel=each.channel_name, status=each.status, at=each.created_at, ended_at=each.ended_at)
             for each in beyond.sent(tx, row.id)
         ],
         next=_next(tx, row, chain),
@@ -101,9 +100,13 @@ def _reasons(tx: Connection, who: Principal, row: Row[Any], found: Suppression) 
             text_en=f"alarm {leader} of its group tells for it",
         )  # fmt: skip
     if row.flapping:
+        never = row.kind in rules.PROTECTED
+        flapping = (
+            ("此类告警照常逐次通知", "its kind is told each time") if never else ("通知汇总发送", "told in digests")
+        )
         yield Reason(
-            kind=ReasonKind.FLAPPING, text_zh=f"反复出现（{row.flap:.1f}）：通知每 15 分钟汇总一次",
-            text_en=f"it comes and goes ({row.flap:.1f}): told in a digest every 15 minutes",
+            kind=ReasonKind.FLAPPING, text_zh=f"反复出现（{row.flap:.1f}）：{flapping[0]}",
+            text_en=f"it comes and goes ({row.flap:.1f}): {flapping[1]}",
         )  # fmt: skip
     if row.drill:
         yield Reason(

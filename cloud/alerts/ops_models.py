@@ -173,7 +173,6 @@ class Told(View):
     status: str
     at: datetime
     ended_at: datetime | None
-    receipt: str
 
 
 class NextStep(View):

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 EVERY_S: Final = 15.0
 DEVICE: Final = "cloud"
 LATE_WINDOW_MS: Final = 300_000
-FAILED_WINDOW_MS: Final = 600_000
 MANY_GATEWAYS: Final = 2
 """Fewer may all be silent by themselves; from here on it is ingest that hears nobody."""
 log: Final = structlog.get_logger("selfwatch")
@@ -50,7 +49,8 @@ class Limit(NamedTuple):
 
 TIMER_LATE: Final = Limit("self-timer-late", 10_000, 2_000)
 INGEST_LAG: Final = Limit("self-ingest-lag", 60_000, 30_000)
-NOTIFY_FAILING: Final = Limit("self-notify-failing", 2, 1)
+NOTIFY_FAILING: Final = Limit("self-notify-failing", 0, 1)
+"""Channels that have failed for five minutes; it clears when none does."""
 
 
 async def run(state: AppState) -> None:
@@ -79,7 +79,7 @@ def look(tx: Connection, now_ms: int, watched_ms: int) -> None:
         lag = now_ms - max(newest, watched_ms)
         # Offline gateways are their own alarms; one that stands ends by a pack and not by their going offline too.
         judge(tx, INGEST_LAG, lag if online >= MANY_GATEWAYS else min(lag, INGEST_LAG.high), now_ms)
-    judge(tx, NOTIFY_FAILING, beyond.failing(tx, now_ms - FAILED_WINDOW_MS), now_ms)
+    judge(tx, NOTIFY_FAILING, beyond.failing(tx, now_ms), now_ms)
 
 
 def judge(tx: Connection, limit: Limit, measured: int, now_ms: int) -> None:

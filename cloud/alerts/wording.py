@@ -24,8 +24,8 @@ OWN: Final = {
         "gateways are online, and no pack was committed for 60 s; clears when the newest is less than 30 s old",
     ),
     "self-notify-failing": (
-        "10 分钟内有 3 条以上通知最终发送失败；10 分钟内没有失败时恢复",
-        "3 or more messages failed for good within 10 minutes; clears after 10 minutes without",
+        "有通知渠道连续 5 分钟发送失败；全部渠道恢复送达后解除",
+        "a channel has failed for 5 minutes; clears when every channel delivers again",
     ),
 }  # fmt: skip
 """What the cloud judges by itself; another folder's kinds are named by their kind only."""

@@ -138,7 +138,7 @@ def chain_list(ui: View, state: State) -> Response:
         edited = chains.get_chain(tx, ui.who, int(edit)) if edit.isdecimal() and int(edit) < 2**63 else None
     return render(
         ui, "chains.html", page=page, names=names, edited=edited, built_in=chains.built_in(),
-        steps=max(STEPS, len(edited.steps) if edited else 0), nodes=[("", ui.t("silences.node_own")), *nodes],
+        steps=max(STEPS, len(edited.steps) if edited else 0), nodes=[("", ui.t("silences.chain.node_own")), *nodes],
         severities=[(s.value, ui.t(f"severity.{s}")) for s in Severity],
         roles=[(role.value, ui.t(f"role.{role}")) for role in Role],
     )  # fmt: skip

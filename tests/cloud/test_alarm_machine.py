@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from firmware_specs.readings import AlarmEvent
 
 TELLS = {"escalated", "repeated", "grouped", "digested"}
-"""Steps of a chain. A digest is told when its quarter of an hour is over, whatever was answered meanwhile."""
+"""Steps of a chain."""
 KINDS = (("fire", Severity.CRITICAL), ("device-silent", Severity.MINOR), ("gateway-offline", Severity.MAJOR))
 kinds = st.sampled_from(KINDS)
 devices = st.sampled_from(["d-1", "d-2"])

@@ -97,7 +97,16 @@ def test_one_silent_gateway_is_no_lag_of_ingest(db: Database) -> None:
     assert open_kinds(db) == []
 
 
-@pytest.mark.parametrize("limit", [TIMER_LATE, INGEST_LAG, NOTIFY_FAILING], ids=lambda limit: limit.kind)
+def test_one_failing_channel_is_an_alarm_until_none_fails(db: Database) -> None:
+    states = []
+    for channels in (0, 1, 2, 0):
+        with db.begin() as tx:
+            selfwatch.judge(tx, NOTIFY_FAILING, channels, NOW)
+        states.append(open_kinds(db))
+    assert states == [[], ["self-notify-failing"], ["self-notify-failing"], []]
+
+
+@pytest.mark.parametrize("limit", [TIMER_LATE, INGEST_LAG], ids=lambda limit: limit.kind)
 def test_each_has_hysteresis_words_and_one_alarm_at_a_time(db: Database, limit: selfwatch.Limit) -> None:
     states = []
     for measured in (limit.high, limit.high + 1, limit.high + 9, limit.low, limit.low - 1, limit.low, limit.high + 1):

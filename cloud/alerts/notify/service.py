@@ -1,9 +1,11 @@
-"""What other folders may do with notifications: put a message in, send what is due."""
+"""What other folders may do with notifications: put a message in, see what became of it, send what is due."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
+
+from cloud.alerts.notify.models import DeliveryView
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -12,9 +14,14 @@ if TYPE_CHECKING:
     from cloud.state import AppState
     from firmware_specs.readings import Severity
 
+__all__ = ["DeliveryView", "Message", "deliveries_of", "enqueue", "failing", "run"]
+
 
 class Message(NamedTuple):
-    """What is to be told, to whom. key: the same key again makes no second delivery."""
+    """Something to tell.
+
+    key: what makes a repeat of it the same. digest: it comes and goes and may wait for others.
+    """
 
     node: str
     subject: str
@@ -26,34 +33,26 @@ class Message(NamedTuple):
     urgent: bool
     drill: bool
     key: str
+    users: tuple[str, ...] = ()
+    digest: bool = False
 
 
-class Delivery(NamedTuple):
-    """One message to one channel, as it went."""
-
-    channel: str
-    status: str
-    created_at: int
-    ended_at: int | None
-    receipt: str
-
-
-def enqueue(tx: Connection, message: Message) -> int:
+def enqueue(tx: Connection, message: Message, now_ms: int | None = None) -> int:
     """Put a message in; how many deliveries were made."""
-    del tx, message
+    del tx, message, now_ms
     return 0
 
 
-def deliveries_of(tx: Connection, subject: str, subject_id: int) -> list[Delivery]:
-    """What was sent about a subject, oldest first."""
+def deliveries_of(tx: Connection, subject: str, subject_id: int) -> list[DeliveryView]:
+    """What was told of one thing, oldest first."""
     del tx, subject, subject_id
     return []
 
 
-def failing(tx: Connection, since_ms: int) -> int:
-    """How many deliveries failed for good since a time."""
-    del tx, since_ms
-    return 0
+def failing(tx: Connection, now_ms: int) -> list[str]:
+    """The names of channels whose deliveries fail since five minutes."""
+    del tx, now_ms
+    return []
 
 
 async def run(state: AppState) -> None:
