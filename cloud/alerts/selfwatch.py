@@ -18,6 +18,7 @@ from cloud.alerts import beyond
 from cloud.alerts.apply import clear_own, raise_own
 from cloud.alerts.rules import family_key
 from cloud.alerts.store import alarms
+from cloud.devices import liveness
 from cloud.devices import service as fleet
 from cloud.devices.places import Place
 from cloud.org.rules import ROOT
@@ -71,8 +72,8 @@ def _look_once(state: AppState, watched_ms: int) -> None:
 
 def look(tx: Connection, now_ms: int, watched_ms: int) -> None:
     """Measure, raise and clear. watched_ms: since when this process looks."""
-    due = timers.next_due(tx)
-    overdue = now_ms - max(due, watched_ms) if due is not None else 0
+    due = [each for each in (timers.next_due(tx), liveness.next_due(tx)) if each is not None]
+    overdue = now_ms - max(min(due), watched_ms) if due else 0
     judge(tx, TIMER_LATE, max(timers.late_since(tx, now_ms - LATE_WINDOW_MS), overdue), now_ms)
     online, newest = fleet.hearing(tx)
     if newest is not None:

@@ -193,7 +193,6 @@ def shelve(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, *, unti
     """Take it out of sight until a time; a time that has passed brings it back. Raises NotFound, Forbidden."""
     row = _act(tx, actor, alarm_id, Permission.SHELVE)
     if until_ms <= now_ms:
-        timers.drop_timer(tx, SHELF, str(row.id))
         return _done(tx, actor, row, "unshelved", now_ms, detail=reason, shelved_until=None, shelve_reason=None)
     timers.set_timer(tx, SHELF, str(row.id), until_ms)
     return _done(tx, actor, row, "shelved", now_ms, detail=reason, shelved_until=until_ms, shelve_reason=reason)
