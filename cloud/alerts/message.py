@@ -96,4 +96,8 @@ def moment(tx: Connection, node: str, ms: int) -> str:
         zone = ZoneInfo(str(tree.inherited(tx, node, "time_zone") or ZONE))
     except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
         zone = ZoneInfo(ZONE)
-    return f"{at(ms).astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone.key})"
+    time = at(ms)
+    try:
+        return f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone.key})"
+    except OverflowError:  # a clock at the edge of what a calendar has
+        return f"{time:%Y-%m-%d %H:%M:%S} (UTC)"
