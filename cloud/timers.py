@@ -9,12 +9,13 @@ handler may set it again. A handler that fails sets its own row back and nobody 
 from __future__ import annotations
 
 import json
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cloud import metrics
 from cloud.db import metadata, work_of
@@ -29,6 +30,8 @@ BATCH: Final = 200
 NOTED_MS: Final = 2_000
 """Lateness below it is not written down: a tick in good order writes nothing of its own."""
 RETRY_MS: Final = 60_000
+BUSY_MS: Final = 1_000
+"""After what the database refused for want of a lock: two that waited for each other; one of them comes again."""
 log: Final = structlog.get_logger("timers")
 
 timers: Final = sa.Table(
@@ -144,5 +147,7 @@ def _call(tx: Connection, timer: Timer, now_ms: int) -> None:
         metrics.TIMER_FAILURES.labels(timer.kind).inc()
         for name, rows in work.buffers.items():
             del rows[said.get(name, 0) :]
-        log.exception("timer failed", kind=timer.kind, key=timer.key, error=str(e)[:300])
-        set_timer(tx, timer.kind, timer.key, now_ms + RETRY_MS, timer.data)
+        busy = isinstance(e, OperationalError)
+        log.log(WARNING if busy else ERROR, "timer failed", kind=timer.kind, key=timer.key, error=str(e)[:300],
+                exc_info=not busy)  # fmt: skip
+        set_timer(tx, timer.kind, timer.key, now_ms + (BUSY_MS if busy else RETRY_MS), timer.data)

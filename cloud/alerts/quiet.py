@@ -10,6 +10,7 @@ transaction waits for two gateways in two orders.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -204,14 +205,15 @@ def announce(tx: Connection, followed: Followed, now_ms: int) -> None:
 
 
 def place_key(tx: Connection, row: Row[Any]) -> str:
-    """The building of an alarm; where the tree has none, its gateway and the words for its place."""
+    """The building of an alarm; where the tree has none, its gateway and the words for its place, by their hash."""
     for node in reversed(ancestors(row.node)[1:]):
         try:
             if tree.get_node(tx, SYSTEM, node).kind is Kind.BUILDING:
                 return node
         except NotFound:  # alarms outlive their nodes
             continue
-    return f"{row.node}{row.gateway}/{row.location}"
+    words = hashlib.sha256(row.location.encode()).hexdigest()[:16]
+    return f"{row.node}{row.gateway}/{words}"
 
 
 def _group(tx: Connection, row: Row[Any]) -> None:

@@ -287,6 +287,17 @@ def test_what_one_event_makes_in_one_building_is_a_group_whatever_comes_first(db
     assert {alarm.occurrence for alarm in listed(db, group=groups["o1"])} == {"o1", "o2", "o3"}
 
 
+def test_whatever_a_place_is_called_its_alarms_form_groups_and_break_no_column(db: Database) -> None:
+    words = "".join(chr(0x4E00 + n % 20_000) for n in range(9_000))
+    with db.begin() as tx:
+        for device in ("post:1", "post:2", "post:3"):
+            place = Place("/1/", words if device != "post:3" else "东门")
+            service.raise_own(
+                tx, "", device, "post\u202eunmanned%_\\", Severity.MAJOR, at_ms=NOW, now_ms=NOW, where=place
+            )  # fmt: skip
+    assert [alarm.grouped for alarm in listed(db)] == [1, 2, 2]
+
+
 def test_an_alarm_of_no_gateway_is_silenced_by_its_node(db: Database) -> None:
     with db.begin() as tx:
         post = tree.add_node(tx, SYSTEM, ROOT, tree.Kind.COMMUNITY, ("幸福里", "Xingfuli"), now_ms=NOW).path
