@@ -19,8 +19,7 @@ from cloud.alerts.apply import clear_own, raise_own
 from cloud.alerts.rules import family_key
 from cloud.alerts.store import alarms
 from cloud.devices import liveness
-from cloud.devices import service as fleet
-from cloud.devices.places import Place
+from cloud.devices.places import Place, hearing
 from cloud.org.rules import ROOT
 from cloud.state import now_ms
 from cloud.threads import in_thread
@@ -75,7 +74,7 @@ def look(tx: Connection, now_ms: int, watched_ms: int) -> None:
     due = [each for each in (timers.next_due(tx), liveness.next_due(tx)) if each is not None]
     overdue = now_ms - max(min(due), watched_ms) if due else 0
     judge(tx, TIMER_LATE, max(timers.late_since(tx, now_ms - LATE_WINDOW_MS), overdue), now_ms)
-    online, newest = fleet.hearing(tx)
+    online, newest = hearing(tx)
     if newest is not None:
         lag = now_ms - max(newest, watched_ms)
         # Offline gateways are their own alarms; one that stands ends by a pack and not by their going offline too.

@@ -15,8 +15,7 @@ from cloud.alerts import quiet
 from cloud.alerts.ops_models import MAX_S, SilenceBody, SilenceFilter, SilenceView
 from cloud.alerts.rules import PROTECTED, Purpose, Subject, suppression
 from cloud.alerts.store import alarms, silences
-from cloud.devices import service as fleet
-from cloud.devices.places import place_of
+from cloud.devices.places import known_place
 from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
 from cloud.org.rules import SYSTEM, Permission, Principal, scope, visible
@@ -107,15 +106,15 @@ def _may(actor: Principal, purpose: Purpose) -> None:
         raise Forbidden(f"role {actor.role} may not {NEEDS[purpose]}")
 
 
-def _node(tx: Connection, actor: Principal, body: SilenceBody, now_ms: int) -> str:
+def _node(tx: Connection, actor: Principal, body: SilenceBody) -> str:
     """Where it belongs. Raises NotFound for what is not within scope, Invalid when the parts do not fit."""
     own = actor.node
     if body.gateway is not None:
-        if body.device is not None:
-            fleet.get_device(tx, actor, body.gateway, body.device, now_ms)
-        else:
-            fleet.get_gateway(tx, actor, body.gateway)
-        own = place_of(tx, body.gateway, body.device or "").node
+        place = known_place(tx, body.gateway, body.device or "")
+        if place is None or not visible(actor, place.node):
+            named = f"device {body.gateway}/{body.device}" if body.device else f"gateway {body.gateway}"
+            raise NotFound(f"{named}: not found")
+        own = place.node
     if body.node is None:
         return own
     node = tree.get_node(tx, actor, body.node).path
@@ -132,7 +131,7 @@ def add_silence(tx: Connection, actor: Principal, body: SilenceBody, now_ms: int
     _may(actor, body.purpose)
     starts_at = now_ms + body.starts_in_s * 1000
     values: dict[str, Any] = {
-        "purpose": body.purpose.value, "node": _node(tx, actor, body, now_ms), "gateway": body.gateway,
+        "purpose": body.purpose.value, "node": _node(tx, actor, body), "gateway": body.gateway,
         "device": body.device, "kind": None if body.kind is None else clean(body.kind, 64),
         "reason": clean(body.reason, 2000), "owner": actor.label, "created_at": now_ms, "starts_at": starts_at,
         "ends_at": starts_at + min(body.seconds, MAX_S) * 1000,

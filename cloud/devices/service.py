@@ -164,13 +164,6 @@ def known_gateways(tx: Connection) -> set[str]:
     return set(tx.execute(sa.select(gateways.c.id)).scalars())
 
 
-def hearing(tx: Connection) -> tuple[int, int | None]:
-    """How many gateways are online, and when any gateway was last heard."""
-    online = sa.func.coalesce(sa.func.sum(sa.case((gateways.c.online, 1), else_=0)), 0)
-    count, newest = tx.execute(sa.select(online, sa.func.max(gateways.c.heard_at))).one()
-    return int(count), newest
-
-
 def add_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int, location: str = "") -> None:
     """Make a gateway known. Raises Conflict when it is, NameRefused when the name cannot be."""
     checked_name("gateway", gateway)
