@@ -20,6 +20,7 @@ import cloud.presence.rosters.routes
 import cloud.presence.routes
 import cloud.reports.hazards.routes
 import cloud.reports.routes
+from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
 from cloud.incidents import service as incidents
 from cloud.incidents.drills import service as drills
@@ -56,6 +57,7 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "presence": presence.run,
     "notify": notify.run,
     "reports": reports.run,
+    "self-watch": selfwatch.run,
 }
 """Background work of the worker role, by name."""
 

@@ -1,20 +1,21 @@
 """Things that are due at a time: rows that survive a restart, one table for every kind.
 
-Owns the table, the order in which due rows are taken and the measure of how late that is. Who has something to do later
-calls `set_timer`; whoever knows what to do then enters a handler in `HANDLERS` when its module is loaded. A due row is
-deleted and its handler called in one transaction, so whatever it does happens once; the handler may set it again.
-A handler that fails sets its own row back and nobody else's.
+Owns the table, the order in which due rows are taken and the measure of how late that is, which any process can read.
+Who has something to do later calls `set_timer`; whoever knows what to do then enters a handler in `HANDLERS` when its
+module is loaded. A due row is deleted and its handler called in one transaction, so whatever it does happens once; the
+handler may set it again. A handler that fails sets its own row back and nobody else's.
 """
 
 from __future__ import annotations
 
 import json
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cloud import metrics
 from cloud.db import metadata, work_of
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 BATCH: Final = 200
+NOTED_MS: Final = 2_000
+"""Lateness below it is not written down: a tick in good order writes nothing of its own."""
 RETRY_MS: Final = 60_000
+BUSY_MS: Final = 1_000
+"""After what the database refused for want of a lock: two that waited for each other; one of them comes again."""
 log: Final = structlog.get_logger("timers")
 
 timers: Final = sa.Table(
@@ -37,6 +42,16 @@ timers: Final = sa.Table(
     sa.Column("due_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("data", sa.Text, nullable=False),
 )
+
+
+lateness: Final = sa.Table(
+    "timer_lateness",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("late_ms", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""One row: how late the last deadline was that fired late, and when that was. So any process can tell."""
 
 
 class Timer(NamedTuple):
@@ -71,19 +86,33 @@ def due_of(tx: Connection, kind: str, key: str) -> int | None:
     return due
 
 
+def get_timer(tx: Connection, kind: str, key: str) -> Timer | None:
+    """A timer that waits, None when there is none."""
+    row = tx.execute(sa.select(timers).where(timers.c.kind == kind, timers.c.key == key)).first()
+    return Timer(row.kind, row.key, row.due_at, json.loads(row.data)) if row else None
+
+
+def late_since(tx: Connection, since_ms: int) -> int:
+    """By how many milliseconds the last late deadline was late, 0 when none was since a time."""
+    late: int | None = tx.execute(sa.select(lateness.c.late_ms).where(lateness.c.at >= since_ms)).scalar()
+    return late or 0
+
+
 def next_due(tx: Connection) -> int | None:
     """When the next timer is due, None when there is none."""
     due: int | None = tx.execute(sa.select(sa.func.min(timers.c.due_at))).scalar()
     return due
 
 
-def tick(tx: Connection, now_ms: int) -> int:
+def tick(tx: Connection, now_ms: int, watched_ms: int = 0) -> int:
     """Call the handlers of what is due, oldest first, at most 200. Gives how many were due.
 
     Several workers may call it: on PostgreSQL each takes rows that no other holds.
+    watched_ms: since when somebody looks. What was due before was late for want of a worker, not for want of speed.
     """
     due = sa.select(timers).where(timers.c.due_at <= now_ms).order_by(timers.c.due_at).limit(BATCH)
     rows = tx.execute(due.with_for_update(skip_locked=True)).all()
+    _note(tx, now_ms, max((now_ms - max(row.due_at, watched_ms) for row in rows), default=0))
     for row in rows:
         timer = Timer(row.kind, row.key, row.due_at, json.loads(row.data))
         still = sa.select(timers.c.due_at).where(timers.c.kind == timer.kind, timers.c.key == timer.key)
@@ -92,6 +121,14 @@ def tick(tx: Connection, now_ms: int) -> int:
         metrics.TIMER_LATENESS.observe((now_ms - timer.due_at) / 1000)
         _call(tx, timer, now_ms)
     return len(rows)
+
+
+def _note(tx: Connection, now_ms: int, late_ms: int) -> None:
+    if late_ms < NOTED_MS:
+        return
+    values = {"late_ms": late_ms, "at": now_ms}
+    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    tx.execute(insert(lateness).values(id=1, **values).on_conflict_do_update(index_elements=["id"], set_=values))
 
 
 def _call(tx: Connection, timer: Timer, now_ms: int) -> None:
@@ -110,5 +147,7 @@ def _call(tx: Connection, timer: Timer, now_ms: int) -> None:
         metrics.TIMER_FAILURES.labels(timer.kind).inc()
         for name, rows in work.buffers.items():
             del rows[said.get(name, 0) :]
-        log.exception("timer failed", kind=timer.kind, key=timer.key, error=str(e)[:300])
-        set_timer(tx, timer.kind, timer.key, now_ms + RETRY_MS, timer.data)
+        busy = isinstance(e, OperationalError)
+        log.log(WARNING if busy else ERROR, "timer failed", kind=timer.kind, key=timer.key, error=str(e)[:300],
+                exc_info=not busy)  # fmt: skip
+        set_timer(tx, timer.kind, timer.key, now_ms + (BUSY_MS if busy else RETRY_MS), timer.data)

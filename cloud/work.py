@@ -30,17 +30,17 @@ log: Final = structlog.get_logger("worker")
 
 async def judge(state: AppState, allowed: Allowed) -> None:
     """Look at due deadlines until cancelled. A store that refuses is asked again; nothing due is forgotten."""
-    attended = 0
+    attended, watched = 0, now_ms()
     while True:
         try:
-            attended = await in_thread(judge_once, state, allowed, attended)
+            attended = await in_thread(judge_once, state, allowed, attended, watched)
         except StoreError as e:
             log.warning("deadlines cannot be judged", error=str(e))
         await asyncio.sleep(state.config.liveness.tick_s)
 
 
-def judge_once(state: AppState, allowed: Allowed, attended: int) -> int:
-    """One look. attended: when the cloud's own presence was last noted; gives when it is now."""
+def judge_once(state: AppState, allowed: Allowed, attended: int, watched: int = 0) -> int:
+    """One look. attended: when the cloud's own presence was last noted; gives when it is now. watched: since when."""
     now = now_ms()
     if not 0 <= now - attended < ATTEND_EVERY_MS:
         with state.db.begin() as tx:
@@ -54,7 +54,7 @@ def judge_once(state: AppState, allowed: Allowed, attended: int) -> int:
         with state.db.begin() as tx:
             judged = liveness.tick(tx, now, allowed)
         with state.db.begin() as tx:
-            acted = timers.tick(tx, now)
+            acted = timers.tick(tx, now, watched)
         if judged < liveness.BATCH and acted < timers.BATCH:
             return attended
 

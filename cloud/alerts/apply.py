@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from cloud.alerts import hooks, views
+from cloud.alerts import beyond, hooks, quiet, views
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import ClearReason
-from cloud.alerts.rules import Occurrence, family_key, is_late, settle
+from cloud.alerts.rules import PROTECTED, Occurrence, family_key, is_late, settle
 from cloud.alerts.store import alarms
-from cloud.devices.places import hold, place_of, touch
+from cloud.devices.places import Place, hold, place_of, touch
 from cloud.order import ordinal_of, rank
 from cloud.text import clean, clean_ms
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Severity
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from cloud.devices.places import Place
-
 LATE_MS: Final = 15 * 60 * 1000
 GATEWAY_ACTOR: Final = "gateway"
 CLOUD_RULE: Final = "cloud/"
+SELF_KINDS: Final = "self-"
 
 
 def apply_events(
@@ -102,9 +101,11 @@ def _apply(
         touched.add(event.device)
     for device in touched:
         touch(tx, gateway, device, now_ms)
-    for happening, alarm_id in happened:
+    raised = {alarm_id for happening, alarm_id in happened if happening is Happening.RAISED}
+    followed = quiet.follow(tx, changed, raised, now_ms)
+    for happening, alarm_id in happened + [(Happening.RAISED, alarm_id) for alarm_id in followed.returned]:
         hooks.tell(tx, happening, alarm_id, now_ms)
-    views.announce(tx, changed, now_ms)
+    views.announce(tx, changed | followed.changed, now_ms)
 
 
 def standing(tx: Connection, family: str) -> int | None:
@@ -150,7 +151,8 @@ def _merge(
             "late": is_late(event.observed_at, event.received_at, now_ms, LATE_MS),
         }  # fmt: skip
     if raised:
-        values["rank"] = place
+        where = Place(row.node, row.location) if row is not None else where or place_of(tx, gateway, event.device)
+        values |= {"rank": place, **_drill(tx, event, where.node, now_ms)}
     else:
         values |= {
             "cleared_at": clean_ms(event.observed_at), "cleared_by": GATEWAY_ACTOR,
@@ -165,6 +167,17 @@ def _merge(
         "occurrence": event.occurrence,
     }  # fmt: skip
     return int(tx.execute(alarms.insert().values(values).returning(alarms.c.id)).scalar_one())
+
+
+def _drill(tx: Connection, event: AlarmEvent, node: str, now_ms: int) -> dict[str, Any]:
+    """Whether an alarm belongs to a drill, and to which: its gateway said so, or one that runs covers its node.
+
+    What is protected has to be marked by its gateway: a real fire during a drill stays real. So does what the cloud
+    says of itself.
+    """
+    claimed = event.drill or not (_kind(event) in PROTECTED or event.kind.startswith(SELF_KINDS))
+    drill = beyond.running_drill(tx, node, now_ms) if claimed else None
+    return {"drill": event.drill or drill is not None, "drill_id": drill}
 
 
 def _ended(row: Row[Any]) -> bool:

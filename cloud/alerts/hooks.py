@@ -19,7 +19,8 @@ class Happening(StrEnum):
     """What happened to an alarm."""
 
     RAISED = "raised"
-    """It stands open for its family now: a new alarm, or one that was folded and stands for itself again."""
+    """It stands open for its family now: a new alarm, one that was folded and stands for itself again, or one that
+    something kept quiet and that people are to know of now. `quiet` of its view says whether it is told at all."""
     ACKNOWLEDGED = "acknowledged"
     CLEARED = "cleared"
 

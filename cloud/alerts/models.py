@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from cloud.alerts.rules import Why  # noqa: TC001 - pydantic reads it
 from cloud.paging import View
 from firmware_specs.readings import Clock, Severity  # noqa: TC001 - pydantic reads them
 
@@ -78,6 +79,28 @@ class AlarmView(View):
     """The alarm that stands for this one: the gateway's outage, or another rule's alarm of the same kind."""
     folded: int
     """How many open alarms this one stands for."""
+    node: str
+    """The organisation node that it belongs to."""
+    quiet: Why
+    """Why it tells nobody; empty when it does. Of a cleared alarm: what held at the end."""
+    protected: bool
+    """Nothing silences its kind."""
+    silence: int | None
+    """The silence that covers it."""
+    maintenance: int | None
+    """The maintenance that covers it; a protected kind is told all the same unless its very device is named."""
+    inhibited_by: int | None
+    """The alarm whose cause explains this one."""
+    group_key: str | None
+    """The same for alarms that belong together: one family of kinds, one building, a minute apart at most."""
+    grouped: int
+    """How many alarms of its group are not cleared."""
+    flapping: bool
+    flap: float
+    """Raises and clears of its kind on its device, each halving in ten minutes."""
+    escalation: int
+    """How many tellings were made since it was raised, or came back."""
+    drill_id: int | None
 
 
 class HistoryEntry(View):
@@ -86,7 +109,8 @@ class HistoryEntry(View):
     at: datetime
     actor: str
     action: str
-    """raised, acknowledged, cleared, superseded, comment, assigned, shelved, unshelved, folded, unfolded."""
+    """raised, acknowledged, cleared, superseded, comment, assigned, shelved, unshelved, folded, unfolded, silenced,
+    maintenance, inhibited, returned, told, escalated, repeated, grouped, digested."""
     detail: str
 
 
@@ -119,6 +143,16 @@ class AlarmFilter(BaseModel):
     drill: bool | None = None
     folded: bool | None = None
     """False hides those that another stands for."""
+    silenced: bool | None = None
+    maintenance: bool | None = None
+    """Under maintenance, or not."""
+    flapping: bool | None = None
+    quiet: bool | None = None
+    """True shows those that tell nobody, for whatever reason."""
+    node: Annotated[str, StringConstraints(pattern=r"^/([0-9]{1,19}/)*$", max_length=255)] | None = None
+    """Only what belongs to this node or to one below it."""
+    group: Annotated[str, StringConstraints(max_length=500)] | None = None
+    """Only those of a `group_key`."""
     raised_from: datetime | None = None
     raised_to: datetime | None = None
 

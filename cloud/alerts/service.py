@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from cloud.alerts import hooks, views
+from cloud import timers
+from cloud.alerts import escalation, explanation, hooks, quiet, views
 from cloud.alerts.apply import apply_events, clear_own, raise_own, resettle, standing
+from cloud.alerts.filters import conditions
 from cloud.alerts.hooks import Happening
-from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState, AlarmView, ClearReason, OpenCounts
+from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmView, ClearReason, OpenCounts
 from cloud.alerts.rules import family_key
 from cloud.alerts.store import alarms, history
 from cloud.devices.places import hold, touch
 from cloud.errors import Forbidden, NotFound
 from cloud.org import audit
-from cloud.org.rules import Permission, Principal, scope
-from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor, to_ms
+from cloud.org.rules import SYSTEM, Permission, Principal, scope
+from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor
 from cloud.text import clean
 from firmware_specs.readings import Severity
 
@@ -25,13 +27,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Row
 
+    from cloud.alerts.ops_models import Explanation
+
 __all__ = [
-    "acknowledge", "active_flags", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "fold",
-    "get_alarm", "list_alarms", "open_by_node", "open_counts", "raise_own",
-    "shelve",
+    "acknowledge", "active_flags", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "explain",
+    "fold", "get_alarm", "list_alarms", "open_by_node", "open_counts", "raise_own", "shelve",
 ]  # fmt: skip
 
-DAY_MS = 86_400_000
+DAY_MS: Final = 86_400_000
+SHELF: Final = "alarm-shelf"
+LOADED: Final = (escalation,)
+"""What has entered its timers and hooks now."""
 
 
 def list_alarms(
@@ -39,7 +45,7 @@ def list_alarms(
 ) -> Page[AlarmView]:
     """Alarms within scope, newest raised first. Raises Invalid on a cursor that is none."""
     limit = min(max(limit, 1), MAX_LIMIT)
-    wanted = sa.select(alarms).where(scope(principal, alarms.c.node), *_conditions(query))
+    wanted = sa.select(alarms).where(scope(principal, alarms.c.node), *conditions(query))
     if cursor:
         raised_at, alarm_id = decode_cursor(cursor, int, int)
         wanted = wanted.where(sa.tuple_(alarms.c.raised_at, alarms.c.id) < sa.tuple_(raised_at, alarm_id))
@@ -50,41 +56,19 @@ def list_alarms(
     return Page(items=views.views_of(tx, shown), next_cursor=following)
 
 
-def _conditions(query: AlarmFilter) -> Iterable[ColumnElement[bool]]:
-    if query.state:
-        yield sa.or_(*(_in_state(state) for state in query.state))
-    if query.gateway is not None:
-        yield alarms.c.gateway == query.gateway
-    if query.device is not None:
-        yield alarms.c.device == query.device
-    if query.kind is not None:
-        yield alarms.c.kind == query.kind
-    if query.severity:
-        yield alarms.c.severity.in_([severity.value for severity in query.severity])
-    if query.drill is not None:
-        yield alarms.c.drill.is_(query.drill)
-    if query.folded is not None:
-        yield alarms.c.folded_into.is_not(None) if query.folded else alarms.c.folded_into.is_(None)
-    if query.raised_from is not None:
-        yield alarms.c.raised_at >= to_ms(query.raised_from)
-    if query.raised_to is not None:
-        yield alarms.c.raised_at < to_ms(query.raised_to)
-
-
-def _in_state(state: AlarmState) -> ColumnElement[bool]:
-    if state is AlarmState.CLEARED:
-        return alarms.c.cleared_at.is_not(None)
-    seen = alarms.c.acknowledged_at.is_(None) if state is AlarmState.OPEN else alarms.c.acknowledged_at.is_not(None)
-    return sa.and_(alarms.c.cleared_at.is_(None), seen)
-
-
 def get_alarm(tx: Connection, principal: Principal, alarm_id: int) -> AlarmDetail:
     """One alarm with its history. Raises NotFound when absent or out of scope."""
     return views.detail_of(tx, _row(tx, principal, alarm_id))
 
 
-def _row(tx: Connection, principal: Principal, alarm_id: int) -> Row[Any]:
+def explain(tx: Connection, principal: Principal, alarm_id: int, now_ms: int) -> Explanation:
+    """Why it was raised, whom it told, what keeps it quiet, what comes next. Raises NotFound."""
+    return explanation.of(tx, principal, _row(tx, principal, alarm_id), now_ms)
+
+
+def _row(tx: Connection, principal: Principal, alarm_id: int, *, lock: bool = False) -> Row[Any]:
     wanted = sa.select(alarms).where(alarms.c.id == alarm_id, scope(principal, alarms.c.node))
+    wanted = wanted.with_for_update() if lock else wanted
     row = tx.execute(wanted).first() if 0 < alarm_id < 2**63 else None
     if row is None:
         raise NotFound(f"alarm {alarm_id}: not found")
@@ -143,7 +127,7 @@ def _act(tx: Connection, actor: Principal, alarm_id: int, permission: Permission
     if not actor.may(permission):
         raise Forbidden(f"role {actor.role} may not {permission} alarms")
     hold(tx, row.gateway)
-    return _row(tx, actor, alarm_id)
+    return _row(tx, actor, alarm_id, lock=True)
 
 
 def _done(
@@ -161,12 +145,19 @@ def _done(
     changed = {row.id, *also}
     if action == "cleared":
         changed |= resettle(tx, row.gateway, row.device, row.kind, row.id)
+        follows = standing(tx, family_key(row.gateway, row.device, row.kind)) if row.open_key is not None else None
+        follow = [] if follows is None else [follows]
+        followed = quiet.follow(tx, changed, follow, now_ms)
         hooks.tell(tx, Happening.CLEARED, row.id, now_ms)
-        follows = standing(tx, family_key(row.gateway, row.device, row.kind))
-        if follows is not None and row.open_key is not None:
-            hooks.tell(tx, Happening.RAISED, follows, now_ms)
+        for alarm_id in [*follow, *followed.returned]:
+            hooks.tell(tx, Happening.RAISED, alarm_id, now_ms)
+        changed |= followed.changed
     elif action == "acknowledged":
         hooks.tell(tx, Happening.ACKNOWLEDGED, row.id, now_ms)
+    elif action in {"shelved", "unshelved"} and row.cleared_at is None:
+        followed = quiet.look(tx, [row.id], now_ms)
+        for alarm_id in followed.returned:
+            hooks.tell(tx, Happening.RAISED, alarm_id, now_ms)
     views.announce(tx, changed, now_ms)
     return views.views_of(tx, [_row(tx, actor, row.id)])[0]
 
@@ -210,11 +201,30 @@ def shelve(tx: Connection, actor: Principal, alarm_id: int, now_ms: int, *, unti
     row = _act(tx, actor, alarm_id, Permission.SHELVE)
     if until_ms <= now_ms:
         return _done(tx, actor, row, "unshelved", now_ms, detail=reason, shelved_until=None, shelve_reason=None)
+    timers.set_timer(tx, SHELF, str(row.id), until_ms)
     return _done(tx, actor, row, "shelved", now_ms, detail=reason, shelved_until=until_ms, shelve_reason=reason)
+
+
+def _shelf_over(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
+    """The time for which an alarm was put aside is over: it is in sight again, and told of when it still stands."""
+    gateway = tx.execute(sa.select(alarms.c.gateway).where(alarms.c.id == int(timer.key))).scalar()
+    hold(tx, gateway or "")
+    row = tx.execute(sa.select(alarms).where(alarms.c.id == int(timer.key)).with_for_update()).first()
+    if row is None or row.shelved_until is None:
+        return
+    if row.shelved_until > now_ms:
+        timers.set_timer(tx, SHELF, timer.key, row.shelved_until)
+        return
+    if row.cleared_at is None:
+        _done(tx, SYSTEM, row, "unshelved", now_ms, shelved_until=None, shelve_reason=None)
+
+
+timers.HANDLERS[SHELF] = _shelf_over
 
 
 def fold(tx: Connection, gateway: str, kind: str, into: int | None, now_ms: int) -> None:
     """Let one alarm stand for a gateway's open alarms of a kind; None lets them stand for themselves again."""
     mine = (alarms.c.gateway == gateway, alarms.c.kind == kind, alarms.c.open_key.is_not(None))
     changed = tx.execute(alarms.update().where(*mine).values(folded_into=into).returning(alarms.c.id)).scalars().all()
-    views.announce(tx, changed, now_ms)
+    followed = quiet.look(tx, changed, now_ms)
+    quiet.announce(tx, followed._replace(changed=followed.changed | set(changed)), now_ms)

@@ -45,6 +45,9 @@ alarms: Final = sa.Table(
     sa.Column("inhibited_by", sa.BigInteger),
     sa.Column("group_key", sa.Text),
     sa.Column("flap", sa.Float, nullable=False, server_default="0"),
+    sa.Column("flapping", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("quiet", sa.String(16), nullable=False, server_default=sa.text("''")),
+    sa.Column("round", sa.Integer, nullable=False, server_default="0"),
     sa.Column("escalation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("drill_id", sa.BigInteger),
     sa.UniqueConstraint("gateway", "occurrence"),
@@ -52,13 +55,15 @@ alarms: Final = sa.Table(
     sa.Index("ix_alarms_family", "gateway", "device", "kind", "rank"),
     sa.Index("ix_alarms_folded_into", "folded_into"),
     sa.Index("ix_alarms_cleared_at", "cleared_at"),
+    sa.Index("ix_alarms_group_key", "group_key"),
     sqlite_autoincrement=True,
 )
 """One row an occurrence. open_key: `gateway|device|kind` of the one that stands for its kind, else NULL: the unique
 index is what makes a second open alarm impossible. rank: the raise's place in the gateway's order, NULL until the
-raise came. folded_into: the open alarm that stands for this one. silence, maintenance: what keeps it from telling
-anybody. inhibited_by: the alarm whose cause explains this one. group_key: alarms that belong together. flap: how
-often it comes and goes. escalation: the last step taken of its chain. drill_id: the drill it belongs to."""
+raise came. folded_into: the open alarm that stands for this one. silence, maintenance: what covers it. inhibited_by:
+the alarm whose cause explains this one. quiet: why it tells nobody (`rules.Why`), empty when it does. group_key: alarms
+that belong together. flap, flapping: how often it comes and goes. round: how often telling began anew; escalation: the
+tellings of this round. drill_id: the drill it belongs to."""
 
 history: Final = sa.Table(
     "alarm_history",
@@ -104,6 +109,7 @@ chains: Final = sa.Table(
     sa.Column("steps", sa.Text, nullable=False),
     sa.Column("repeat_s", sa.Integer, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("node", "name"),
     sqlite_autoincrement=True,
 )
 """Who is told of an alarm that nobody acknowledges. kinds: JSON list, empty for all. steps: JSON list of

@@ -16,6 +16,7 @@ from cloud.alerts.models import (
     EvidenceView,
     HistoryEntry,
 )
+from cloud.alerts.rules import PROTECTED, Why
 from cloud.alerts.store import alarms, history
 from cloud.paging import at, at_or_none
 from firmware_specs.readings import Clock, Severity
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 OWN_TITLES: Final = {
     "gateway-offline": ("网关离线", "Gateway offline"),
     "device-silent": ("设备失联", "Device silent"),
+    "self-timer-late": ("平台定时任务滞后", "Deadlines fire late"),
+    "self-ingest-lag": ("平台数据接收滞后", "Ingest lags"),
+    "self-notify-failing": ("通知发送失败", "Notifications fail"),
 }
 
 
@@ -48,7 +52,7 @@ def title(kind: str, rule: str) -> tuple[str, str]:
     return OWN_TITLES.get(kind, (kind, kind))
 
 
-def view_fields(row: Row[Any], folded: int) -> dict[str, Any]:
+def view_fields(row: Row[Any], folded: int, grouped: int) -> dict[str, Any]:
     """The fields of an AlarmView."""
     zh, en = title(row.kind, row.rule)
     return {
@@ -64,15 +68,30 @@ def view_fields(row: Row[Any], folded: int) -> dict[str, Any]:
         "cleared_at": at_or_none(row.cleared_at), "cleared_by": row.cleared_by,
         "clear_reason": ClearReason(row.clear_reason) if row.clear_reason else None,
         "assigned_to": row.assigned_to, "shelved_until": at_or_none(row.shelved_until),
-        "shelve_reason": row.shelve_reason, "folded_into": row.folded_into, "folded": folded,
+        "shelve_reason": row.shelve_reason, "folded_into": row.folded_into, "folded": folded, "node": row.node,
+        "quiet": Why(row.quiet), "protected": row.kind in PROTECTED, "silence": row.silence,
+        "maintenance": row.maintenance, "inhibited_by": row.inhibited_by, "group_key": row.group_key,
+        "grouped": grouped,
+        "flapping": row.flapping, "flap": row.flap, "escalation": row.escalation, "drill_id": row.drill_id,
     }  # fmt: skip
 
 
 def views_of(tx: Connection, rows: Iterable[Row[Any]]) -> list[AlarmView]:
     """Views of rows, in their order."""
     rows = list(rows)
-    counts = folded_counts(tx, [row.id for row in rows])
-    return [AlarmView(**view_fields(row, counts.get(row.id, 0))) for row in rows]
+    counts, groups = folded_counts(tx, [row.id for row in rows]), _group_counts(tx, rows)
+    return [AlarmView(**view_fields(row, counts.get(row.id, 0), groups.get(row.group_key, 0))) for row in rows]
+
+
+def _group_counts(tx: Connection, rows: Iterable[Row[Any]]) -> dict[str | None, int]:
+    """How many alarms of each group are not cleared."""
+    keys = {row.group_key for row in rows} - {None}
+    if not keys:
+        return {}
+    counted = sa.select(alarms.c.group_key, sa.func.count()).where(
+        alarms.c.group_key.in_(keys), alarms.c.cleared_at.is_(None)
+    )
+    return {key: int(count) for key, count in tx.execute(counted.group_by(alarms.c.group_key))}
 
 
 def folded_counts(tx: Connection, ids: Collection[int]) -> dict[int, int]:
@@ -96,8 +115,8 @@ def detail_of(tx: Connection, row: Row[Any]) -> AlarmDetail:
         action = "cleared" if row.clear_reason == ClearReason.CONDITION else "superseded"
         entries.append(HistoryEntry(at=at(row.cleared_at), actor="gateway", action=action, detail=""))
     entries.sort(key=lambda entry: entry.at)
-    counts = folded_counts(tx, [row.id])
-    return AlarmDetail(**view_fields(row, counts.get(row.id, 0)), history=entries)
+    folded, grouped = folded_counts(tx, [row.id]).get(row.id, 0), _group_counts(tx, [row]).get(row.group_key, 0)
+    return AlarmDetail(**view_fields(row, folded, grouped), history=entries)
 
 
 def announce(tx: Connection, ids: Collection[int], now_ms: int) -> None:

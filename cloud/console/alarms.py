@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,12 +13,14 @@ from pydantic import BaseModel, Field
 from cloud import catalogue
 from cloud.alerts import service
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState
+from cloud.alerts.ops_models import NODE_PATTERN
+from cloud.alerts.wording import OWN
 from cloud.console import moment, show
 from cloud.console.pages import PageRoute, back_to, render, viewer_ui
 from cloud.console.ui import Ui
 from cloud.devices import service as fleet
 from cloud.errors import Invalid, NotFound
-from cloud.org import auth
+from cloud.org import auth, tree
 from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import PERMISSIONS, Permission
@@ -33,6 +36,14 @@ if TYPE_CHECKING:
 
 PAGE: Final = 50
 MAX_ID: Final = 2**63 - 1
+NODES: Final = 500
+"""Areas offered to choose from."""
+SHOW: Final[dict[str, dict[str, bool]]] = {
+    "loud": {"quiet": False}, "quiet": {"quiet": True}, "silenced": {"silenced": True},
+    "maintenance": {"maintenance": True}, "flapping": {"flapping": True}, "drill": {"drill": True},
+    "real": {"drill": False},
+}  # fmt: skip
+"""What the choice of whom an alarm tells means."""
 SHELVE_S: Final = (1800, 7200, 28800, 86400, 604800)
 """How long an alarm may be put aside, as offered."""
 
@@ -41,10 +52,19 @@ View = Annotated[Ui, Depends(viewer_ui)]
 AlarmId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
-def _kinds(ui: Ui) -> list[tuple[str, str]]:
-    """Every kind that a profile knows, with its word, by word."""
-    kinds = {rule.kind for profile in catalogue.profiles().values() for rule in profile.alarms} | {"gateway-offline"}
+def kinds_of(ui: Ui) -> list[tuple[str, str]]:
+    """Every kind that a profile knows, and those of the cloud's own, with its word, by word."""
+    kinds = {rule.kind for profile in catalogue.profiles().values() for rule in profile.alarms} | set(OWN)
     return sorted(((kind, ui.t.name("kind", kind)) for kind in kinds), key=lambda pair: pair[1])
+
+
+def nodes_of(tx: Connection, ui: Ui) -> list[tuple[str, str]]:
+    """The areas within scope with their names, those of a lower level set in."""
+    listed = sorted(tree.list_nodes(tx, ui.who), key=lambda node: [int(part) for part in node.path.split("/") if part])
+    return [
+        (node.path, "\u2003" * (node.path.count("/") - 2) + (node.name_zh if ui.t.code == "zh" else node.name_en))
+        for node in listed[:NODES]
+    ]
 
 
 def states_of(choice: str) -> tuple[AlarmState, ...]:
@@ -60,15 +80,19 @@ def states_of(choice: str) -> tuple[AlarmState, ...]:
 def alarm_list(ui: View, state: State) -> Response:
     """Alarms, newest first; those that another stands for are left out."""
     ui.section = "alarms"
-    chosen = {name: ui.query.get(name, "") for name in ("state", "severity", "kind", "cursor")}
+    chosen = {name: ui.query.get(name, "") for name in ("state", "severity", "kind", "show", "node", "group", "cursor")}
     query = AlarmFilter(
         state=states_of(chosen["state"]),
         severity=(Severity(chosen["severity"]),) if chosen["severity"] in set(Severity) else (),
         kind=chosen["kind"][:64] or None,
+        node=chosen["node"] if re.fullmatch(NODE_PATTERN, chosen["node"][:255]) else None,
+        group=chosen["group"][:500] or None,
         folded=False,
+        **SHOW.get(chosen["show"], {}),
     )
     with state.db.read() as tx:
         page = service.list_alarms(tx, ui.who, query, limit=PAGE, cursor=chosen["cursor"] or None)
+        nodes = nodes_of(tx, ui)
     t = ui.t
     return render(
         ui, "alarms.html", page=page,
@@ -78,7 +102,9 @@ def alarm_list(ui: View, state: State) -> Response:
             ("all", t("alarms.filter_all")),
         ],
         severity_options=[("", t("alarms.filter_all")), *((s.value, t(f"severity.{s}")) for s in Severity)],
-        kind_options=[("", t("alarms.filter_all")), *_kinds(ui)],
+        kind_options=[("", t("alarms.filter_all")), *kinds_of(ui)],
+        show_options=[("", t("silences.filter_any")), *((name, t(f"silences.filter_{name}")) for name in SHOW)],
+        node_options=[("", t("alarms.filter_all")), *nodes] if nodes else [],
         next=ui.link(cursor=page.next_cursor), first=ui.link(cursor=None),
     )  # fmt: skip
 
@@ -113,12 +139,16 @@ def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
         alarm = service.get_alarm(tx, ui.who, alarm_id)
         folded = _folded(tx, ui, alarm)
         outages = _outage(tx, ui, alarm)
+        why = service.explain(tx, ui.who, alarm_id, now_ms())
+        names = {path: zh if ui.t.code == "zh" else en for path, (zh, en) in tree.names(tx, [alarm.node]).items()}
+        group = _group(tx, ui, alarm)
         people = _people(tx, ui) if ui.may(Permission.ASSIGN) else []
     delay_s = (alarm.received_at - alarm.raised_at).total_seconds()
     delay = f"{delay_s * 1000:.0f} ms" if delay_s < 2 else ui.span(delay_s)
     return render(
         ui, "alarm.html", alarm=alarm, rule=_rule(ui, alarm), evidence=_evidence(ui, alarm), delay_s=delay_s,
-        delay_text=delay, quiet_details={alarm.rule}, folded=folded, outages=outages, chart=moment.chart(ui, alarm),
+        delay_text=delay, quiet_details={alarm.rule}, why=why, group=group, place=names.get(alarm.node, alarm.node),
+        folded=folded, outages=outages, chart=moment.chart(ui, alarm),
         people=[("", ui.t("alarm.nobody")), *((name, name) for name in people)],
         shelve_options=[(str(seconds), _until(ui, seconds)) for seconds in SHELVE_S],
     )  # fmt: skip
@@ -138,9 +168,17 @@ def _folded(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[AlarmView]:
     return [each for each in listed if each.folded_into == alarm.id][:PAGE]
 
 
+def _group(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[AlarmView]:
+    """The other alarms of its group, at most a page of them."""
+    if alarm.group_key is None:
+        return []
+    listed = service.list_alarms(tx, ui.who, AlarmFilter(group=alarm.group_key), limit=PAGE).items
+    return [each for each in listed if each.id != alarm.id]
+
+
 def _outage(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[GatewayView]:
     """The gateway whose outage this alarm is about, while it lasts and keeps devices out of reach."""
-    if alarm.device is not None or alarm.state is AlarmState.CLEARED:
+    if alarm.device is not None or not alarm.gateway or alarm.state is AlarmState.CLEARED:
         return []
     try:
         gateway = fleet.get_gateway(tx, ui.who, alarm.gateway)

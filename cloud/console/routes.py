@@ -72,12 +72,12 @@ class Assets(StaticFiles):
         return response
 
 
-def by_urgency(ui: Ui, listed: list[AlarmView]) -> list[AlarmView]:
-    """Those put aside last; open before acknowledged, then the more severe, then the newer."""
+def by_urgency(listed: list[AlarmView]) -> list[AlarmView]:
+    """Those that tell nobody last; open before acknowledged, then the more severe, then the newer."""
     ranks = {severity: rank for rank, severity in enumerate(Severity)}
     newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
     return sorted(
-        newest, key=lambda alarm: (ui.shelved(alarm), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
+        newest, key=lambda alarm: (bool(alarm.quiet), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
     )
 
 
@@ -133,7 +133,7 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
     ui.section = "overview"
     active = AlarmFilter(state=(AlarmState.OPEN, AlarmState.ACKNOWLEDGED), folded=False)
     with state.db.read() as tx:
-        listed = by_urgency(ui, list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
+        listed = by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
         over = AlarmFilter(state=(AlarmState.CLEARED,), folded=False)
         recent = alerts.list_alarms(tx, ui.who, over, limit=SHOWN_RECENT).items
         states = fleet_service.state_counts(tx, ui.who)

@@ -43,6 +43,21 @@ def gateway_nodes(tx: Connection) -> dict[str, str]:
     return {row.id: row.node for row in tx.execute(sa.select(gateways.c.id, gateways.c.node))}
 
 
+def known_place(tx: Connection, gateway: str, device: str = "") -> Place | None:
+    """The place of a gateway, or of one of its devices; None when there is no such thing."""
+    wanted = sa.select(devices.c.id).where(devices.c.gateway == gateway, devices.c.id == device)
+    if not device:
+        wanted = sa.select(gateways.c.id).where(gateways.c.id == gateway)
+    return place_of(tx, gateway, device) if tx.execute(wanted).first() else None
+
+
+def hearing(tx: Connection) -> tuple[int, int | None]:
+    """How many gateways are online, and when any gateway was last heard."""
+    online = sa.func.coalesce(sa.func.sum(sa.case((gateways.c.online, 1), else_=0)), 0)
+    count, newest = tx.execute(sa.select(online, sa.func.max(gateways.c.heard_at))).one()
+    return int(count), newest
+
+
 def hold(tx: Connection, gateway: str) -> None:
     """Take the gateway's row: changes of one gateway's state then happen one after the other."""
     tx.execute(sa.select(gateways.c.id).where(gateways.c.id == gateway).with_for_update(key_share=True))

@@ -173,6 +173,7 @@ def upgrade() -> None:
         sa.Column("repeat_s", sa.Integer(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_escalation_chains")),
+        sa.UniqueConstraint("node", "name", name=op.f("uq_escalation_chains_node_name")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("escalation_chains", schema=None) as batch_op:
@@ -664,6 +665,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_sos_overrides_device", ["gateway", "device", "ends_at"], unique=False)
 
     op.create_table(
+        "timer_lateness",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("late_ms", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_timer_lateness")),
+    )
+    op.create_table(
         "timers",
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("key", sa.String(length=128), nullable=False),
@@ -695,8 +703,12 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("inhibited_by", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("group_key", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("flap", sa.Float(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("flapping", sa.Boolean(), server_default=sa.text("(false)"), nullable=False))
+        batch_op.add_column(sa.Column("quiet", sa.String(length=16), server_default=sa.text("('')"), nullable=False))
+        batch_op.add_column(sa.Column("round", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("escalation", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("drill_id", sa.BigInteger(), nullable=True))
+        batch_op.create_index("ix_alarms_group_key", ["group_key"], unique=False)
 
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.add_column(sa.Column("node", sa.String(length=255), server_default="/", nullable=False))

@@ -119,7 +119,7 @@ const told = new Set(JSON.parse(sessionStorage.getItem("told") ?? "[]"));
 function announce(alarm) {
   const key = `${alarm.gateway} ${alarm.occurrence}`;
   const fresh = now() - Date.parse(alarm.received_at) < FRESH_MS;
-  if (alarm.state !== "open" || alarm.folded_into || told.has(key) || !fresh) return;
+  if (alarm.state !== "open" || alarm.folded_into || alarm.quiet || told.has(key) || !fresh) return;
   told.add(key);
   sessionStorage.setItem("told", JSON.stringify([...told].slice(-200)));
   const title = document.documentElement.lang === "en" ? alarm.title_en : alarm.title_zh;

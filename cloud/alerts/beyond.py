@@ -1,0 +1,49 @@
+"""What alarms ask of folders that are themselves built on alarms: who sends, which level holds, which drill runs.
+
+Owns that direction, and so the only imports that wait for a call: those folders import alerts when they are loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.alerts.notify.models import DeliveryView
+    from cloud.alerts.notify.service import Message
+
+
+def send(tx: Connection, message: Message, now_ms: int) -> int:
+    """Put a message in; how many deliveries were made."""
+    from cloud.alerts.notify import service  # noqa: PLC0415 - see above
+
+    return service.enqueue(tx, message, now_ms)
+
+
+def sent(tx: Connection, alarm_id: int) -> list[DeliveryView]:
+    """What was sent about an alarm, oldest first."""
+    from cloud.alerts.notify import service  # noqa: PLC0415 - see above
+
+    return service.deliveries_of(tx, "alarm", alarm_id)
+
+
+def failing(tx: Connection, now_ms: int) -> int:
+    """How many channels have failed for a while."""
+    from cloud.alerts.notify import service  # noqa: PLC0415 - see above
+
+    return len(service.failing(tx, now_ms))
+
+
+def escalation_percent(tx: Connection, node: str, now_ms: int) -> int:
+    """How long escalation takes at the response level in force, in percent of what holds at level 4."""
+    from cloud.incidents.levels import service  # noqa: PLC0415 - see above
+
+    return service.policy(tx, node, service.effective(tx, node, now_ms)).escalation_percent
+
+
+def running_drill(tx: Connection, node: str, now_ms: int) -> int | None:
+    """The drill that covers a node."""
+    from cloud.incidents.drills import service  # noqa: PLC0415 - see above
+
+    return service.running(tx, node, now_ms)

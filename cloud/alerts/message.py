@@ -1,0 +1,103 @@
+"""What people are told of an alarm: one message for one step of its chain.
+
+Owns the values of the templates `alarm.raised` and `alarm.escalated`. Times are in the zone of the alarm's node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import sqlalchemy as sa
+
+from cloud import catalogue
+from cloud.alerts import rules, views
+from cloud.alerts.notify.service import Message
+from cloud.alerts.store import alarms
+from cloud.org import tree
+from cloud.org.rules import Role
+from cloud.paging import at
+from firmware_specs.readings import Severity
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from cloud.alerts.rules import Step
+
+ZONE: Final = "Asia/Shanghai"
+"""Where the tree names none."""
+
+
+def compose(tx: Connection, row: Row[Any], step: Step, node: str, *, number: int, key: str) -> Message:
+    """The message of a step, the first being number 0, to the people of a node. The same key is told once."""
+    severity = Severity(row.severity)
+    protected = row.kind in rules.PROTECTED
+    return Message(
+        node=node, subject="alarm", subject_id=row.id, template="alarm.escalated" if number else "alarm.raised",
+        values=_values(tx, row, number), severity=severity, roles=tuple(Role(role) for role in step.roles),
+        urgent=protected or (severity is Severity.CRITICAL and not row.flapping), drill=row.drill, key=key,
+        digest=row.flapping and not protected,
+    )  # fmt: skip
+
+
+def _values(tx: Connection, row: Row[Any], number: int) -> dict[str, str]:
+    title_zh, title_en = views.title(row.kind, row.rule)
+    zh, en = tree.names(tx, [row.node]).get(row.node, ("", ""))
+    evidence_zh, evidence_en = _evidence(row)
+    detail_zh, detail_en = _detail(tx, row)
+    raised = moment(tx, row.node, row.raised_at)
+    return {
+        "id": str(row.id), "what_zh": title_zh, "what_en": title_en, "severity": row.severity,
+        "where_zh": " · ".join(part for part in (zh, row.location) if part),
+        "where_en": " · ".join(part for part in (en, row.location) if part),
+        "device": "/".join(part for part in (row.gateway, row.device) if part), "at": raised,
+        "since": raised if number else "", "step": str(number + 1), "evidence_zh": evidence_zh,
+        "evidence_en": evidence_en, "detail_zh": detail_zh, "detail_en": detail_en,
+    }  # fmt: skip
+
+
+def _evidence(row: Row[Any]) -> tuple[str, str]:
+    """The readings that made the rule decide, with their names in both languages."""
+    profile = catalogue.profile(row.rule.partition("/")[0])
+    zh, en = [], []
+    for metric, value, _ in msgspec.json.decode(row.evidence):
+        spec = profile.metrics.get(metric) if profile else None
+        shown = f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else value
+        zh.append(f"{spec.title.zh if spec else metric} {shown}")
+        en.append(f"{spec.title.en if spec else metric} {shown}")
+    return "，".join(zh), ", ".join(en)
+
+
+def _detail(tx: Connection, row: Row[Any]) -> tuple[str, str]:
+    """What else one has to know: how many it stands for, that somebody works there, that it comes and goes."""
+    zh, en = [], []
+    if row.group_key is not None:
+        mine = (alarms.c.group_key == row.group_key, alarms.c.cleared_at.is_(None))
+        together = int(tx.execute(sa.select(sa.func.count()).select_from(alarms).where(*mine)).scalar_one())
+        if together > 1:
+            zh.append(f"同组共 {together} 起告警")
+            en.append(f"{together} alarms of one group")
+    if row.maintenance is not None:
+        zh.append("所在位置正在维护")
+        en.append("there is maintenance at this place")
+    if row.flapping:
+        zh.append("反复出现")
+        en.append("it comes and goes")
+    if row.late:
+        zh.append("迟到的告警")
+        en.append("it arrived late")
+    return "；".join(zh), "; ".join(en)
+
+
+def moment(tx: Connection, node: str, ms: int) -> str:
+    """A time as people at a node read it."""
+    try:
+        zone = ZoneInfo(str(tree.inherited(tx, node, "time_zone") or ZONE))
+    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
+        zone = ZoneInfo(ZONE)
+    time = at(ms)
+    try:
+        return f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone.key})"
+    except OverflowError:  # a clock at the edge of what a calendar has
+        return f"{time:%Y-%m-%d %H:%M:%S} (UTC)"

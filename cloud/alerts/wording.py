@@ -1,0 +1,65 @@
+"""A rule in words, Chinese and English, for whoever asks the API why an alarm was raised. Pure.
+
+The console's pages say the same in `cloud.console.show`, one language at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from firmware_specs.schema import Above, Below, Equals, Missing, OneOf, RateOfRise
+
+if TYPE_CHECKING:
+    from firmware_specs.schema import AlarmRule, Profile
+
+OWN: Final = {
+    "gateway-offline": ("网关静默超过允许的时间", "nothing was heard of the gateway for longer than is allowed"),
+    "device-silent": ("设备静默超过允许的时间", "nothing was heard of the device for longer than is allowed"),
+    "self-timer-late": (
+        "平台的定时任务比应有时间晚 10 秒以上；回到 2 秒以内满 5 分钟后恢复",
+        "a deadline fired more than 10 s late; clears after 5 minutes below 2 s",
+    ),
+    "self-ingest-lag": (
+        "有网关在线，但 60 秒以上没有任何数据包入库；新包入库后 30 秒内恢复",
+        "gateways are online, and no pack was committed for 60 s; clears when the newest is less than 30 s old",
+    ),
+    "self-notify-failing": (
+        "有通知渠道连续 5 分钟发送失败；全部渠道恢复送达后解除",
+        "a channel has failed for 5 minutes; clears when every channel delivers again",
+    ),
+}  # fmt: skip
+"""What the cloud judges by itself; another folder's kinds are named by their kind only."""
+
+
+def rule(profile: Profile, judged: AlarmRule) -> tuple[str, str]:
+    """A profile's rule with its limits, in Chinese and in English."""
+    spec = profile.metrics[judged.metric]
+    unit = {"Cel": " °C", "%RH": " %", "%EL": " %", "%obs/m": " %/m", "": ""}.get(spec.unit, f" {spec.unit}")
+    zh, en = _condition(profile, judged, unit)
+    zh, en = f"{spec.title.zh}{zh}", f"{spec.title.en} {en}"
+    if judged.for_s:
+        zh, en = f"{zh}，持续 {judged.for_s:g} 秒", f"{en}, for {judged.for_s:g} s"
+    if isinstance(judged.when, Above | Below) and judged.when.clear is not None:
+        zh = f"{zh}；回到 {judged.when.clear:g}{unit} 时恢复"
+        en = f"{en}; clears at {judged.when.clear:g}{unit}"
+    return zh, en
+
+
+def _condition(profile: Profile, judged: AlarmRule, unit: str) -> tuple[str, str]:
+    when = judged.when
+    if isinstance(when, Above):
+        return f"高于 {when.limit:g}{unit}", f"above {when.limit:g}{unit}"
+    if isinstance(when, Below):
+        return f"低于 {when.limit:g}{unit}", f"below {when.limit:g}{unit}"
+    if isinstance(when, Equals):
+        value = str(when.value).lower() if isinstance(when.value, bool) else str(when.value)
+        return f"为 {value}", f"is {value}"
+    if isinstance(when, OneOf):
+        return f"为 {'、'.join(when.values)} 之一", f"is one of {', '.join(when.values)}"
+    if isinstance(when, RateOfRise):
+        limit = f"{when.per_minute:g}{unit}"
+        return f"每分钟上升超过 {limit}", f"rises by more than {limit} a minute"
+    if isinstance(when, Missing):
+        span = when.after_s or profile.silent_after_ms / 1000
+        return f"超过 {span:g} 秒没有数据", f"has no data for more than {span:g} s"
+    raise TypeError(f"{type(when).__name__}: no words for it")
