@@ -22,7 +22,7 @@ _CHUNK: Final = 500
 
 
 class AlarmFact(NamedTuple):
-    """One occurrence. cleared_by_hand: a person ended it; remark: what they said then."""
+    """One occurrence. by_hand: a person ended it; remark: what they said then."""
 
     id: int
     node: str
@@ -32,7 +32,7 @@ class AlarmFact(NamedTuple):
     received_at: int
     acknowledged_at: int | None
     cleared_at: int | None
-    cleared_by_hand: bool
+    by_hand: bool
     late: bool
     remark: str = ""
 
@@ -70,7 +70,7 @@ def figures(tx: Connection, node: str, from_ms: int, to_ms: int) -> AlarmFigures
     )
     remarks = {row.alarm: row.detail for row in tx.execute(told)}
     found = [
-        AlarmFact(*row[:8], bool(row.by_hand), bool(row.late), remarks.get(row.id, ""))
+        AlarmFact(**{**row._asdict(), "by_hand": bool(row.by_hand)}, remark=remarks.get(row.id, ""))
         for row in tx.execute(wanted.where(*real).order_by(c.id))
     ]
     every = tx.execute(sa.select(sa.func.count()).select_from(alarms).where(*period)).scalar_one()

@@ -6,7 +6,7 @@ apart and counted only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,6 +14,9 @@ from cloud.incidents.store import clocks, incident_alarms, incidents
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
+
+CLOSED: Final = "closed"
+"""How a clock ends that nothing stopped before its incident was closed: that is no arrival."""
 
 
 class IncidentFact(NamedTuple):
@@ -28,12 +31,12 @@ class IncidentFact(NamedTuple):
 
 
 class ClockFact(NamedTuple):
-    """One response clock. stopped_at: event time of what stopped it, None when nothing did."""
+    """One response clock. stopped_at: event time of what stopped it; None when nothing did but the incident's end."""
 
     incident: int
     node: str
     name: str
-    event_at: int
+    started_at: int
     due_at: int
     stopped_at: int | None
     closed_at: int | None
@@ -59,8 +62,10 @@ def figures(tx: Connection, node: str, from_ms: int, to_ms: int) -> IncidentFigu
     ]
     timed = (
         sa.select(
-            clocks.c.incident, incidents.c.node, clocks.c.name, incidents.c.event_at, clocks.c.due_at,
-            clocks.c.stopped_at, incidents.c.closed_at,
+            clocks.c.incident, incidents.c.node, clocks.c.name,
+            (clocks.c.due_at - sa.cast(clocks.c.target_s, sa.BigInteger) * 1000).label("started_at"), clocks.c.due_at,
+            sa.case((sa.func.coalesce(clocks.c.how, "") != CLOSED, clocks.c.stopped_at)).label("stopped_at"),
+            incidents.c.closed_at,
         )
         .join(incidents, incidents.c.id == clocks.c.incident)
         .where(*real)

@@ -54,7 +54,7 @@ class PatrolFact(NamedTuple):
 
 
 class DutyFact(NamedTuple):
-    """Shifts of a node: how many were planned, how many begun, and how long they lasted within the period."""
+    """Shifts of a node: how many were planned, how many begun, and how long those lasted within the period."""
 
     node: str
     planned: int
@@ -167,12 +167,12 @@ def _covered(visits: Subquery, from_ms: int, to_ms: int, *by: str) -> sa.Select[
 def _facts(
     kind: str, found: list[Row[Any]], sums: Mapping[int, Row[Any]], from_ms: int, to_ms: int
 ) -> list[PatrolFact]:
-    """span_ms counts the whole period, also for what came or went within it: a patrol was asked for, or was not."""
+    """What was summed, for every route or area; one without any visit is there too. Time counts while it stood."""
     facts: list[PatrolFact] = []
     for row in found:
         begin = max(from_ms, row.created_at)
         span = max(0, (to_ms if row.archived_at is None else min(to_ms, row.archived_at)) - begin)
-        _, seen, covered, longest, visited = sums.get(row.id) or (row.id, 0, 0, 0, 0)
+        seen, covered, longest, visited = tuple(sums[row.id])[1:] if row.id in sums else (0, 0, 0, 0)
         if visited < row.spots:  # a spot without any visit was missed for the whole time
             longest = span
         facts.append(

@@ -114,7 +114,7 @@ def _incidents(facts: Facts) -> dict[str, Any]:
 def _clock(name: str, clocks: list[ClockFact]) -> data.Clock:
     decided = [clock for clock in clocks if _decided(clock)]
     within = sum(clock.stopped_at is not None and clock.stopped_at <= clock.due_at for clock in decided)
-    took = rules.spread(clock.stopped_at - clock.event_at for clock in decided if clock.stopped_at is not None)
+    took = rules.spread(clock.stopped_at - clock.started_at for clock in decided if clock.stopped_at is not None)
     return data.Clock(name, len(decided), within, rules.share(within, len(decided)), took)
 
 
@@ -188,10 +188,13 @@ def _online(offline: Iterable[Offline]) -> float | None:
 
 
 def _fleet(facts: Facts, offline: list[Offline]) -> dict[str, Any]:
-    worst = sorted(offline, key=lambda each: (-each.offline_ms, each.thing.gateway, each.thing.id))
+    """Of the devices only those are listed that were silent beyond their gateway's outages."""
+    outages = {each.thing.gateway: each.offline_ms for each in offline if not each.thing.id}
+    silent = [each for each in offline if not each.thing.id or each.offline_ms > outages.get(each.thing.gateway, 0)]
+    worst = sorted(silent, key=lambda each: (-each.offline_ms, each.thing.gateway, each.thing.id))
     ledgers = sorted(facts.fleet.ledgers.items(), key=lambda pair: (-pair[1].lost, -pair[1].thinned, pair[0]))
-    readings = [data.Readings(gateway, *tally) for gateway, tally in ledgers]
-    columns = list(zip(*(tally for _, tally in ledgers), strict=True)) or [()] * 4
+    readings = [data.Readings(gateway, t.received, t.late, t.thinned, t.lost) for gateway, t in ledgers]
+    names = ("received", "late", "thinned", "lost")
     return {
         "devices": len(facts.fleet.devices), "gateways": len(facts.fleet.gateways),
         "devices_online": _online(each for each in offline if each.thing.id),
@@ -200,7 +203,7 @@ def _fleet(facts: Facts, offline: list[Offline]) -> dict[str, Any]:
             data.Silent(each.thing.gateway, each.thing.id, each.offline_ms, _online([each]))
             for each in worst[:LISTED] if each.offline_ms
         ],
-        "readings": data.Readings("", *(sum(column) for column in columns)),
+        "readings": data.Readings("", *(sum(getattr(each, name) for each in readings) for name in names)),
         "worst_readings": [each for each in readings[:LISTED] if each.lost or each.thinned or each.late],
     }  # fmt: skip
 

@@ -38,7 +38,7 @@ _CONTROL: Final = {
 class Spread(NamedTuple):
     """How durations are spread, in milliseconds; None when there were none."""
 
-    count: int
+    n: int
     p50: int | None
     p90: int | None
     p95: int | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from cloud.presence.review import STATES
 from cloud.reports.collect import LISTED
 from cloud.reports.document import (
     DASH,
@@ -108,18 +109,23 @@ def presence(w: Writer) -> Section:
     """Posts by state, and each of the worst."""
     f = w.figures
     whole = sum(f.posts_lasted.values())
-    states = list(f.posts_lasted) if f.posts else []
     by_state = [
-        (text(w.word(f"presence_{s}")), duration(f.posts_lasted[s]), _part(f.posts_lasted[s], whole)) for s in states
+        (
+            text(w.word(f"presence_{state}")),
+            duration(f.posts_lasted.get(state, 0)),
+            _part(f.posts_lasted.get(state, 0), whole),
+        )
+        for state in STATES
+        if whole
     ]
     posts = [
         (
             w.named(post.zh, post.en), w.node(post.node),
-            *(_part(post.lasted.get(state, 0), sum(post.lasted.values())) for state in states),
+            *(_part(post.lasted.get(state, 0), sum(post.lasted.values())) for state in STATES),
         )
         for post in f.worst_posts
     ]  # fmt: skip
-    named = tuple(w.word(f"presence_{state}") for state in states)
+    named = tuple(w.word(f"presence_{state}") for state in STATES)
     return w.section(
         "presence", note=w.t("reviews.n_worst", n=LISTED),
         facts=_facts(w, ("posts", count(f.posts)), ("shifts", count(f.shifts)), ("begun", count(f.shifts_begun))),

@@ -198,7 +198,7 @@ def act(tx: Connection, actor: Principal, hazard: int, step: HazardStep, now_ms:
     tx.execute(hazards.update().where(hazards.c.id == row.id).values(values))
     view = _done(tx, actor, row.id, rules.STEP_OF[step.action], now_ms, owner=values["owner"], note=note)
     if step.action is HazardAction.ESCALATE and view.incident is None:
-        _tell(tx, view)
+        notify.enqueue(tx, told(view))
     return view
 
 
@@ -233,7 +233,7 @@ def _escalate(tx: Connection, actor: Principal, row: Row[Any], now_ms: int, *, o
     kind = HazardKind(row.kind)
     names = tree.names(tx, [row.node]).get(row.node, (row.node, row.node))
     opened = incidents.open_by_hand(
-        tx, actor, now_ms, node=row.node, category=CATEGORY.get(kind, "facility"),
+        tx, actor, now_ms=now_ms, node=row.node, category=CATEGORY.get(kind, "facility"),
         title=clean(row.text or " / ".join(_WORDS[kind]), 200), place=clean(row.place or names[0], 200), lat=row.lat,
         lon=row.lon, event_at=row.reported_at,
     )  # fmt: skip
@@ -253,20 +253,16 @@ def _done(
     return view
 
 
-def _tell(tx: Connection, view: HazardView) -> None:
-    """Tell those who answer for the node above; the same escalation is told once."""
-    notify.enqueue(
-        tx,
-        notify.Message(
-            node=view.escalated_to or ROOT, subject="hazard", subject_id=view.id, template="hazard.escalated",
-            values={
-                "what_zh": _WORDS[view.kind][0], "what_en": _WORDS[view.kind][1], "what": view.kind.value,
-                "where": " · ".join(part for part in (view.node_zh, view.place) if part), "text": view.text,
-                "at": view.reported_at.isoformat(timespec="minutes"),
-            },
-            severity=Severity.MAJOR, roles=TOLD, urgent=False, drill=False,
-            key=f"hazard/{view.id}/{view.escalated_to}",
-        ),
+def told(view: HazardView) -> notify.Message:
+    """What those who answer for the node above are told; the same escalation is told once."""
+    return notify.Message(
+        node=view.escalated_to or ROOT, subject="hazard", subject_id=view.id, template="hazard.escalated",
+        values={
+            "what": view.kind.value, "what_zh": _WORDS[view.kind][0], "what_en": _WORDS[view.kind][1],
+            "where": " · ".join(part for part in (view.node_zh, view.place) if part), "text": view.text,
+            "at": view.reported_at.isoformat(timespec="minutes"),
+        },
+        severity=Severity.MAJOR, roles=TOLD, urgent=False, drill=False, key=f"hazard/{view.id}/{view.escalated_to}",
     )  # fmt: skip
 
 
