@@ -15,8 +15,6 @@ from cloud.ingest import service as ingest
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from cloud.ingest.store import Tally
-
 
 class Thing(NamedTuple):
     """A device, or with an empty id a gateway. since: when it became known."""
@@ -27,12 +25,21 @@ class Thing(NamedTuple):
     since: int
 
 
+class Ledger(NamedTuple):
+    """Readings accounted for; late is a part of received."""
+
+    received: int
+    late: int
+    thinned: int
+    lost: int
+
+
 class FleetFigures(NamedTuple):
     """gateways: those of the node. ledgers: readings by gateway; days of arrival in UTC that begin in the period."""
 
     devices: list[Thing]
     gateways: list[Thing]
-    ledgers: dict[str, Tally]
+    ledgers: dict[str, Ledger]
 
 
 def figures(tx: Connection, node: str, from_ms: int, to_ms: int) -> FleetFigures:
@@ -44,4 +51,6 @@ def figures(tx: Connection, node: str, from_ms: int, to_ms: int) -> FleetFigures
     owned = sa.select(gateways.c.id, gateways.c.node, gateways.c.added_at).where(*ours).order_by(gateways.c.id)
     known = [Thing(row.id, "", row.node, row.added_at) for row in tx.execute(owned)]
     names = {thing.gateway for thing in (*known, *served)}
-    return FleetFigures(served, known, ingest.ledger_between(tx, names, from_ms, to_ms))
+    tallies = ingest.ledger_between(tx, names, from_ms, to_ms)
+    ledgers = {gateway: Ledger(t.received, t.late, t.thinned, t.lost) for gateway, t in tallies.items()}
+    return FleetFigures(served, known, ledgers)

@@ -193,7 +193,7 @@ def _fleet(facts: Facts, offline: list[Offline]) -> dict[str, Any]:
     silent = [each for each in offline if not each.thing.id or each.offline_ms > outages.get(each.thing.gateway, 0)]
     worst = sorted(silent, key=lambda each: (-each.offline_ms, each.thing.gateway, each.thing.id))
     ledgers = sorted(facts.fleet.ledgers.items(), key=lambda pair: (-pair[1].lost, -pair[1].thinned, pair[0]))
-    readings = [data.Readings(gateway, t.received, t.late, t.thinned, t.lost) for gateway, t in ledgers]
+    readings = [data.Readings(gateway, *ledger) for gateway, ledger in ledgers]
     names = ("received", "late", "thinned", "lost")
     return {
         "devices": len(facts.fleet.devices), "gateways": len(facts.fleet.gateways),

@@ -14,7 +14,7 @@ from cloud.console import i18n
 from cloud.org.rules import SYSTEM, Role
 from cloud.reports import service as reports
 from cloud.reports.hazards import service as hazards
-from cloud.reports.hazards.models import NewHazard
+from cloud.reports.hazards.models import HazardFilter, NewHazard
 from cloud.reports.models import NewReview
 from tests.cloud.cloud_support import NOW, serving
 from tests.reports.reports_support import HOSTILE, HOUR, OCTOBER, Town, grow, seed_month
@@ -69,7 +69,7 @@ def test_nothing_hostile_acts_on_any_page_S5(site: Served) -> None:
     with signed_in(site, Role.ADMINISTRATOR) as (client, _):
         paths = ["/reviews", f"/reviews/{review}", "/hazards", "/hazards?state=all", "/hazards/new"]
         with site.db.read() as tx:
-            filed = hazards.list_hazards(tx, SYSTEM, hazards.HazardFilter()).items
+            filed = hazards.list_hazards(tx, SYSTEM, HazardFilter()).items
         paths += [f"/hazards/{each.id}" for each in filed if each.place in HOSTILE]
         for path in paths:
             answer = client.get(path)

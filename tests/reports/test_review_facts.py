@@ -15,7 +15,7 @@ from cloud.ingest.store import ledgers
 from cloud.presence import review as presence
 from cloud.presence.rosters.store import members, shifts
 from cloud.presence.store import area_cells, areas, cell_visits, post_history, posts, route_visits, routes
-from cloud.reports import collect
+from cloud.reports import collect, data
 from cloud.reports.periods import Period
 from tests.reports.reports_support import BEFORE, DAY, HOUR, OCTOBER, ZONE, alarm, incident, put, seed_month
 
@@ -190,8 +190,8 @@ def test_a_month_of_a_street_has_every_figure(db: Database, town: Town) -> None:
     with db.read() as tx:
         figures = collect.collect(tx, town.street, OCTOBER, ZONE)
         again = collect.collect(tx, town.street, OCTOBER, ZONE)
-    assert collect.data.encode(figures) == collect.data.encode(again)
-    assert collect.data.decode(collect.data.encode(figures)) == figures
+    assert data.encode(figures) == data.encode(again)
+    assert data.decode(data.encode(figures)) == figures
     assert {unit.node for unit in figures.units} == set(town.communities)
     assert [unit.place for unit in figures.units] == [1, 2, 3]
     assert figures.incidents == sum(unit.incidents for unit in figures.units) > 0
