@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SLOT_MS: Final = 300_000
 """What `cell_visits` counts in."""
+CHUNK: Final = 5000
+"""Rows that are in memory at a time while a history is summed."""
 STATES: Final = ("manned", "understaffed", "unmanned", "unknown")
 
 
@@ -107,7 +109,7 @@ def _posts(tx: Connection, node: str, from_ms: int, to_ms: int) -> list[PostFact
         .where(*mine, post_history.c.at > from_ms, post_history.c.at < to_ms)
         .order_by(post_history.c.post, post_history.c.at)
     )
-    for change in tx.execute(changes):
+    for change in tx.execute(changes.execution_options(yield_per=CHUNK)):
         _lasted(rows, lasted, state, change.post, change.at)
         state[change.post] = (change.at, change.state)
     for post, row in rows.items():

@@ -1,32 +1,42 @@
 """From a review's document to HTML and PDF.
 
-Owns the templates of this folder. Everything is escaped. The PDF's renderer fetches nothing: whatever it is asked for
-is refused, `data:` excepted. Nothing of the present is in it, so the same review gives the same bytes for ever, as long
-as library and fonts stay. WeasyPrint is loaded only when a PDF is wanted, and makes one at a time.
+Owns the templates of this folder. Everything is escaped. Nothing of the present is in it, so the same review gives the
+same bytes for ever, as long as library and fonts stay. The PDF is made by `printer` in a process of its own, one at a
+time, without the secrets of this process's environment.
 """
 
 from __future__ import annotations
 
-import logging
+import os
+import subprocess
+import sys
 import threading
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cloud.errors import Unavailable
+from cloud.reports import printer
 
 if TYPE_CHECKING:
     from cloud.console.i18n import Words
     from cloud.reports.document import Document
 
 HERE: Final = Path(__file__).resolve().parent / "templates"
-PROBE: Final = "审"
-_LIBRARIES: Final = "printing_libraries"
-_FONTS: Final = "printing_fonts"
+TIMEOUT_S: Final = 120
+WAITING: Final = 4
+"""How many may wait for the printer; another is told to come again."""
+ENVIRONMENT: Final = (
+    "PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+)  # fmt: skip
+log: Final = structlog.get_logger("reviews")
 _one_at_a_time: Final = threading.Lock()
+_waiting: Final = threading.BoundedSemaphore(WAITING)
 
 
 @cache
@@ -48,46 +58,31 @@ def paper(document: Document) -> str:
 
 
 def pdf(document: Document, words: Words) -> bytes:
-    """The document as PDF. Raises Unavailable when a library or a font for Chinese is missing."""
-    with _one_at_a_time:
-        missing = _missing()
-        if missing:
-            raise Unavailable(words(f"reviews.{missing}"))
-        return _print(paper(document))
-
-
-class _Missing(logging.Handler):
-    """Notices that a character has no glyph."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.found = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.found = self.found or str(record.msg).startswith(".notdef")
-
-
-@cache
-def _missing() -> str:
-    """The word for what is missing on this machine, empty when nothing is."""
+    """The document as PDF. Raises Unavailable when this machine cannot make one, or too many wait for theirs."""
+    html = paper(document)
+    if not _waiting.acquire(blocking=False):
+        raise Unavailable(words("reviews.printing_busy"))
     try:
-        import weasyprint  # noqa: F401, PLC0415 - heavy, and needs libraries of the system
-    except OSError:
-        return _LIBRARIES
-    notice = _Missing()
-    log = logging.getLogger("weasyprint")
-    log.addHandler(notice)
-    try:
-        _print(f'<html lang="zh-CN"><p>{PROBE}')
+        with _one_at_a_time:
+            return _print(html, words)
     finally:
-        log.removeHandler(notice)
-    return _FONTS if notice.found else ""
+        _waiting.release()
 
 
-def _print(html: str, **options: Any) -> bytes:  # noqa: ANN401 - WeasyPrint's own
-    from weasyprint import HTML  # noqa: PLC0415 - heavy, and needs libraries of the system
-    from weasyprint.urls import URLFetcher  # noqa: PLC0415
-
-    fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)
-    made: bytes = HTML(string=html, url_fetcher=fetcher).write_pdf(**options)
-    return made
+def _print(html: str, words: Words) -> bytes:
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", printer.__name__], input=html.encode(), capture_output=True, timeout=TIMEOUT_S,
+            env=environment, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as e:
+        raise Unavailable(words("reviews.printing_busy")) from e
+    if done.returncode == 0:
+        return done.stdout
+    log.error("no PDF could be made", status=done.returncode, said=done.stderr.decode(errors="replace")[-300:])
+    if done.returncode == printer.LIBRARIES:
+        raise Unavailable(words("reviews.printing_libraries"))
+    if done.returncode in {printer.FONTS, -6, -11}:  # without any font at all the C library aborts
+        raise Unavailable(words("reviews.printing_fonts"))
+    raise Unavailable(words("reviews.printing_failed"))

@@ -18,7 +18,14 @@ from cloud.console.pages import HERE, environment, local, static_url
 from cloud.console.ui import KIND_ICONS, bar
 from firmware_specs.load import load_profiles
 
-TEXTS = {code: dict(flatten(tomllib.loads((DIRECTORY / f"{code}.toml").read_text()))) for code in LANGUAGES}
+TEXTS = {
+    code: {
+        key: text
+        for file in sorted(DIRECTORY.glob(f"{code}*.toml"))
+        for key, text in flatten(tomllib.loads(file.read_text()))
+    }
+    for code in LANGUAGES
+}
 SOURCES = [*HERE.glob("*.py"), *HERE.glob("templates/*.html"), *HERE.glob("static/js/*.js")]
 
 

@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import xml.etree.ElementTree as ET
 import zipfile
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloud.console import i18n
+from cloud.errors import Unavailable
 from cloud.org.rules import SYSTEM
-from cloud.reports import document, files, render, sections, service, sheets
+from cloud.reports import document, files, printer, render, sections, service, sheets
 from cloud.reports.files import Language
 from cloud.reports.models import NewReview
 from tests.reports.reports_support import HOSTILE, HOUR, OCTOBER, grow, seed_month
@@ -111,7 +111,7 @@ def _cells(part: bytes) -> list[ET.Element]:
 
 
 def test_nothing_hostile_acts_in_a_pdf_S5(bad: Archived, tmp_path: Path) -> None:
-    made = render._print(render.paper(written(bad)), uncompressed_pdf=True)
+    made = printer.make(render.paper(written(bad)), uncompressed_pdf=True)
     for word in (b"/JavaScript", b"/JS", b"/URI", b"/Launch", b"/EmbeddedFile", b"/SubmitForm", b"/OpenAction"):
         assert word not in made
     if shutil.which("pdftotext") is None:
@@ -140,7 +140,7 @@ def test_the_printer_fetches_nothing(tmp_path: Path) -> None:
     (tmp_path / "secret.css").write_text("p { color: red }")
     url = f"http://127.0.0.1:{server.server_port}"
     try:
-        made = render._print(
+        made = printer.make(
             f'<link rel=stylesheet href="{url}/a.css"><link rel=stylesheet href="file://{tmp_path}/secret.css">'
             f'<style>@import "{url}/b.css"; p {{ background: url({url}/c.png) }}</style><p><img src="{url}/d.png">',
             uncompressed_pdf=True,
@@ -159,12 +159,16 @@ def test_a_file_is_called_by_our_words_only(bad: Archived) -> None:
     assert re.fullmatch(r'attachment; filename="review-\d+-on-demand-\d{8}-en\.xlsx"', named)
 
 
-def test_the_printer_is_loaded_only_when_it_is_needed() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import cloud.parts, sys; print('weasyprint' in sys.modules)"],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert done.stdout.strip() == "False"
+def test_a_machine_without_chinese_fonts_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No font at all, which brings the printer down and nothing else."""
+    (tmp_path / "fonts.conf").write_text(f"<fontconfig><dir>{tmp_path}/none</dir></fontconfig>")
+    monkeypatch.setenv("FONTCONFIG_FILE", str(tmp_path / "fonts.conf"))
+    with pytest.raises(Unavailable, match="no font with Chinese characters"):
+        render._print("<p>x", i18n.WORDS["en"])
+
+
+def test_the_printer_is_not_told_our_secrets() -> None:
+    assert not [name for name in render.ENVIRONMENT if name.startswith("PATROL")]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,13 @@ from cloud.reports import schedule, service
 from cloud.reports.models import FollowUpChange, FollowUpState, NewFollowUp, NewReview, ReviewFilter, ReviewState
 from cloud.reports.periods import ReviewKind, midnight
 from cloud.reports.store import reviews
-from tests.reports.reports_support import HOUR, OCTOBER, ZONE, incident, seed_month
+from tests.cloud.cloud_support import wait_for
+from tests.reports.reports_support import HOUR, OCTOBER, ZONE, grow, incident, seed_month
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from cloud.db import Database
     from cloud.reports.models import ReviewView
     from tests.cloud.cloud_support import Served
@@ -197,6 +201,24 @@ def test_a_review_that_cannot_be_made_stays_pending_and_stops_no_other(db: Datab
     assert states == {
         town.street: ReviewState.PENDING, town.town: ReviewState.MADE, town.district: ReviewState.MADE,
     }  # fmt: skip
+
+
+def test_the_worker_makes_what_is_pending_D11(
+    sqlite_db: Database, serve_sqlite: Callable[[], AbstractContextManager[Served]]
+) -> None:
+    """A row that was left pending when the cloud went down, and the timer that finds the next ones."""
+    town = grow(sqlite_db)
+    begun = midnight(date(2026, 10, 20), ZONE)
+    schedule.begin(sqlite_db, SITE, begun)
+    tick(sqlite_db, begun)
+    tick(sqlite_db, midnight(date(2026, 11, 1), ZONE, 2))
+    assert [review.state for review in listed(sqlite_db)] == [ReviewState.PENDING]
+    with serve_sqlite():
+        wait_for(
+            lambda: {r.state for r in listed(sqlite_db) if r.node == town.street} == {ReviewState.MADE}, 20, "reviews"
+        )
+        with sqlite_db.read() as tx:
+            assert timers.due_of(tx, schedule.SWEEP, "all")
 
 
 # ---- over HTTP
