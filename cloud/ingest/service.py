@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from cloud.ingest.store import Tally, dead_letters, gaps, ledgers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
 
 _DAY_MS: Final = 86_400_000
+_CHUNK: Final = 500
 
 
 class LedgerDay(NamedTuple):
@@ -70,6 +71,21 @@ def ledger_days(tx: Connection, gateway: str, limit: int = 31) -> list[LedgerDay
         .limit(limit)
     )
     return [LedgerDay(row[0] * _DAY_MS, Tally(*row[1:])) for row in tx.execute(query)]
+
+
+def ledger_between(tx: Connection, gateways: Collection[str], from_ms: int, to_ms: int) -> dict[str, Tally]:
+    """The ledgers of gateways over the days that begin within a period; those without any are absent."""
+    first, after = -(-from_ms // _DAY_MS), -(-to_ms // _DAY_MS)
+    names = sorted(gateways)
+    found: dict[str, Tally] = {}
+    for begin in range(0, len(names), _CHUNK):
+        query = (
+            sa.select(ledgers.c.gateway, *(sa.func.sum(ledgers.c[name]) for name in Tally._fields))
+            .where(ledgers.c.gateway.in_(names[begin : begin + _CHUNK]), ledgers.c.day >= first, ledgers.c.day < after)
+            .group_by(ledgers.c.gateway)
+        )
+        found |= {row[0]: Tally(*(int(part) for part in row[1:])) for row in tx.execute(query)}
+    return found
 
 
 def list_gaps(tx: Connection, gateway: str, limit: int = 100) -> list[Gap]:

@@ -23,12 +23,17 @@ reviews: Final = sa.Table(
     sa.Column("zone", Name, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
     sa.Column("data", sa.Text, nullable=False),
+    sa.Column("once", sa.Text, unique=True),
     sa.Index("ix_reviews_period", "node", "kind", "from_at"),
+    sa.Index("ix_reviews_state", "state"),
+    sa.Index("ix_reviews_to_at_id", "to_at", "id"),
     sqlite_autoincrement=True,
 )
 """kind: monthly, quarterly, half-yearly, on-demand. data: JSON, all figures as they were when it was made: a review
-that is archived never changes."""
+that is archived never changes; empty while state is `pending`, until the worker has made it. once: `node|kind|from_at`
+of a scheduled one, so that it is made once; NULL for one on demand."""
 
 follow_ups: Final = sa.Table(
     "review_follow_ups",

@@ -236,11 +236,14 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("merged_into", sa.BigInteger(), nullable=True),
         sa.Column("incident", sa.BigInteger(), nullable=True),
+        sa.Column("escalated_to", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hazards")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("hazards", schema=None) as batch_op:
+        batch_op.create_index("ix_hazards_merged_into", ["merged_into"], unique=False)
         batch_op.create_index(batch_op.f("ix_hazards_node"), ["node"], unique=False)
+        batch_op.create_index("ix_hazards_reported_at_id", ["reported_at", "id"], unique=False)
         batch_op.create_index("ix_hazards_state", ["state"], unique=False)
 
     op.create_table(
@@ -560,13 +563,18 @@ def upgrade() -> None:
         sa.Column("zone", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("once", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reviews")),
+        sa.UniqueConstraint("once", name=op.f("uq_reviews_once")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("reviews", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_reviews_node"), ["node"], unique=False)
         batch_op.create_index("ix_reviews_period", ["node", "kind", "from_at"], unique=False)
+        batch_op.create_index("ix_reviews_state", ["state"], unique=False)
+        batch_op.create_index("ix_reviews_to_at_id", ["to_at", "id"], unique=False)
 
     op.create_table(
         "route_visits",

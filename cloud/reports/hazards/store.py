@@ -29,11 +29,15 @@ hazards: Final = sa.Table(
     sa.Column("updated_at", sa.BigInteger, nullable=False),
     sa.Column("merged_into", sa.BigInteger),
     sa.Column("incident", sa.BigInteger),
+    sa.Column("escalated_to", Path),
     sa.Index("ix_hazards_state", "state"),
+    sa.Index("ix_hazards_merged_into", "merged_into"),
+    sa.Index("ix_hazards_reported_at_id", "reported_at", "id"),
     sqlite_autoincrement=True,
 )
 """kind: exit-blocked, gas-smell, lamp-broken, detector-damaged, crowding, other. state: new, triaged, handled,
-handed-over, escalated, merged. About things and places: no field names or describes a person."""
+handed-over, escalated, merged. escalated_to: the node above that was told. merged_into: the report that stands for this
+one; never one that is merged itself. About things and places: no field names or describes a person."""
 
 hazard_steps: Final = sa.Table(
     "hazard_steps",
@@ -47,4 +51,5 @@ hazard_steps: Final = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
-"""Each step of a report with its owner and time."""
+"""Each step of a report with its owner and time. action: reported, triaged, handled, handed-over, escalated, merged,
+absorbed (another one was merged into it), note, reopened."""
