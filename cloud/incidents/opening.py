@@ -27,6 +27,7 @@ from cloud.incidents.store import incident_alarms, incidents
 from cloud.incidents.tell import moment, tell
 from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, Permission, Principal, ancestors
+from cloud.presence import service as presence
 from cloud.presence.rosters import service as rosters
 from cloud.text import clean
 from firmware_specs.readings import Severity
@@ -110,7 +111,8 @@ def _raise(tx: Connection, alarm: Facts, category: Category, now_ms: int) -> Non
     event_at = event_time(alarm.raised_at, alarm.received_at)
     caller = rosters.holder(tx, alarm.gateway, alarm.device, event_at) if sos and alarm.device else None
     if row is None:
-        point = _position(tx, alarm, now_ms) or (None if sos and _carried(tx, alarm) else spot.point)
+        own = _where(tx, caller.member, now_ms) if caller else _position(tx, alarm, now_ms)
+        point = own or (None if sos and _carried(tx, alarm) else spot.point)
         made = Opening(
             alarm.node, category, alarm.title, alarm.location, place, alarm.group_key, point,
             Source.SOS if sos else Source.ALARM, alarm.severity, event_at, SYSTEM.label, drill,
@@ -145,6 +147,12 @@ def _standing(tx: Connection, key: str, group: str | None, drill: int | None) ->
         alike = sa.or_(alike, incidents.c.group_key == group)
     wanted = sa.select(incidents).where(incidents.c.state != State.CLOSED.value, same, alike)
     return tx.execute(wanted.order_by(incidents.c.id).limit(1).with_for_update()).first()
+
+
+def _where(tx: Connection, member: int, now_ms: int) -> tuple[float, float] | None:
+    """Where a caller on shift was last."""
+    fix = presence.last_fixes(tx, [member], now_ms, FIX_AGE_S * 1000).get(member)
+    return (fix.lat, fix.lon) if fix else None
 
 
 def _position(tx: Connection, alarm: Facts, now_ms: int) -> tuple[float, float] | None:

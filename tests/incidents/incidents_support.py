@@ -163,14 +163,14 @@ def patrol(db: Database, node: str, call_signs: Sequence[str], *, at: int = NOW)
 
 
 def seen(db: Database, member: int, at: int, *, away_m: float) -> None:
-    """Presence keeps a fix of a member."""
+    """Presence keeps a fix of a member on shift."""
     with db.begin() as tx:
-        tx.execute(
-            evidence.insert().values(
-                member=member, kind="fix", gateway="gw-1", device=f"m{member}", at=at, received_at=at,
-                lat=HOUSE[0] + away_m * NORTH_M, lon=HOUSE[1], accuracy_m=8.0, done=True,
-            )
-        )  # fmt: skip
+        shift = tx.execute(sa.select(shifts.c.id).where(shifts.c.member == member)).scalar()
+        kept = {
+            "member": member, "shift": shift, "kind": "fix", "gateway": "gw-1", "device": f"m{member}", "at": at,
+            "received_at": at, "lat": HOUSE[0] + away_m * NORTH_M, "lon": HOUSE[1], "accuracy_m": 8.0, "done": True,
+        }  # fmt: skip
+        tx.execute(evidence.insert().values({name: value for name, value in kept.items() if name in evidence.c}))
 
 
 def actions(db: Database, incident: int) -> list[str]:

@@ -27,6 +27,7 @@ from tests.incidents.incidents_support import (
     HOUSE,
     LI,
     MINOR,
+    NORTH_M,
     actions,
     alarm,
     by_hand,
@@ -36,6 +37,7 @@ from tests.incidents.incidents_support import (
     fix,
     listed,
     patrol,
+    seen,
     town,
 )  # fmt: skip
 
@@ -176,9 +178,7 @@ def test_an_sos_is_where_its_caller_is_who_is_no_responder(db: Database, known: 
     made = town(db)
     caller, helper = patrol(db, made.community, ["H1", "H2"])
     if known:
-        with db.begin() as tx:
-            place = reading("arm-H1", "position", Position(34.2601, 108.9501, 6.0))
-            devices.apply_readings(tx, "gw-1", "e1", [(1, place)], NOW)
+        seen(db, caller, NOW - 1000, away_m=11)
     alarm(db, "sos", device="arm-H1")
     [view] = listed(db)
     assert (view.source, view.category) == (Source.SOS, Category.VIOLENCE)
@@ -190,9 +190,20 @@ def test_an_sos_is_where_its_caller_is_who_is_no_responder(db: Database, known: 
         fix(db, helper, at)
     whole = detail(db, view.id)
     assert whole.position is not None
-    assert whole.position.lat == (34.2601 if known else HOUSE[0])
+    assert whole.position.lat == pytest.approx(HOUSE[0] + (11 * NORTH_M if known else 0))
     assert [responder.call_sign for responder in whole.responders] == ["H2"]
     assert whole.state is State.ON_SCENE
+
+
+def test_a_device_that_knows_where_it_is_says_where_the_scene_is(db: Database) -> None:
+    town(db)
+    with db.begin() as tx:
+        place = reading("pole-1", "position", Position(34.2601, 108.9501, 6.0))
+        devices.apply_readings(tx, "gw-1", "e1", [(1, place)], NOW)
+    alarm(db, "sos", device="pole-1")
+    [view] = listed(db)
+    assert view.position is not None
+    assert (view.position.lat, view.position.lon) == (34.2601, 108.9501)
 
 
 def test_what_somebody_reports_opens_by_hand_within_scope_S4(db: Database) -> None:
