@@ -38,7 +38,10 @@ def may_plan(actor: Principal) -> None:
 
 
 def changed(tx: Connection) -> None:
-    """Have the judge read posts, routes, areas and levels anew."""
+    """Have the judge read posts, routes, areas and levels anew.
+
+    Comes before the rows of the plan are changed: the judge takes the two in this order as well.
+    """
     put = insert(tx, judges).values(id=1, owner="", until=0, plan=1)
     tx.execute(put.on_conflict_do_update(index_elements=["id"], set_={"plan": judges.c.plan + 1}))
 
@@ -64,6 +67,7 @@ def write(
     taken = sa.select(table.c.id).where(table.c.code == given.code, table.c.id != (row_id or 0))
     if given.code is not None and tx.execute(taken).first():
         raise Conflict(f"{what} {given.code}: exists already")
+    changed(tx)
     names = {"name_zh": clean(given.name_zh, 200), "name_en": clean(given.name_en, 200)}
     values = {"node": node.path, "code": given.code, **names, **values}
     if row_id is None:
@@ -75,7 +79,6 @@ def write(
         tx.execute(table.update().where(table.c.id == row_id).values(values))
         verb = "change"
     audit.record(tx, actor, f"{what}.{verb}", f"{what}/{row_id}", at=now_ms, detail=names["name_zh"])
-    changed(tx)
     return row_id
 
 
@@ -84,7 +87,7 @@ def archive(tx: Connection, actor: Principal, sort: Sort, row_id: int, now_ms: i
     may_plan(actor)
     row = row_of(tx, actor, sort, row_id)
     table, what = sort
+    changed(tx)
     tx.execute(table.update().where(table.c.id == row_id).values(archived_at=now_ms, code=None))
     audit.record(tx, actor, f"{what}.archive", f"{what}/{row_id}", at=now_ms, detail=row.name_zh)
-    changed(tx)
     return row

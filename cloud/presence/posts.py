@@ -60,8 +60,9 @@ def change(tx: Connection, actor: Principal, post: int, given: PostIn, now_ms: i
     values = values_of(given)
     if any(getattr(before, name) != values[name] for name in ("lat", "lon", "radius_m", "outline")):
         values["judged_from"] = now_ms
-        tx.execute(tracks.delete().where(tracks.c.post == post))
     plan.write(tx, actor, SORT, given, values, now_ms=now_ms, row_id=post)
+    if "judged_from" in values:
+        tx.execute(tracks.delete().where(tracks.c.post == post))
     return get(tx, actor, post)
 
 

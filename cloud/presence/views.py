@@ -19,6 +19,7 @@ from cloud.presence.rosters import service as rosters
 from cloud.presence.rules import NEVER, standing, unfolded
 from cloud.presence.store import area_cells, areas, evidence, posts, routes
 from cloud.presence.world import post_of
+from cloud.state import now_ms as clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,8 +42,9 @@ class Shape(NamedTuple):
     geojson: str
 
 
-def shapes(tx: Connection, principal: Principal, now_ms: int) -> list[Shape]:
-    """Every post, route and area within scope."""
+def shapes(tx: Connection, principal: Principal, now_ms: int | None = None) -> list[Shape]:
+    """Every post, route and area within scope, as of a time, else the present."""
+    now_ms = clock() if now_ms is None else now_ms
     found = []
     for row in tx.execute(sa.select(posts).where(scope(principal, posts.c.node), posts.c.archived_at.is_(None))):
         drawn = row.outline or geometry.circle(row.lat, row.lon, row.radius_m)

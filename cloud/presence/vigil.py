@@ -19,6 +19,8 @@ from cloud.presence.rules import PostState, Reason, severity_at
 from cloud.presence.store import posts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from cloud.presence.world import Post, Shown
@@ -27,15 +29,21 @@ if TYPE_CHECKING:
 
 def changed(tx: Connection, post: Post, before: Shown, now_ms: int) -> None:
     """What a post shows has changed."""
-    state, reason, since, _, _ = post.shown
+    state, _, since, _, _ = post.shown
     if state is PostState.UNMANNED:
         if (before[0], before[2]) != (state, since):
             timers.set_timer(tx, UNMANNED, str(post.id), since + post.grace_s * 1000)
         return
     if before[0] is PostState.UNMANNED:
         timers.drop_timer(tx, UNMANNED, str(post.id))
-    if state is not PostState.UNKNOWN or reason is Reason.NO_ROSTER:
+    if _over(post.shown):
         alerts.clear_own(tx, "", device_of(post.id), UNMANNED, now_ms)
+
+
+def _over(shown: Shown) -> bool:
+    """Whether what a post shows ends its alarm."""
+    state, reason = shown[:2]
+    return state in {PostState.MANNED, PostState.UNDERSTAFFED} or reason is Reason.NO_ROSTER
 
 
 def expired(tx: Connection, timer: Timer, now_ms: int) -> None:
@@ -51,6 +59,15 @@ def expired(tx: Connection, timer: Timer, now_ms: int) -> None:
     alerts.raise_own(
         tx, "", device_of(row.id), UNMANNED, severity, at_ms=due, now_ms=now_ms, where=Place(row.node, row.name_zh)
     )
+
+
+def reconcile(tx: Connection, known: Mapping[int, Post], now_ms: int) -> None:
+    """Clear alarms that no longer fit: on PostgreSQL a timer and the judge may act at the same moment."""
+    names = {device_of(post.id): post for post in known.values()}
+    for (gateway, device), kinds in alerts.active_kinds(tx, [""]).items():
+        post = names.get(device)
+        if UNMANNED in kinds and post is not None and _over(post.shown):
+            alerts.clear_own(tx, gateway, device, UNMANNED, now_ms)
 
 
 timers.HANDLERS[UNMANNED] = expired

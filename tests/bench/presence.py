@@ -168,7 +168,7 @@ class Run:
 
     def _fix(self, each: Responder, now: int, number: int) -> Reading:
         """At the post with a receiver's error; one in ten walks away and comes back."""
-        walks = each.device.endswith("0") and number // GATEWAYS % 4 >= 2
+        walks = each.device.endswith("0") and number // GATEWAYS % 6 >= 3
         east = (150 if walks else 0) + self._chance.gauss(0, 6.6)
         lon = each.lon + east / (111_195 * math.cos(math.radians(each.lat)))
         at = Position(each.lat + self._chance.gauss(0, 6.6) / 111_195, lon, 10.0)

@@ -16,6 +16,7 @@ from cloud.alerts.models import AlarmFilter, AlarmState, AlarmView
 from cloud.app import Role as ServiceRole
 from cloud.devices import service as devices
 from cloud.devices.liveness import Allowed
+from cloud.devices.places import Place
 from cloud.org import audit
 from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.presence import hooks, posts, service, views
@@ -26,7 +27,7 @@ from cloud.presence.rules import HOLD_MS, LOOKBACK_MS, SILENCE_MS, Standing
 from cloud.presence.store import evidence, tracks
 from cloud.state import now_ms
 from cloud.stream import events
-from firmware_specs.readings import Position, Quality, Reading
+from firmware_specs.readings import Position, Quality, Reading, Severity
 from tests.cloud.cloud_support import NOW, know, wait_for
 from tests.cloud.presence_support import (
     HOUR,
@@ -168,6 +169,21 @@ def test_a_guard_comes_stays_leaves_and_is_missed(db: Database) -> None:
         told = tx.execute(sa.select(events.c.data).where(events.c.kind == "presence")).scalars().all()
     assert (view.state, view.reason, view.present, view.required) == ("manned", "present", 1, 1)
     assert len(told) == 3
+
+
+def test_an_alarm_that_came_beside_the_return_is_cleared(db: Database) -> None:
+    """On PostgreSQL the grace's timer may act on what a post was a moment ago."""
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    judge = Judge(db)
+    take(db, stay(guard.device, NOW, NOW + MINUTE), NOW + MINUTE)
+    settle(judge, NOW + MINUTE)
+    with db.begin() as tx:
+        alerts.raise_own(
+            tx, "", f"post:{post.id}", posts.UNMANNED, Severity.MINOR, at_ms=NOW, now_ms=NOW, where=Place("/", "")
+        )
+    settle(judge, NOW + MINUTE + 10_000)
+    assert open_alarms(db) == []
 
 
 def test_who_is_back_within_the_grace_is_not_missed(db: Database) -> None:
