@@ -82,6 +82,9 @@ def build_devices(
         devices[placed.id] = Device(
             placed.id, profiles[placed.profile], placed.address, seed=seed, loop=_loop(placed), speed=speed
         )
+    for member in community.members:
+        if member.armband and member.radio:
+            devices[member.radio].go_with(devices[member.armband])
     for event in community.events:
         for effect in event.effects:
             try:

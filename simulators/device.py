@@ -111,6 +111,12 @@ class Device:
         """Walk a round every day from `at_s` on."""
         self._rounds.append((at_s, path))
 
+    def go_with(self, other: Device) -> None:
+        """Be wherever another device is from now on: one person carries both."""
+        self._walk, self._rounds = other._walk, other._rounds
+        for metric, spec in self.profile.metrics.items():
+            self._models[metric] = physics.model(metric, spec, self._walk, self.seed)
+
     @property
     def home(self) -> Position:
         """Where it stands between its rounds."""

@@ -163,3 +163,15 @@ def test_the_gateway_file_names_every_connector_and_device(tmp_path: Path) -> No
     assert not any("drill" in device for device in table["devices"])
     drilled = tomllib.loads(gateway_toml(community, ends, drill=True))
     assert all(device["drill"] is True for device in drilled["devices"])
+
+
+def test_what_a_member_carries_is_in_one_place() -> None:
+    where: dict[str, list[tuple[float, Position]]] = {}
+    for name in ("arm-02", "rad-1002", "arm-04", "rad-3001"):
+        said = day(until="10:20")[name]
+        where[name] = [(m.day_s, s.value) for m, samples in said for s in samples if isinstance(s.value, Position)]
+    for armband, radio in (("arm-02", "rad-1002"), ("arm-04", "rad-3001")):
+        assert len({(p.lat, p.lon) for _, p in where[armband]}) > 3, "it moves"
+        for at_s, place in where[radio]:
+            near_s, near = min(where[armband], key=lambda entry: abs(entry[0] - at_s))
+            assert metres(place, near) < 1 + abs(near_s - at_s) / 60 * 10
