@@ -16,7 +16,7 @@ from cloud.alerts import rules, views
 from cloud.alerts.notify.service import Message
 from cloud.alerts.store import alarms
 from cloud.org import tree
-from cloud.org.rules import Role
+from cloud.org.rules import ROOT, Role
 from cloud.paging import at
 from firmware_specs.readings import Severity
 
@@ -29,30 +29,32 @@ ZONE: Final = "Asia/Shanghai"
 """Where the tree names none."""
 
 
-def compose(tx: Connection, row: Row[Any], step: Step, node: str, *, number: int, key: str) -> Message:
+def compose(tx: Connection, row: Row[Any], step: Step, node: str, *, number: int, key: str, now_ms: int) -> Message:
     """The message of a step, the first being number 0, to the people of a node. The same key is told once."""
     severity = Severity(row.severity)
     protected = row.kind in rules.PROTECTED
     return Message(
         node=node, subject="alarm", subject_id=row.id, template="alarm.escalated" if number else "alarm.raised",
-        values=_values(tx, row, number), severity=severity, roles=tuple(Role(role) for role in step.roles),
+        values=_values(tx, row, number, now_ms), severity=severity, roles=tuple(Role(role) for role in step.roles),
         urgent=protected or (severity is Severity.CRITICAL and not row.flapping), drill=row.drill, key=key,
         digest=row.flapping and not protected,
     )  # fmt: skip
 
 
-def _values(tx: Connection, row: Row[Any], number: int) -> dict[str, str]:
+def _values(tx: Connection, row: Row[Any], number: int, now_ms: int) -> dict[str, str]:
     title_zh, title_en = views.title(row.kind, row.rule)
-    zh, en = tree.names(tx, [row.node]).get(row.node, ("", ""))
+    zh, en = tree.names(tx, [row.node] if row.node != ROOT else []).get(row.node, ("", ""))
+    device = "/".join(part for part in (row.gateway, row.device) if part)
     evidence_zh, evidence_en = _evidence(row)
     detail_zh, detail_en = _detail(tx, row)
-    raised = moment(tx, row.node, row.raised_at)
+    minutes = max(0, now_ms - row.received_at) // 60_000
     return {
         "id": str(row.id), "what_zh": title_zh, "what_en": title_en, "severity": row.severity,
-        "where_zh": " · ".join(part for part in (zh, row.location) if part),
-        "where_en": " · ".join(part for part in (en, row.location) if part),
-        "device": "/".join(part for part in (row.gateway, row.device) if part), "at": raised,
-        "since": raised if number else "", "step": str(number + 1), "evidence_zh": evidence_zh,
+        "where_zh": " · ".join(part for part in (zh, row.location) if part) or device,
+        "where_en": " · ".join(part for part in (en, row.location) if part) or device,
+        "device": device, "at": moment(tx, row.node, row.raised_at),
+        "since_zh": f"{minutes} 分钟" if number else "", "since_en": f"{minutes} min" if number else "",
+        "step": str(number + 1), "evidence_zh": evidence_zh,
         "evidence_en": evidence_en, "detail_zh": detail_zh, "detail_en": detail_en,
     }  # fmt: skip
 
