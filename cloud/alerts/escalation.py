@@ -114,7 +114,7 @@ def _tell(tx: Connection, row: Row[Any], chain: Chain, taken: int, now_ms: int) 
             note(tx, row.id, "grouped", f"{what} alarm/{leader}", now_ms)
         return
     key = f"alarm/{row.id}.{row.round}/{number}/{repetition}"
-    sent = message.compose(tx, row, step, node, number=number, key=key)
+    sent = message.compose(tx, row, step, node, number=number, key=key, now_ms=now_ms)
     told = beyond.send(tx, sent, now_ms)
     if told or taken or sent.digest:
         action = "digested" if sent.digest else "repeated" if repetition else "escalated" if taken else "told"

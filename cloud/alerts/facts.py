@@ -45,13 +45,15 @@ class Facts(NamedTuple):
     drill_id: int | None
     group_key: str | None
     maintenance: int | None
+    quiet: str
+    """Why it tells nobody, empty when it does."""
 
 
 def _facts(row: Row[Any]) -> Facts:
     return Facts(
         row.id, row.gateway, row.device, row.node, row.location, row.kind, title(row.kind, row.rule),
         Severity(row.severity), row.raised_at, row.received_at, row.acknowledged_at, row.cleared_at, row.drill,
-        row.drill_id, row.group_key, row.maintenance,
+        row.drill_id, row.group_key, row.maintenance, row.quiet,
     )  # fmt: skip
 
 

@@ -5,8 +5,7 @@ Owns the values of the templates `alarm.raised` and `alarm.escalated`. Times are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -16,8 +15,8 @@ from cloud.alerts import rules, views
 from cloud.alerts.notify.service import Message
 from cloud.alerts.store import alarms
 from cloud.org import tree
-from cloud.org.rules import Role
-from cloud.paging import at
+from cloud.org.rules import ROOT, Role
+from cloud.org.zones import moment
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -25,34 +24,33 @@ if TYPE_CHECKING:
 
     from cloud.alerts.rules import Step
 
-ZONE: Final = "Asia/Shanghai"
-"""Where the tree names none."""
 
-
-def compose(tx: Connection, row: Row[Any], step: Step, node: str, *, number: int, key: str) -> Message:
+def compose(tx: Connection, row: Row[Any], step: Step, node: str, *, number: int, key: str, now_ms: int) -> Message:
     """The message of a step, the first being number 0, to the people of a node. The same key is told once."""
     severity = Severity(row.severity)
     protected = row.kind in rules.PROTECTED
     return Message(
         node=node, subject="alarm", subject_id=row.id, template="alarm.escalated" if number else "alarm.raised",
-        values=_values(tx, row, number), severity=severity, roles=tuple(Role(role) for role in step.roles),
+        values=_values(tx, row, number, now_ms), severity=severity, roles=tuple(Role(role) for role in step.roles),
         urgent=protected or (severity is Severity.CRITICAL and not row.flapping), drill=row.drill, key=key,
         digest=row.flapping and not protected,
     )  # fmt: skip
 
 
-def _values(tx: Connection, row: Row[Any], number: int) -> dict[str, str]:
+def _values(tx: Connection, row: Row[Any], number: int, now_ms: int) -> dict[str, str]:
     title_zh, title_en = views.title(row.kind, row.rule)
-    zh, en = tree.names(tx, [row.node]).get(row.node, ("", ""))
+    zh, en = tree.names(tx, [row.node] if row.node != ROOT else []).get(row.node, ("", ""))
+    device = "/".join(part for part in (row.gateway, row.device) if part)
     evidence_zh, evidence_en = _evidence(row)
     detail_zh, detail_en = _detail(tx, row)
-    raised = moment(tx, row.node, row.raised_at)
+    minutes = max(0, now_ms - row.received_at) // 60_000
     return {
         "id": str(row.id), "what_zh": title_zh, "what_en": title_en, "severity": row.severity,
-        "where_zh": " · ".join(part for part in (zh, row.location) if part),
-        "where_en": " · ".join(part for part in (en, row.location) if part),
-        "device": "/".join(part for part in (row.gateway, row.device) if part), "at": raised,
-        "since": raised if number else "", "step": str(number + 1), "evidence_zh": evidence_zh,
+        "where_zh": " · ".join(part for part in (zh, row.location) if part) or device,
+        "where_en": " · ".join(part for part in (en, row.location) if part) or device,
+        "device": device, "at": moment(tx, row.node, row.raised_at),
+        "since_zh": f"{minutes} 分钟" if number else "", "since_en": f"{minutes} min" if number else "",
+        "step": str(number + 1), "evidence_zh": evidence_zh,
         "evidence_en": evidence_en, "detail_zh": detail_zh, "detail_en": detail_en,
     }  # fmt: skip
 
@@ -88,16 +86,3 @@ def _detail(tx: Connection, row: Row[Any]) -> tuple[str, str]:
         zh.append("迟到的告警")
         en.append("it arrived late")
     return "；".join(zh), "; ".join(en)
-
-
-def moment(tx: Connection, node: str, ms: int) -> str:
-    """A time as people at a node read it."""
-    try:
-        zone = ZoneInfo(str(tree.inherited(tx, node, "time_zone") or ZONE))
-    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
-        zone = ZoneInfo(ZONE)
-    time = at(ms)
-    try:
-        return f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone.key})"
-    except OverflowError:  # a clock at the edge of what a calendar has
-        return f"{time:%Y-%m-%d %H:%M:%S} (UTC)"

@@ -23,7 +23,7 @@ from cloud.errors import Invalid, NotFound
 from cloud.org import auth, tree
 from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
-from cloud.org.rules import PERMISSIONS, Permission
+from cloud.org.rules import PERMISSIONS, SYSTEM, Permission, ancestors
 from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
 from firmware_specs.readings import Severity
@@ -31,11 +31,16 @@ from firmware_specs.readings import Severity
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from cloud.alerts.models import AlarmView
+    from cloud.alerts.models import AlarmView, HistoryEntry
     from cloud.devices.models import GatewayView
 
 PAGE: Final = 50
 MAX_ID: Final = 2**63 - 1
+STEP: Final = re.compile(
+    r"(?P<step>\d+)/(?P<steps>\d+) (?P<roles>[a-z]+(?:, [a-z]+)*) (?P<node>/[0-9/]*)"
+    r" (?:×(?P<told>\d+)|alarm/(?P<alarm>\d+))"
+)
+"""How `cloud.alerts.escalation` writes a step into an alarm's history."""
 NODES: Final = 500
 """Areas offered to choose from."""
 SHOW: Final[dict[str, dict[str, bool]]] = {
@@ -140,7 +145,8 @@ def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
         folded = _folded(tx, ui, alarm)
         outages = _outage(tx, ui, alarm)
         why = service.explain(tx, ui.who, alarm_id, now_ms())
-        names = {path: zh if ui.t.code == "zh" else en for path, (zh, en) in tree.names(tx, [alarm.node]).items()}
+        above = tree.names(tx, ancestors(alarm.node)).items()
+        names = {path: zh if ui.t.code == "zh" else en for path, (zh, en) in above}
         group = _group(tx, ui, alarm)
         people = _people(tx, ui) if ui.may(Permission.ASSIGN) else []
     delay_s = (alarm.received_at - alarm.raised_at).total_seconds()
@@ -148,6 +154,7 @@ def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
     return render(
         ui, "alarm.html", alarm=alarm, rule=_rule(ui, alarm), evidence=_evidence(ui, alarm), delay_s=delay_s,
         delay_text=delay, quiet_details={alarm.rule}, why=why, group=group, place=names.get(alarm.node, alarm.node),
+        said={entry: _said(ui, entry, names) for entry in alarm.history},
         folded=folded, outages=outages, chart=moment.chart(ui, alarm),
         people=[("", ui.t("alarm.nobody")), *((name, name) for name in people)],
         shelve_options=[(str(seconds), _until(ui, seconds)) for seconds in SHELVE_S],
@@ -166,6 +173,21 @@ def _folded(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[AlarmView]:
     query = AlarmFilter(gateway=alarm.gateway, folded=True, state=states_of(""))
     listed = service.list_alarms(tx, ui.who, query, limit=MAX_LIMIT).items
     return [each for each in listed if each.folded_into == alarm.id][:PAGE]
+
+
+def _said(ui: Ui, entry: HistoryEntry, names: dict[str, str]) -> str:
+    """What the history says of an entry, its roles, areas and reasons in words."""
+    step = STEP.fullmatch(entry.detail) if entry.actor == SYSTEM.label else None
+    if step:
+        roles = ui.t("clause.join").join(ui.t.name("role", role) for role in step["roles"].split(", "))
+        said = [ui.t("silences.next_step", step=step["step"], steps=step["steps"], roles=roles)]
+        said += [names[step["node"]]] if step["node"] in names else []
+        said += [ui.t("silences.channels", n=step["told"])] if step["told"] else [f"#{step['alarm']}"]
+        return " · ".join(said)
+    reason, _, number = entry.detail.partition("/")
+    if entry.actor == SYSTEM.label and reason in {"silence", "maintenance", "inhibited"}:
+        return ui.t(f"silences.quiet_{reason}") + (f" #{number}" if number else "")
+    return entry.detail
 
 
 def _group(tx: Connection, ui: Ui, alarm: AlarmDetail) -> list[AlarmView]:

@@ -16,8 +16,9 @@ from cloud.incidents import chain
 from cloud.incidents.levels import service as levels
 from cloud.incidents.rules import ClockName, How, State, earlier, scaled_ms, step_up
 from cloud.incidents.store import clocks, incidents
-from cloud.incidents.tell import CLOCKS, moment, tell
+from cloud.incidents.tell import CLOCKS, tell
 from cloud.org.rules import SYSTEM, Role, ancestors
+from cloud.org.zones import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

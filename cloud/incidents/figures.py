@@ -152,8 +152,8 @@ def open_places(tx: Connection, principal: Principal) -> list[OpenPlace]:
 def missed(tx: Connection, principal: Principal, from_ms: int, to_ms: int, now_ms: int) -> list[MissedView]:
     """What was missed in a period, newest first, at most 1000 of each sort.
 
-    Alarms of kinds that open incidents which are in none (maintenance excuses them) or were acknowledged late or
-    never, and incidents that were taken late or never. What still has time is not missed.
+    Alarms of kinds that open incidents which are in none (what keeps them quiet excuses them) or were acknowledged
+    late or never, and incidents that were taken late or never. What still has time is not missed.
     """
     found = _missed_alarms(tx, principal, from_ms, to_ms, now_ms)
     wanted = sa.select(incidents).where(
@@ -183,10 +183,10 @@ def _missed_alarms(tx: Connection, principal: Principal, from_ms: int, to_ms: in
             "alarm": alarm.id, "incident": of.get(alarm.id), "node": alarm.node, "kind": alarm.kind,
             "at": at(event_time(alarm.raised_at, alarm.received_at)),
         }  # fmt: skip
-        if alarm.id not in of and alarm.maintenance is None:
+        if alarm.id not in of and not alarm.quiet:
             found.append(MissedView(why=MissedWhy.NO_INCIDENT, late_s=None, **about))
         waited_s = ((alarm.acknowledged_at or now_ms) - alarm.received_at) / 1000
-        if waited_s > ACKNOWLEDGE_S and alarm.maintenance is None:
+        if waited_s > ACKNOWLEDGE_S and not alarm.quiet:
             late_s = None if alarm.acknowledged_at is None else waited_s - ACKNOWLEDGE_S
             found.append(MissedView(why=MissedWhy.LATE_ACKNOWLEDGEMENT, late_s=late_s, **about))
     return found

@@ -1,7 +1,8 @@
 """From an alarm, an SOS or a hand to an incident.
 
 Owns the rule that alarms of one place or group share one incident while it is open, and the copy of the plan that an
-incident keeps. An alarm under maintenance opens none; a drill's alarm opens or joins a drill's incident only.
+incident keeps. An alarm that tells nobody (maintenance, a silence, a cause) opens none; a drill's alarm opens or joins
+a drill's incident only.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from cloud.incidents.levels import service as levels
 from cloud.incidents.models import Source
 from cloud.incidents.rules import SOS_KINDS, Category, ClockName, State, event_time, open_key, place_key
 from cloud.incidents.store import incident_alarms, incidents
-from cloud.incidents.tell import moment, tell
+from cloud.incidents.tell import tell
 from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, Permission, Principal, ancestors
+from cloud.org.zones import moment
 from cloud.presence import service as presence
 from cloud.presence.rosters import service as rosters
 from cloud.text import clean
@@ -95,7 +97,7 @@ def on_alarm(tx: Connection, happening: Happening, alarm: int, now_ms: int) -> N
     mine = tx.execute(sa.select(incident_alarms.c.incident).where(incident_alarms.c.alarm == alarm)).scalar()
     if mine is not None:
         _followed(tx, happening, known, mine, now_ms)
-    elif happening is Happening.RAISED and known.maintenance is None:
+    elif happening is Happening.RAISED and not known.quiet:
         category = plans.category_of(tx, known.node, known.kind)
         if category is not None:
             _raise(tx, known, category, now_ms)

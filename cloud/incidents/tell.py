@@ -7,12 +7,9 @@ are in the zone of the incident's node.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cloud.alerts.notify.service import Message, enqueue
 from cloud.incidents.rules import ClockName
-from cloud.org import tree
-from cloud.paging import at
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
     from cloud.org.rules import Role
 
-ZONE: Final = "Asia/Shanghai"
 CLOCKS: Final = {
     ClockName.ON_SCENE: ("到达现场", "on scene"),
     ClockName.REINFORCEMENT: ("增援到达", "reinforcement"),
@@ -48,13 +44,3 @@ def tell(
         drill=row.drill is not None, key=f"incident/{row.id}/{key}",
     )  # fmt: skip
     return enqueue(tx, message)
-
-
-def moment(tx: Connection, node: str, ms: int) -> str:
-    """A time as people at a node read it."""
-    name = str(tree.inherited(tx, node, "time_zone") or ZONE)
-    try:
-        zone = ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
-        zone = ZoneInfo(ZONE)
-    return f"{at(ms).astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone.key})"

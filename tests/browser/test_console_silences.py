@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud import timers
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter
 from cloud.console.i18n import WORDS
@@ -142,7 +143,12 @@ def test_an_alarm_says_who_is_told_next_and_of_its_group(web: Web, dispatcher: C
     assert WORDS["zh"]("silences.chain_built_in", severity="紧急") in page
     assert "第 2/3 步：主管" in page
     assert WORDS["zh"]("silences.group_head", n=2) in page
+    with web.db.begin() as tx:
+        timers.tick(tx, now_ms() + 121_000)
+    page = dispatcher.get(f"/alarms/{first}").text
+    assert "<blockquote>第 2/3 步：主管 · 全部 · 0 个渠道</blockquote>" in page
     other = dispatcher.get(f"/alarms/{second}").text
+    assert f"<blockquote>第 2/3 步：主管 · 全部 · #{first}</blockquote>" in other
     assert f"同组告警 {first} 代为通知" in other
     assert "同组 2 起" in dispatcher.get("/alarms?show=drill").text
     dispatcher.get("/?lang=en")

@@ -126,9 +126,15 @@ def test_alarms_of_a_group_join_wherever_they_are(db: Database, marked: Callable
     assert len(detail(db, incident).alarms) == 2
 
 
+def test_a_fire_during_maintenance_is_loud_and_opens_one(db: Database, marked: Callable[..., None]) -> None:
+    town(db)
+    marked(maintenance=3, quiet="")
+    assert fire(db)
+
+
 def test_an_alarm_under_maintenance_opens_none_and_is_not_missed(db: Database, marked: Callable[..., None]) -> None:
     town(db)
-    marked(maintenance=3)
+    marked(maintenance=3, quiet="maintenance")
     alarm(db)
     assert listed(db) == []
     with db.read() as tx:
