@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,17 +22,21 @@ class Fixture(NamedTuple):
     post: int
 
 
+_BEGINS: Final = sa.case((shifts.c.begun_at < shifts.c.starts_at, shifts.c.begun_at), else_=shifts.c.starts_at)
+_ENDS: Final = sa.case((shifts.c.ended_at < shifts.c.ends_at, shifts.c.ended_at), else_=shifts.c.ends_at)
+"""When a shift truly ran: one that was begun early, or ended early."""
+
+
 def _select(*more: sa.ColumnElement[str]) -> sa.Select[Any]:
-    ends = sa.case((shifts.c.ended_at < shifts.c.ends_at, shifts.c.ended_at), else_=shifts.c.ends_at)
     return sa.select(
         shifts.c.id, shifts.c.member, members.c.call_sign, shifts.c.node, shifts.c.post, shifts.c.route,
-        shifts.c.starts_at, ends, *more,
+        _BEGINS, _ENDS, *more,
     ).join(members, members.c.id == shifts.c.member)  # fmt: skip
 
 
 def duties(tx: Connection, from_ms: int, to_ms: int, members_only: Collection[int] | None = None) -> list[Duty]:
     """Every shift that touches a span of time, by its number; one that ended early has its true end."""
-    wanted = _select().where(shifts.c.ends_at > from_ms, shifts.c.starts_at < to_ms)
+    wanted = _select().where(shifts.c.ends_at > from_ms, from_ms < _ENDS, to_ms > _BEGINS)
     if members_only is not None:
         wanted = wanted.where(shifts.c.member.in_(set(members_only)))
     return [Duty(*row) for row in tx.execute(wanted.order_by(shifts.c.id))]
@@ -43,7 +47,7 @@ def carriers(tx: Connection, gateway: str, devices: Collection[str], from_ms: in
     mine = (equipment.c.gateway == gateway, equipment.c.device.in_(set(devices)))
     worn = sa.or_(shifts.c.armband == equipment.c.id, shifts.c.radio == equipment.c.id)
     wanted = _select(equipment.c.device).join(equipment, worn)
-    rows = tx.execute(wanted.where(*mine, shifts.c.ends_at > from_ms, shifts.c.starts_at <= to_ms))
+    rows = tx.execute(wanted.where(*mine, shifts.c.ends_at > from_ms, from_ms < _ENDS, to_ms >= _BEGINS))
     found: dict[str, list[Duty]] = {}
     for *duty, device in rows:
         found.setdefault(device, []).append(Duty(*duty))
