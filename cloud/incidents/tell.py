@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloud.alerts.notify.service import Message, enqueue
 from cloud.incidents.rules import ClockName
+from cloud.org.zones import moment
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:

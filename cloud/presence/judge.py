@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cloud.presence.world import Post
 
 BATCH: Final = 1000
-POSTS_A_TURN: Final = 200
+POSTS_A_TURN: Final = 50
 """Posts judged in a turn beside those whose evidence it takes; the others wait for the next."""
 REFRESH_MS: Final = 10_000
 LEASE_MS: Final = 10_000
@@ -139,14 +139,15 @@ class Judge:
             vigil.reconcile(tx, self._posts, now_ms)
         wanted = sa.select(evidence).where(evidence.c.done.is_(False)).order_by(evidence.c.id).limit(self._most)
         rows = tx.execute(wanted).all()
+        heard: list[int] = []
         if rows:
             self._behind = min(rows[0].received_at, now_ms if self._behind is None else self._behind)
-            self._take(tx, rows, now_ms)
+            heard = self._take(tx, rows, now_ms)
         while self._due and self._due[0][0] <= now_ms:
             due, post = heapq.heappop(self._due)
             if post in self._posts and self._posts[post].due == due:
                 self._mark(post, due)
-        self._judge(tx, now_ms, POSTS_A_TURN + len(rows))
+        self._judge(tx, heard, now_ms)
         if not 0 <= now_ms - self._looked < MINUTE_MS:
             self._looked = now_ms
             patrols.look_around(tx, self._patrols, self._duties.values(), now_ms)
@@ -228,7 +229,8 @@ class Judge:
 
     # ---- evidence
 
-    def _take(self, tx: Connection, rows: Sequence[Row[Any]], now_ms: int) -> None:
+    def _take(self, tx: Connection, rows: Sequence[Row[Any]], now_ms: int) -> list[int]:
+        """Take evidence in; the posts that it is about."""
         if any(row.shift not in self._duties for row in rows):
             self._read_duties(tx, now_ms)
         by_shift: dict[int, list[Row[Any]]] = {}
@@ -250,6 +252,7 @@ class Judge:
         self._tell(tx, rows, now_ms)
         for row in rows:
             metrics.PRESENCE_SECONDS.observe(max(now_ms - row.received_at, 0) / 1000)
+        return [post.id for _, post, _ in followed]
 
     def _track(self, tx: Connection, duty: Duty, post: Post) -> Track:
         track = self._tracks.get(duty.shift)
@@ -274,8 +277,10 @@ class Judge:
     def _mark(self, post: int, from_ms: int) -> None:
         self._dirty[post] = min(from_ms, self._dirty.get(post, from_ms))
 
-    def _judge(self, tx: Connection, now_ms: int, most: int) -> None:
-        for post_id in list(self._dirty)[:most]:
+    def _judge(self, tx: Connection, heard: Sequence[int], now_ms: int) -> None:
+        first = {post_id: None for post_id in heard if post_id in self._dirty}
+        others = [post_id for post_id in self._dirty if post_id not in first]
+        for post_id in (*first, *others[:POSTS_A_TURN]):
             from_ms = self._dirty.pop(post_id)
             if post_id in self._posts:
                 self._judge_post(tx, self._posts[post_id], from_ms, now_ms)
@@ -320,9 +325,8 @@ class Judge:
             "state": state.value, "reason": reason.value, "since": since, "present": present, "required": required,
         }  # fmt: skip
         tx.execute(posts.update().where(posts.c.id == post.id).values(values))
-        row = tx.execute(sa.select(posts.c.name_zh, posts.c.name_en).where(posts.c.id == post.id)).one()
         view = PresenceView(
-            id=post.id, node=post.node, name_zh=row.name_zh, name_en=row.name_en, state=state, reason=reason,
+            id=post.id, node=post.node, name_zh=post.names[0], name_en=post.names[1], state=state, reason=reason,
             since=time_of(since), present=present, required=required,
         )  # fmt: skip
         stream.append(tx, "presence", view, at=now_ms, node=post.node)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from cloud import timers
+from cloud import stream, timers
 from cloud.alerts import service as alerts
 from cloud.org.rules import ROOT, Principal, scope
 from cloud.paging import MAX_LIMIT, Page, at, decode_cursor, encode_cursor
@@ -51,7 +51,7 @@ def add(tx: Connection, actor: Principal, given: PostIn, now_ms: int) -> PostVie
         "required": given.headcount, "judged_from": now_ms,
     }  # fmt: skip
     made = plan.write(tx, actor, SORT, given, values_of(given), now_ms=now_ms, initial=initial)
-    return get(tx, actor, made)
+    return _told(tx, actor, made, now_ms)
 
 
 def change(tx: Connection, actor: Principal, post: int, given: PostIn, now_ms: int) -> PostView:
@@ -63,12 +63,20 @@ def change(tx: Connection, actor: Principal, post: int, given: PostIn, now_ms: i
     plan.write(tx, actor, SORT, given, values, now_ms=now_ms, row_id=post)
     if "judged_from" in values:
         tx.execute(tracks.delete().where(tracks.c.post == post))
-    return get(tx, actor, post)
+    return _told(tx, actor, post, now_ms)
+
+
+def _told(tx: Connection, actor: Principal, post: int, now_ms: int) -> PostView:
+    """The post as it is now, which the event stream is told of."""
+    row = plan.row_of(tx, actor, SORT, post)
+    stream.append(tx, "presence", presence_view(row), at=now_ms, node=row.node)
+    return view(row)
 
 
 def archive(tx: Connection, actor: Principal, post: int, now_ms: int) -> None:
     """Take a post out of use: its alarm clears, its history stays. Raises NotFound, Forbidden."""
-    plan.archive(tx, actor, SORT, post, now_ms)
+    row = plan.archive(tx, actor, SORT, post, now_ms)
+    stream.append(tx, "presence", presence_view(row), at=now_ms, node=row.node)
     timers.drop_timer(tx, UNMANNED, str(post))
     alerts.clear_own(tx, "", device_of(post), UNMANNED, now_ms)
 

@@ -27,11 +27,14 @@ Shown = tuple[PostState, Reason, int, int, int]
 
 @dataclass
 class Post:
-    """A post as the judge sees it. shown: what its row says. due: when to look again if nothing comes."""
+    """A post as the judge sees it. names: in Chinese and English.
+
+    shown: what its row says. due: when to look again if nothing comes.
+    """
 
     id: int
     node: str
-    name: str
+    names: tuple[str, str]
     ground: Ground
     judged_from: int
     grace_s: int
@@ -84,8 +87,8 @@ def post_of(row: Row[Any]) -> Post:
     """A post from its row, without its history."""
     shown = (PostState(row.state), Reason(row.reason), row.since, row.present, row.required)
     return Post(
-        row.id, row.node, row.name_zh, Ground(row.lat, row.lon, row.radius_m, row.outline), row.judged_from,
-        row.grace_s, row.headcount, json.loads(row.headcounts), shown,
+        row.id, row.node, (row.name_zh, row.name_en), Ground(row.lat, row.lon, row.radius_m, row.outline),
+        row.judged_from, row.grace_s, row.headcount, json.loads(row.headcounts), shown,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from cloud.app import Role as ServiceRole
 from cloud.devices import service as devices
 from cloud.devices.liveness import Allowed
 from cloud.devices.places import Place
+from cloud.incidents.levels import hooks as level_hooks
 from cloud.org import audit
 from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.presence import hooks, posts, service, views
@@ -24,7 +25,7 @@ from cloud.presence.judge import Judge
 from cloud.presence.models import PostIn
 from cloud.presence.rosters.store import looks, shifts
 from cloud.presence.rules import HOLD_MS, LOOKBACK_MS, SILENCE_MS, Standing
-from cloud.presence.store import evidence, tracks
+from cloud.presence.store import evidence, judges, tracks
 from cloud.state import now_ms
 from cloud.stream import events
 from firmware_specs.readings import Position, Quality, Reading, Severity
@@ -168,7 +169,7 @@ def test_a_guard_comes_stays_leaves_and_is_missed(db: Database) -> None:
         view = posts.get(tx, SYSTEM, post.id)
         told = tx.execute(sa.select(events.c.data).where(events.c.kind == "presence")).scalars().all()
     assert (view.state, view.reason, view.present, view.required) == ("manned", "present", 1, 1)
-    assert len(told) == 3
+    assert len(told) == 4
 
 
 def test_an_alarm_that_came_beside_the_return_is_cleared(db: Database) -> None:
@@ -264,6 +265,19 @@ def test_a_shift_that_ends_early_and_a_new_requirement_count_from_then(db: Datab
         tx.execute(ended)
     settle(judge, NOW + 180_000)
     assert states(db, post.id)[-1] == (150, "unknown", "no-roster")
+
+
+def test_a_level_that_changes_has_the_judge_read_anew(db: Database) -> None:
+    post = add_post(db)
+    judge = Judge(db)
+    settle(judge, NOW)
+    with db.begin() as tx:
+        before = tx.execute(sa.select(judges.c.plan)).scalar_one()
+        for listener in level_hooks.LISTENERS:
+            listener(tx, post.node, NOW)
+        assert tx.execute(sa.select(judges.c.plan)).scalar_one() == before + 1
+    settle(judge, NOW + 1)
+    assert states(db, post.id) == [(0, "unknown", "no-roster")]
 
 
 def test_a_post_that_moved_is_judged_anew_from_then(db: Database) -> None:
