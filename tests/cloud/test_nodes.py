@@ -113,10 +113,13 @@ def test_a_node_that_holds_devices_or_users_stays(db: Database) -> None:
     with db.begin() as tx:
         top = node(tx, "QX")
         service.add_user(tx, SYSTEM, "li", Role.PROPERTY, NOW, node=top)
+        service.add_token(tx, SYSTEM, "t", Role.PROPERTY, now_ms=NOW, expires_at=NOW + 1, node=top)
     know(db, "gw-1", node=top)
     with db.begin() as tx:
-        with pytest.raises(Conflict, match="node QX: holds 1 gateways, 1 users"):
+        with pytest.raises(Conflict, match="node QX: holds 1 gateways, 1 tokens, 1 users"):
             tree.archive_node(tx, SYSTEM, top, NOW)
+        with pytest.raises(Conflict, match="node QX: holds 1 gateways, 1 users"):
+            tree.archive_node(tx, SYSTEM, top, NOW + 1)
         with pytest.raises(Invalid, match="the root is not archived"):
             tree.archive_node(tx, SYSTEM, ROOT, NOW)
 
