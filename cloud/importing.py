@@ -1,8 +1,8 @@
 """Bringing an organisation in from a file: its tree, posts, members, shifts, plans.
 
-Owns the file's form: TOML, or JSON, one list of tables a section. Each folder enters the sections that it understands
-in `IMPORTERS`; they run in the order of `ORDER`, all in one transaction. What exists already (by its `code` or natural
-key) is brought up to date, so the same file twice changes nothing.
+Owns the file's form: TOML, or JSON, one list of tables a section; or a GeoJSON FeatureCollection of nodes. Each folder
+enters the sections that it understands in `IMPORTERS`; they run in the order of `ORDER`, all in one transaction. What
+exists already (by its `code` or natural key) is brought up to date, so the same file twice changes nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from cloud.org.rules import Principal
 
+JSON: Final = (".json", ".geojson")
 ORDER: Final = (
-    "nodes", "places", "posts", "routes", "areas", "members", "equipment", "pseudonyms", "shifts", "plans", "policies",
-    "chains", "channels",
+    "features", "nodes", "places", "posts", "routes", "areas", "members", "equipment", "pseudonyms", "shifts", "plans",
+    "policies", "chains", "channels",
 )  # fmt: skip
 IMPORTERS: Final[dict[str, Callable[[Connection, Principal, list[dict[str, Any]], int], int]]] = {}
 """By section: given the transaction, who acts, the section's tables and the present; how many were brought in. Raises
@@ -45,13 +46,15 @@ def read(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The sections of a file. Raises ConfigError naming the file, the section and the nearest valid one."""
     try:
         text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        found = json.loads(text) if path.suffix in JSON else tomllib.loads(text)
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from e
     except (ValueError, RecursionError) as e:
-        raise ConfigError(path, "", f"not {'JSON' if path.suffix == '.json' else 'TOML'}: {e}") from e
+        raise ConfigError(path, "", f"not {'JSON' if path.suffix in JSON else 'TOML'}: {e}") from e
     if not isinstance(found, dict):
         raise ConfigError(path, "", "not a table of sections")
+    if found.get("type") == "FeatureCollection":
+        found = {"features": found.get("features")}
     for section, tables in found.items():
         if section not in ORDER:
             raise ConfigError(path, section, f"no such section; there are {', '.join(ORDER)}")

@@ -24,7 +24,7 @@ from cloud.org.rules import Principal, scope, visible
 from cloud.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from sqlalchemy import Connection
 
@@ -158,8 +158,8 @@ def at_node(tx: Connection, principal: Principal, node: str, limit: int = 200) -
     return found + [(row.gateway, row.id) for row in tx.execute(here.order_by(*here.selected_columns).limit(limit))]
 
 
-def _count(table: sa.Table) -> Any:  # noqa: ANN401 - what `tree.OCCUPANTS` takes
-    def counted(tx: Connection, path: str) -> int:
+def _count(table: sa.Table) -> Callable[[Connection, str, int], int]:
+    def counted(tx: Connection, path: str, _now_ms: int) -> int:
         return int(tx.execute(sa.select(sa.func.count()).where(table.c.node == path)).scalar_one())
 
     return counted

@@ -252,14 +252,14 @@ def _revoke(tx: Connection, actor: Principal, which: ColumnElement[bool], told: 
     audit.record(tx, actor, "token.revoke", f"token/{revoked}", at=now_ms)
 
 
-def _count_users(tx: Connection, path: str) -> int:
+def _count_users(tx: Connection, path: str, _now_ms: int) -> int:
     enabled = (users.c.node == path, users.c.disabled_at.is_(None))
     return int(tx.execute(sa.select(sa.func.count()).where(*enabled)).scalar_one())
 
 
-def _count_tokens(tx: Connection, path: str) -> int:
-    in_force = (tokens.c.node == path, tokens.c.revoked_at.is_(None))
-    return int(tx.execute(sa.select(sa.func.count()).where(*in_force)).scalar_one())
+def _count_tokens(tx: Connection, path: str, now_ms: int) -> int:
+    counted = sa.select(sa.func.count()).where(tokens.c.node == path, *_alive(now_ms))
+    return int(tx.execute(counted).scalar_one())
 
 
 tree.OCCUPANTS["users"] = _count_users

@@ -147,4 +147,11 @@ def _section(tx: Connection, actor: Principal, tables: list[dict[str, Any]], now
     return done.added + done.changed
 
 
+def _features(tx: Connection, actor: Principal, tables: list[dict[str, Any]], now_ms: int) -> int:
+    """The features of a FeatureCollection; how many nodes were made or changed."""
+    done = bring_in(tx, actor, of_features(checked(FeatureCollection, {"features": tables})), now_ms)
+    return done.added + done.changed
+
+
+IMPORTERS["features"] = _features
 IMPORTERS["nodes"] = _section

@@ -63,8 +63,8 @@ class Node(NamedTuple):
 
 TOP = Node(0, ROOT, Kind.DISTRICT, None, "全部", "Everything")
 """The root has no row: it is what administrators of the whole system belong to."""
-OCCUPANTS: Final[dict[str, Callable[[Connection, str], int]]] = {}
-"""By what they are called: how many things there are at exactly this node."""
+OCCUPANTS: Final[dict[str, Callable[[Connection, str, int], int]]] = {}
+"""By what they are called: how many things there are at exactly a node, at a time."""
 MAX_PATH: Final = 255
 
 
@@ -225,7 +225,7 @@ def archive_node(tx: Connection, actor: Principal, path: str, now_ms: int) -> No
     node = get_node(tx, actor, path)
     # Whoever puts something there holds the row meanwhile: see `get_node`.
     tx.execute(sa.select(nodes.c.id).where(nodes.c.id == node.id).with_for_update())
-    held = {"nodes": _children(tx, path)} | {name: count(tx, path) for name, count in sorted(OCCUPANTS.items())}
+    held = {"nodes": _children(tx, path)} | {name: count(tx, path, now_ms) for name, count in sorted(OCCUPANTS.items())}
     if any(held.values()):
         told = ", ".join(f"{count} {name}" for name, count in held.items() if count)
         raise Conflict(f"node {node.code or path}: holds {told}")

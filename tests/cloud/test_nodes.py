@@ -16,9 +16,12 @@ from cloud.org.node_models import NodeEntry
 from cloud.org.outlines import outline_of
 from cloud.org.rules import ROOT, SYSTEM, Principal, Role
 from cloud.org.tree import Kind
+from firmware_specs.errors import ConfigError
 from tests.cloud.cloud_support import NOW, Served, know
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Connection
 
     from cloud.db import Database
@@ -113,10 +116,13 @@ def test_a_node_that_holds_devices_or_users_stays(db: Database) -> None:
     with db.begin() as tx:
         top = node(tx, "QX")
         service.add_user(tx, SYSTEM, "li", Role.PROPERTY, NOW, node=top)
+        service.add_token(tx, SYSTEM, "t", Role.PROPERTY, now_ms=NOW, expires_at=NOW + 1, node=top)
     know(db, "gw-1", node=top)
     with db.begin() as tx:
-        with pytest.raises(Conflict, match="node QX: holds 1 gateways, 1 users"):
+        with pytest.raises(Conflict, match="node QX: holds 1 gateways, 1 tokens, 1 users"):
             tree.archive_node(tx, SYSTEM, top, NOW)
+        with pytest.raises(Conflict, match="node QX: holds 1 gateways, 1 users"):
+            tree.archive_node(tx, SYSTEM, top, NOW + 1)
         with pytest.raises(Invalid, match="the root is not archived"):
             tree.archive_node(tx, SYSTEM, ROOT, NOW)
 
@@ -227,6 +233,21 @@ def test_what_is_wrong_in_a_file_is_named(db: Database, tables: list[dict[str, A
 def feature(code: str, geometry: object = SQUARE, **properties: object) -> dict[str, Any]:
     named = {"code": code, "kind": "street", "name_zh": code, "OBJECTID": 7, **properties}
     return {"type": "Feature", "geometry": geometry, "properties": named, "id": 3}
+
+
+def test_a_file_of_features_is_a_file_of_nodes(db: Database, tmp_path: Path) -> None:
+    file = tmp_path / "streets.geojson"
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": [feature("S-1", parent="S"), feature("S")]}))
+    wrong = r"feature 1 \(S-1\): kind: a street cannot be below a street"
+    with db.begin() as tx, pytest.raises(Invalid, match=wrong):
+        importing.apply(tx, SYSTEM, importing.read(file), NOW)
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": [feature("T", kind="town")]}))
+    for changed in (1, 0):
+        with db.begin() as tx:
+            assert importing.apply(tx, SYSTEM, importing.read(file), NOW) == {"features": changed}
+    file.write_text('{"type": "FeatureCollection", "features": 7}')
+    with pytest.raises(ConfigError, match="features: not a list of tables"):
+        importing.read(file)
 
 
 def test_nodes_over_http(service: Served) -> None:
