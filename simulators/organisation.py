@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 _MARGIN_M: Final = 45.0
 _BUILDING_M: Final = 14.0
-_SHIFT_H: Final = 12
-_BEFORE_H: Final = 1
+SHIFT_H: Final = 12
+_SCENE_M: Final = 30
+"""The buildings of the community stand close together: a wider scene would have everybody at every fire at once."""
 _CARRIED: Final = {"owntracks-armband": "armband", "kenwood-fleetsync": "radio", "kenwood-nexedge": "radio"}
 Table = dict[str, Any]
 
 
 def write(path: Path, community: Community, gateway: str, now: datetime) -> None:
-    """Write the file. now: shifts begin an hour before it and last half a day."""
+    """Write the file. now: shifts begin at its full minute and last half a day."""
     path.write_text(json.dumps(sections(community, gateway, now), ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -44,6 +45,7 @@ def sections(community: Community, gateway: str, now: datetime) -> dict[str, lis
         "equipment": list(_equipment(community, gateway)),
         "pseudonyms": [{"pseudonym": m.pseudonym, "member": m.call_sign} for m in community.members if m.pseudonym],
         "shifts": list(_shifts(community, gateway, now)),
+        "plans": list(_plans(community)),
     }
 
 
@@ -138,12 +140,28 @@ def _equipment(community: Community, gateway: str) -> Iterator[Table]:
 
 
 def _shifts(community: Community, gateway: str, now: datetime) -> Iterator[Table]:
-    begins = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=_BEFORE_H)
+    begins = now.astimezone(UTC).replace(second=0, microsecond=0)
     for member in community.members:
         shift = {
             "member": member.call_sign, "post": member.post, "route": member.beat,
             "armband": f"{gateway}/{member.armband}" if member.armband else None,
             "radio": f"{gateway}/{member.radio}" if member.radio else None,
-            "starts_at": begins.isoformat(), "ends_at": (begins + timedelta(hours=_SHIFT_H)).isoformat(),
+            "starts_at": begins.isoformat(), "ends_at": (begins + timedelta(hours=SHIFT_H)).isoformat(),
         }  # fmt: skip
         yield {key: value for key, value in shift.items() if value is not None}
+
+
+def _plans(community: Community) -> Iterator[Table]:
+    """A plan for fires in the neighbourhoods; everything else goes by the built-in ones."""
+    steps = [
+        ("拨打 119 并报告位置", "Call 119 and say where"),
+        ("派最近的力量到场确认", "Send the nearest to look"),
+        ("切断燃气和电源", "Cut gas and power"),
+        ("组织人员疏散，清点人数", "Clear the building and count"),
+    ]
+    for neighbourhood in community.neighbourhoods:
+        yield {
+            "node": neighbourhood.code, "category": "fire", "name_zh": "社区火情处置",
+            "name_en": "Fire in the community",
+            "checklist": [{"zh": zh, "en": en} for zh, en in steps], "scene_m": _SCENE_M,
+        }  # fmt: skip

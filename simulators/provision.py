@@ -68,6 +68,8 @@ def ensure(state: Path, config: Path, gateway: str, check: Callable[[], None]) -
     except (OSError, ValueError, TypeError):
         # A first start that was cut short left a cloud that nobody has the password of.
         shutil.rmtree(state / "cloud", ignore_errors=True)
+        for name in ("organisation.json", "people.json"):
+            (state / name).unlink(missing_ok=True)
     password = _last_word(_run(check, "init", "--config", config))
     _run(check, "gateway", "add", gateway, "--config", config)
     token = _last_word(_run(check, "token", "add", "demo", "--role", "administrator", "--config", config))
@@ -77,13 +79,18 @@ def ensure(state: Path, config: Path, gateway: str, check: Callable[[], None]) -
 
 
 def organise(state: Path, config: Path, community: Community, gateway: str, check: Callable[[], None]) -> Path:
-    """Bring the community's organisation in, shifts from now on, and give its desks their tokens, the first time.
+    """Bring the community's organisation in and give its desks their tokens, the first time.
+
+    Shifts begin with it; when they are over, it is brought in again with new ones.
 
     Returns the desks' file, without its address: `address_desks` adds it. Raises PatrolError.
     """
     file = state / "organisation.json"
-    organisation.write(file, community, gateway, datetime.now(UTC))
-    _run(check, "import", file, "--config", config)
+    if not file.exists() or time.time() - file.stat().st_mtime > organisation.SHIFT_H * 3600:
+        part = state / "organisation.new.json"
+        organisation.write(part, community, gateway, datetime.now(UTC))
+        _run(check, "import", part, "--config", config)
+        part.replace(file)
     desks = state / "people.json"
     if not desks.exists():
         tokens = {
