@@ -1,4 +1,4 @@
-"""What alarms ask of folders that are built on alarms: who sends, who is on duty, which level and drill there is.
+"""What alarms ask of folders that are built on alarms: who sends, who is on duty, which level holds.
 
 Owns that direction, and so the only imports that wait for a call: those folders import alerts when they are loaded.
 """
@@ -40,13 +40,6 @@ def escalation_percent(tx: Connection, node: str, now_ms: int) -> int:
     from cloud.incidents.levels import service  # noqa: PLC0415 - see above
 
     return service.policy(tx, node, service.effective(tx, node, now_ms)).escalation_percent
-
-
-def running_drill(tx: Connection, node: str, now_ms: int) -> int | None:
-    """The drill that covers a node."""
-    from cloud.incidents.drills import service  # noqa: PLC0415 - see above
-
-    return service.running(tx, node, now_ms)
 
 
 def on_duty(tx: Connection, node: str, now_ms: int) -> tuple[str, ...]:
