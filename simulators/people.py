@@ -106,7 +106,14 @@ class People:
     # incidents
 
     async def _incident(self, act: Act) -> Json:
-        """The newest open incident that an alarm of the act's device belongs to. Raises LookupError."""
+        """The newest open incident of the act's device, or of a drill at its unit. Raises LookupError."""
+        if act.device is None:
+            node = await self._path(act)
+            page = await self._ask(act, "GET", "/incidents?state=open&state=on_scene&drill=true&limit=50")
+            for each in page["items"]:
+                if each["node"] == node:
+                    return await self._ask(act, "GET", f"/incidents/{each['id']}")
+            raise LookupError(f"no open incident of a drill at {act.unit}")
         page = await self._ask(act, "GET", "/incidents?state=open&state=on_scene&drill=false&limit=50")
         for each in page["items"]:
             found = await self._ask(act, "GET", f"/incidents/{each['id']}")

@@ -191,7 +191,8 @@ class Act(Model):
     """What people at desks do, through the same HTTP API as everybody; what somebody has done before is left alone.
 
     `take`, `dispatch`, `tick` (the next open line of its checklist), `secure` and `close` are about the open incident
-    of `device`; `declare` and `drill` are about `unit`; `review` is of `unit` and the present month.
+    of `device`, without one about that of the drill at `unit`; `declare` and `drill` are about `unit`; `review` is of
+    `unit` and the present month.
     """
 
     kind: Literal["act"]
