@@ -319,7 +319,7 @@ class Community(Model):
             yield from ((name, ids, what) for name in (member.armband, member.radio) if name)
             yield from ((member.post, [p.code for p in self.posts], what),) if member.post else ()
             yield from ((member.beat, [b.code for b in self.beats], what),) if member.beat else ()
-        units = [*(u.code for u in self.units), *areas]
+        units = [*(u.code for u in self.units), *areas, *buildings]
         signs = [m.call_sign for m in self.members]
         for event in self.events:
             for effect in event.effects:

@@ -25,6 +25,8 @@ from cloud.presence import service as presence
 from cloud.presence.service import PostState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
     from cloud.console.ui import Ui
@@ -90,7 +92,7 @@ def operations(tx: Connection, ui: Ui, now_ms: int) -> Operations:
     )  # fmt: skip
 
 
-def by_urgency(listed: list[IncidentView] | tuple[IncidentView, ...]) -> list[Running]:
+def by_urgency(listed: Iterable[IncidentView]) -> list[Running]:
     """Real ones before drills, then by the clock that is due first; those without a running clock last."""
     running = [Running(each, min(_ticking(each), key=lambda clock: clock.due_at, default=None)) for each in listed]
     return sorted(
