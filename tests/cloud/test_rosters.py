@@ -204,7 +204,7 @@ def test_strength_is_that_of_the_nearest_node_with_people(db: Database, patrol: 
     ]
     with db.begin() as tx:
         tree.add_node(
-            tx, PLANNER, patrol.street, tree.Kind.COMMUNITY, ("村", "Village"), now_ms=NOW, population=3000,
+            tx, SYSTEM, patrol.street, tree.Kind.COMMUNITY, ("村", "Village"), now_ms=NOW, population=3000,
             settlement="rural",
         )  # fmt: skip
         village = rosters.strengths(tx, PLANNER, patrol.street, NOW)[-1]
