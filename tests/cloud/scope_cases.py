@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi.routing import iter_route_contexts
@@ -56,14 +57,13 @@ GIVEN: Final[dict[str, Callable[[], str]]] = {
 }  # fmt: skip
 """Of queries: what has to be there."""
 FIELDS: Final = {
-    "armband": "armband", "device": "device", "gateway": "gateway", "into": "hazard", "member": "member",
+    "armband": "armband", "device": "device", "gateway": "gateway", "into": "report", "member": "member",
     "members": ["member"], "node": "street", "parent": "street", "post": "post",
     "radio": "radio", "route": "route", "Reveal.pseudonym": "pseudonym", "RevealForm.pseudonym": "pseudonym", "HandOver.to": "relief", "HandOverForm.to": "relief",
     "cloud.incidents.models.HandOver.user": "user", "NewMember.user": "chief", "MemberChange.user": "chief",
-    "MemberForm.user": "chief", "ShiftForm.where": "where", "/organisation/{node_id}/users/{act}.name": "user",
+    "MemberForm.user": "chief",
+    "cloud.console.incidents.Act.user": "user", "ShiftForm.where": "where", "/organisation/{node_id}/users/{act}.name": "user",
 }  # fmt: skip
-WITHIN: Final = {"device": "gateway"}
-"""A name that means something only together with another one."""
 """Of bodies: the field, or path or model and field, and what it stands for; a list: several of them."""
 OUTSIDE: Final = {
     "/api/v1/stream": "does not end; see the tests of the stream",
@@ -125,13 +125,18 @@ def _all(dependant: Dependant, what: str) -> list[Any]:
     return found
 
 
-def _source(route: Route, *models: type[BaseModel]) -> str:
+@cache
+def _source(endpoint: Any, *models: type[BaseModel]) -> str:  # noqa: ANN401 - a function
     """The text of an endpoint, of what it calls in its module, and of the methods of its models."""
-    module = inspect.getmodule(route.endpoint)
-    text = inspect.getsource(route.endpoint)
-    called = (getattr(module, name, None) for name in sorted(set(re.findall(r"(\w+)\(", text))))
-    helpers = (each for each in called if inspect.isfunction(each) and inspect.getmodule(each) is module)
-    return "\n".join([text, *map(inspect.getsource, helpers), *map(inspect.getsource, models)])
+    module = inspect.getmodule(endpoint)
+    found, text = {endpoint}, inspect.getsource(endpoint)
+    while True:
+        called = {getattr(module, name, None) for name in re.findall(r"(\w+)\(", text)} - found
+        helpers = [each for each in called if inspect.isfunction(each) and inspect.getmodule(each) is module]
+        if not helpers:
+            return "\n".join([text, *map(inspect.getsource, models)])
+        found.update(helpers)
+        text = "\n".join([text, *map(inspect.getsource, helpers)])
 
 
 def query_names(route: Route) -> list[str]:
@@ -144,7 +149,7 @@ def query_names(route: Route) -> list[str]:
         else:
             names.append(each.alias)
     if not route.api and route.method in SAFE:
-        source = _source(route)
+        source = _source(route.endpoint)
         names += re.findall(r'query\.(?:get|pop)\("(\w+)"', source)
         for listed in re.findall(r"query\.get\(name.*? for name in (\([^)]*\)|\w+)", source):
             table = getattr(inspect.getmodule(route.endpoint), listed, ())
@@ -223,6 +228,10 @@ def _text(schema: Mapping[str, Any], name: str) -> str:
     return "words-" + "x" * max(0, schema.get("minLength", 0) - 6) if schema else "words"
 
 
+WITHIN: Final = {"device": "gateway"}
+"""Of bodies: a name that means something only together with another one."""
+EITHER: Final = {"route": "post"}
+"""Of bodies: what stands instead of another one, so it is there only when it is asked about."""
 VALUES: Final[dict[str, Any]] = {
     "lat": 34.2, "lon": 108.9, "name_zh": "words", "name_en": "words", "comment": "words", "reason": "words",
     "text": "words", "checkpoints": [{"lat": 34.2, "lon": 108.9}], "call_sign": "words", "case_number": "7",
@@ -240,8 +249,10 @@ VALUES: Final[dict[str, Any]] = {
     "NewEquipment.kind": "door", "Planned.kind": "incident", "Filed.kind": "exit-blocked", "roles": ["dispatcher"],
     "ChainForm.roles": ["0:dispatcher"], "after": ["60"], "up": ["0"], "min_severity": "major",
     "NewNode.kind": "community", "NodeForm.kind": "community", "role": "dispatcher", "ApproverForm.role": "supervisor",
-    "PutApprover.role": "supervisor", "headcount": [100] * 4, "revisit": [100] * 4, "reporting": [60] * 4,
-    "escalation": [100] * 4, "PlanForm.category": "fire", "PlanForm.checklist": "words", "Act.line": 0,
+    "PutApprover.role": "supervisor", "PolicyForm.headcount": [100] * 4, "revisit": [100] * 4,
+    "reporting": [60] * 4, "escalation": [100] * 4,
+    "rows": [{"level": 3, "headcount_percent": 110, "revisit_percent": 90, "reporting_s": 60, "escalation_percent": 80}],
+    "PlanForm.category": "fire", "PlanForm.checklist": "words", "Act.line": 0,
     "people": 2, "receive_s": 60, "escalate_s": 300, "scene_m": 80.0, "is_done": True, "state": "underway",
 }  # fmt: skip
 """Of bodies: what is said of what names no thing, by field, or model and field."""
@@ -257,10 +268,15 @@ def _named(path: str, model: type[BaseModel], field: str, table: Mapping[str, An
     return table
 
 
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return TypeAdapter(model).json_schema()
+
+
 def _filled(route: Route, model: type[BaseModel], things: Mapping[str, Things]) -> tuple[dict[str, Any], list[str]]:
     """A plausible body and the places in it that name a thing. things: by place."""
-    schema = TypeAdapter(model).json_schema()
-    source = _source(route, model)
+    schema = _schema(model)
+    source = _source(route.endpoint, model)
     names = "|".join(each.alias for each in _all(route.dependant, "body_params"))
     properties, defs = schema.get("properties", {}), schema.get("$defs", {})
     body: dict[str, Any] = {}
@@ -268,6 +284,9 @@ def _filled(route: Route, model: type[BaseModel], things: Mapping[str, Things]) 
     for field, told in properties.items():
         kind = _named(route.path, model, field, FIELDS)
         said = _named(route.path, model, field, VALUES)
+        if field in EITHER and f"body.{field}" not in things:
+            places += [field] if kind is not FIELDS else []
+            continue
         used = route.api or re.search(rf'\b(?:self|{names})\.{field}\b|"{field}"', source)
         if kind is not FIELDS and used:
             place = WITHIN.get(field, field)
@@ -281,7 +300,8 @@ def _filled(route: Route, model: type[BaseModel], things: Mapping[str, Things]) 
             body[field] = (datetime.now(UTC) + timedelta(hours=8 + _LOCAL[field])).strftime("%Y-%m-%dT%H:%M")
         elif field in schema.get("required", ()) or field == "ends_at":
             body[field] = _value(told, defs, field)
-    return {name: value for name, value in body.items() if value is not None}, places
+    without = {other for field, other in EITHER.items() if field in body}
+    return {name: value for name, value in body.items() if value is not None and name not in without}, places
 
 
 def _models(route: Route) -> list[type[BaseModel]]:
@@ -314,7 +334,7 @@ def case_of(route: Route, side: Things, other: Things | None = None, about: Iter
         url = re.sub(rf"{{{name}(:\w+)?}}", say(value, place), url)
     given: dict[str, str] = {}
     for each in _all(route.dependant, "query_params"):
-        if each.alias in GIVEN:
+        if each.alias in GIVEN and each.field_info.is_required():
             given[each.alias] = GIVEN[each.alias]()
         elif each.alias in QUERIES and each.field_info.is_required():
             given[each.alias] = things.get(f"query.{each.alias}", side)[QUERIES[each.alias]]
@@ -325,7 +345,7 @@ def case_of(route: Route, side: Things, other: Things | None = None, about: Iter
     for model in _models(route):
         body, fields = _filled(route, model, things)
         for field in fields:
-            value = body[field]
+            value = body.get(field, "")
             for each in value if isinstance(value, list) else [value]:
                 say(each, f"body.{field}")
             sent += [str(body[inner]) for inner, outer in WITHIN.items() if outer == field and inner in body]
@@ -346,6 +366,6 @@ def about_of(route: Route, *, one_by_one: bool) -> list[list[str]]:
     """Which places are of the other side: all of path and body, all of the query, and each by itself if wanted."""
     places = places_of(route)
     asked = [place for place in places if place.startswith("query.")]
-    fixed = [place for place in places if place not in asked]
+    fixed = [place for place in places if place not in asked and place.removeprefix("body.") not in EITHER]
     found = [fixed, asked] + ([[place] for place in places] if one_by_one else [])
     return [about for number, about in enumerate(found) if about and about not in found[:number]]

@@ -202,7 +202,7 @@ class Filling:
                 (self._now - HOUR, {"post": self._ids["post"]}), (self._now + 5 * HOUR, {"route": self._ids["route"]})
             )
         )  # fmt: skip
-        spell = {"starts_at": stamp(self._now + HOUR), "ends_at": stamp(self._now + 2 * HOUR)}
+        spell = {"starts_at": stamp(self._now - HOUR), "ends_at": stamp(self._now + 2 * HOUR)}
         other = self._post("/shifts", member=second, post=self._ids["post"], **spell)
         self._ids |= {
             "member": first, "other": second, "equipment": things["door"], "armband": things["armband"],
@@ -210,15 +210,16 @@ class Filling:
             "shift": later["id"], "relief": other["id"],
         }  # fmt: skip
 
-    def _raise(self, kind: str, rule: str = "rule", device: str = "smk", severity: Severity = Severity.MAJOR) -> int:
+    def _raise(self, kind: str, rule: str = "rule", device: str = "smk", ago_ms: int = 0) -> int:
+        at = self._now - ago_ms
         number = next(self._numbers)
         event = AlarmEvent(
-            f"{self._side.tag('o')}{number}", self._side.tag(device), kind, severity, AlarmPhase.RAISED,
-            self._side.text(rule), "1.0", self._now, self._now, clock=Clock.SYNCED,
+            f"{self._side.tag('o')}{number}", self._side.tag(device), kind, Severity.MAJOR, AlarmPhase.RAISED,
+            self._side.text(rule), "1.0", at, at, clock=Clock.SYNCED,
             evidence=(Evidence("note", self._side.text("seen"), self._now),),
         )  # fmt: skip
         with self._db.begin() as tx:
-            alerts.apply_events(tx, self._ids["gateway"], "e", [(number, event)], self._now)
+            alerts.apply_events(tx, self._ids["gateway"], "e", [(number, event)], at)
         listed = self._root.get("/alarms", params={"gateway": self._ids["gateway"], "kind": kind, "limit": 1}).json()
         return int(listed["items"][0]["id"])
 
@@ -237,7 +238,8 @@ class Filling:
         self._post(f"/alarms/{noted}/shelve", seconds=600, reason=self._side.text("later"))
         for kind, rule in (("battery-low", "rule"), ("fault", "rule"), ("smoke", "one"), ("smoke", "two")):
             self._raise(kind, rule)
-        self._ids["alarm"] = self._raise("fire", severity=Severity.CRITICAL)
+        self._raise("fire", device="door", ago_ms=HOUR)
+        self._ids["alarm"] = self._raise("fire")
         self._post(f"/alarms/{self._ids['alarm']}/comment", **said)
         found = self._root.get(f"/alarms/{self._ids['alarm']}").json()
         self._ids["group"] = found["group_key"] or "none"
@@ -248,7 +250,7 @@ class Filling:
         times = range(self._now - 10 * MINUTE, self._now, 10_000)
         fixes = [Reading(device, "position", spot, "", at, at) for at in times]
         gateway = self._ids["gateway"]
-        call = Reading(device, "sos", 1.0, "", self._now, self._now)
+        call = Reading(device, "sos", True, "", self._now, self._now)
         viewer = Principal("user", 1, self._side.tag("viewer"), Role.DISPATCHER, self._ids["street"])
         with self._db.begin() as tx:
             presence.take(tx, gateway, fixes, self._now)
@@ -307,9 +309,9 @@ class Filling:
 
     def _hazards(self) -> None:
         told = {"kind": "exit-blocked", "place": self._side.text("exit"), "text": self._side.text("boxes")}
-        for node in ("community", "building"):
-            self._ids["hazard"] = self._post("/hazards", node=self._ids[node], **told)["id"]
-            self._post(f"/hazards/{self._ids['hazard']}/steps", action="note", note=self._side.text("looked"))
+        for name in ("report", "hazard"):
+            self._ids[name] = self._post("/hazards", node=self._ids["building"], **told)["id"]
+            self._post(f"/hazards/{self._ids[name]}/steps", action="note", note=self._side.text("looked"))
 
     def _reviews(self) -> None:
         today = datetime.now(UTC).date()

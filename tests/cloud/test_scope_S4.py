@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import io
+import itertools
 import json
 import re
 import shutil
@@ -18,11 +20,11 @@ from httpx import Client, Response
 from cloud import stream
 from cloud.config import Config
 from cloud.devices import service as devices
-from cloud.org.rules import Permission, Role, PERMISSIONS
+from cloud.org.rules import ROOT, Role
 from cloud.paging import View
 from cloud.state import now_ms
 from tests.cloud.cloud_support import Served, events, reading, serving
-from tests.cloud.scope_cases import SAFE, Case, Route, Things, UnknownNameError, about_of, case_of, places_of, routes_of
+from tests.cloud.scope_cases import SAFE, Case, Route, Things, UnknownNameError, about_of, case_of, places_of, query_names, routes_of
 from tests.cloud.scope_world import FOREIGN, World, build, rows_of
 
 if TYPE_CHECKING:
@@ -30,11 +32,22 @@ if TYPE_CHECKING:
 
     from tests.cloud.scope_world import Side
 
+_numbers = itertools.count()
 NOBODY: Final = Things(None)
 THOROUGH: Final = frozenset({Role.SUPERVISOR, Role.ADMINISTRATOR})
 """Between them they may everything, so each place by itself is tried by them."""
 FORBIDDEN: Final = 403
 REFUSED: Final = frozenset({FORBIDDEN, 404, 409, 422})
+
+
+IMPERSONAL: Final = {
+    "/healthz": "of nobody", "/readyz": "of nobody", "/metrics": "of nobody", "/favicon.ico": "of nobody",
+    "/sign-in/oidc": "of nobody", "/sign-in/oidc/callback": "of nobody", "/more": "of nobody", "/session": "of nobody",
+    "/map": "the page; what it shows comes from the API", "/api/v1/me/looks": "of who asks", "/rosters/looks": "the same",
+    "/api/v1/devices/counts": "figures", "/api/v1/alarms/counts": "figures", "/api/v1/audit/verify": "figures",
+    "/api/v1/posts/{post_id}/history": "states", "/levels/hint": "a sentence", "/api/v1/levels/policies": "of the root",
+}  # fmt: skip
+"""What names nothing of a side whoever looks."""
 
 
 class Asker(NamedTuple):
@@ -53,12 +66,19 @@ class Asker(NamedTuple):
         return self.console.request(route.method, case.url, params=case.query, data=data)
 
 
-def asker(served: Served, root: Client, role: Role, node: str, name: str) -> Asker:
-    password = root.post("/users", json={"name": name, "role": role, "node": node}).json()["password"]
-    console = Client(base_url=served.url, timeout=30)
-    csrf = console.post("/api/v1/session", json={"user": name, "password": password}).json()["csrf"]
+@contextlib.contextmanager
+def asking(served: Served, role: Role, node: str) -> Iterator[Asker]:
+    """Somebody new of a role at a node, with a token and a session."""
+    name = f"s4-{role}-{next(_numbers)}"
+    with served.client(Role.ADMINISTRATOR) as root:
+        password = root.post("/users", json={"name": name, "role": role, "node": node}).json()["password"]
     headers = {"Authorization": f"Bearer {served.token(role, node)}"}
-    return Asker(role, Client(base_url=served.url, headers=headers, timeout=30), console, csrf)
+    with (
+        Client(base_url=served.url, timeout=30) as console,
+        Client(base_url=served.url, headers=headers, timeout=30) as api,
+    ):
+        csrf = console.post("/api/v1/session", json={"user": name, "password": password}).json()["csrf"]
+        yield Asker(role, api, console, csrf)
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +92,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def askers(world: World) -> Iterator[list[Asker]]:
     """One of each role at A's street."""
-    with world.served.client(Role.ADMINISTRATOR) as root:
-        made = [asker(world.served, root, role, world.a.ids["street"], f"s4-{role}") for role in Role]
-    yield made
-    for each in made:
-        each.api.close()
-        each.console.close()
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(asking(world.served, role, world.a.ids["street"])) for role in Role]
 
 
 @pytest.fixture
@@ -167,3 +183,99 @@ def test_no_route_tells_any_role_of_another_side_S4(world: World, askers: list[A
     print(dict(cases))
     assert not found, f"{len(found)}:\n" + "\n".join(found)
     assert after == before
+
+
+def test_who_is_above_both_sees_both_S4(world: World) -> None:
+    """So that the test above looks for what there is: every list, and every thing of a side, shows side B to the root."""
+    blind: list[str] = []
+    with asking(world.served, Role.ADMINISTRATOR, ROOT) as root:
+        for route in routes_of(world.served.app):
+            if route.method in SAFE and route.path not in IMPERSONAL:
+                answer = root.ask(case_of(route, Things(world.b)))
+                if not leaks(answer) and not answer.content.startswith(b"%PDF"):
+                    blind.append(f"{route.label} {answer.status_code}")
+    assert not blind, "\n".join(blind)
+
+
+def test_the_requests_are_such_as_would_be_granted_S4(spoilt: Served, world: World) -> None:
+    """The same bodies, sent from the root about side B, are valid and permitted: elsewhere the scope refuses them."""
+    wrong: list[str] = []
+    with contextlib.ExitStack() as stack:
+        above = [stack.enter_context(asking(spoilt, role, ROOT)) for role in THOROUGH]
+        routes = [route for route in routes_of(spoilt.app) if route.method not in SAFE and places_of(route)]
+        for route in sorted(routes, key=lambda each: (each.method == "DELETE", "organisation" in each.path)):
+            answers = [who.ask(case_of(route, Things(world.b))) for who in above]
+            if all(answer.status_code in {FORBIDDEN, 422} for answer in answers):
+                wrong += [f"{route.label} {answer.status_code} {core(answer.text)[:200]}" for answer in answers]
+    assert not wrong, "\n".join(wrong)
+
+
+def listed(api: Client, path: str) -> list[dict[str, Any]]:
+    """Everything that a list gives, page by page."""
+    items: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = api.get(path, params={"limit": 50, **cursor}).json()
+        items += page["items"]
+        if not page.get("next_cursor"):
+            return items
+        cursor = {"cursor": page["next_cursor"]}
+
+
+def key_of(item: dict[str, Any]) -> str:
+    return json.dumps([item.get(name) for name in ("id", "node", "path", "name", "gateway", "kind", "hash")])
+
+
+def test_lists_of_two_sides_make_the_list_of_all_S4(world: World) -> None:
+    """One predicate: what is in A's district and what is in B's is all there is below the root, and never both."""
+    paths = [
+        route.path for route in routes_of(world.served.app)
+        if route.api and route.method == "GET" and "{" not in route.path and "cursor" in query_names(route)
+    ]  # fmt: skip
+    wrong: list[str] = []
+    with contextlib.ExitStack() as stack:
+        nodes = (ROOT, world.a.ids["district"], world.b.ids["district"])
+        everybody, a, b = (
+            stack.enter_context(world.served.client(Role.ADMINISTRATOR, node)) for node in nodes
+        )  # fmt: skip
+        for path in paths:
+            if f"/api/v1{path.removeprefix('/api/v1')}" in IMPERSONAL:
+                continue
+            short = path.removeprefix("/api/v1")
+            whole, mine, theirs = (Counter(map(key_of, listed(who, short))) for who in (everybody, a, b))
+            above = {key_of(each) for each in listed(everybody, short) if each.get("node", each.get("path")) == ROOT}
+            both, left = mine & theirs, whole - mine - theirs
+            if both or set(left) - above or (mine + theirs) - whole or not mine or not theirs:
+                wrong.append(f"{path}: of both {list(both)[:3]}, of none {list(set(left) - above)[:3]}, {len(mine)}, {len(theirs)}")
+    assert len(paths) > 20
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("where", ["root", "street"])
+def test_counts_and_maps_are_those_of_the_lists_S4(world: World, where: str) -> None:
+    node = ROOT if where == "root" else world.a.ids["street"]
+    with world.served.client(Role.SUPERVISOR, node) as api:
+        alarms = [each for each in listed(api, "/alarms") if each["folded_into"] is None]
+        counts = api.get("/alarms/counts").json()
+        states = Counter(each["state"] for each in alarms)
+        assert (counts["open"], counts["acknowledged"]) == (states["open"], states["acknowledged"])
+        standing = Counter(each["severity"] for each in alarms if each["state"] != "cleared")
+        assert {name: count for name, count in counts["by_severity"].items() if count} == standing
+        told = api.get("/devices/counts").json()
+        found = Counter(each["state"] for each in listed(api, "/devices"))
+        assert {name: count for name, count in told["devices"].items() if count} == found
+        online = Counter(each["online"] for each in listed(api, "/gateways"))
+        assert (told["gateways_online"], told["gateways_offline"]) == (online[True], online[False])
+        shown = api.get("/map", params={"members": True}).json()
+        carried = {(each["gateway"], each["device"]) for each in listed(api, "/equipment") if each["kind"] != "door"}
+        still = [each for each in listed(api, "/devices") if (each["gateway"], each["id"]) not in carried]
+        assert sum(each["count"] for each in shown["devices"]) == len(still)
+        shapes = Counter(each["kind"] for each in shown["shapes"])
+        assert shapes == {kind: len(listed(api, f"/{kind}s")) for kind in ("post", "route", "area")}
+        board = Counter(each["id"] for each in listed(api, "/presence"))
+        assert board == Counter(each["id"] for each in listed(api, "/posts"))
+        known = {each["path"] for each in listed(api, "/nodes")} | ({ROOT} if node == ROOT else set())
+        assert {each["node"] for each in listed(api, "/levels")} == known
+        duty = {each["call_sign"] for each in listed(api, "/members") if each["on_duty"]}
+        assert {each["call_sign"] for each in shown["members"]} <= duty
+        assert shown["members"]
