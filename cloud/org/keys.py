@@ -22,9 +22,8 @@ _verifying: Final = threading.BoundedSemaphore(2)
 
 def _hash_of_nothing() -> str:
     """A hash that no password has, as costly to verify as a real one, and free to make: every process makes one."""
-    salt, digest = (
-        base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (_hasher.salt_len, _hasher.hash_len)
-    )  # fmt: skip
+    sizes = (_hasher.salt_len, _hasher.hash_len)
+    salt, digest = (base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in sizes)
     costs = f"m={_hasher.memory_cost},t={_hasher.time_cost},p={_hasher.parallelism}"
     return f"$argon2id$v=19${costs}${salt}${digest}"
 

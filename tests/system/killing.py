@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SLACK_MS: Final = 2000
 """What a busy machine may add to a tick of 0.1 s, and to the first one after a start."""
-PAUSES_S: Final = (0.2, 2.4)
+PAUSES_S: Final = (0.2, 1.6)
 
 
 class Down(NamedTuple):

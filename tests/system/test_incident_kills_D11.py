@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from tests.system.harness import Json, Stack
 
-KILLS = int(os.environ.get("PATROL_INCIDENT_KILLS", "10"))
+KILLS = int(os.environ.get("PATROL_INCIDENT_KILLS", "8"))
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180 + 10 * KILLS)]
 INCIDENTS = max(50, 5 * KILLS)
 EVERY_ALARM, EVERY_LEVEL = 2, 4
