@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from cloud import importing, parts, schema
+from cloud import importing, loaded, schema
 from cloud.db import open_database
 from cloud.devices import service as devices
 from cloud.org import service as org
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cloud.db import Database
     from cloud.devices.models import GatewayView
 
-assert parts.LOADED  # noqa: S101 - loads what can be imported
+assert loaded.LOADED  # noqa: S101 - loads what can be imported
 OPERATOR: Final = Principal("system", 0, "patrol-cloud", Role.ADMINISTRATOR, ROOT)
 """Who acts at the command line: whoever may read the configuration may administer."""
 FIRST_USER: Final = "admin"

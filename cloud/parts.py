@@ -1,7 +1,7 @@
 """What the service is made of beside its spine: routers, background work, and what enters itself when it is loaded.
 
-Owns the lists that `cloud.app` builds from. Importing it loads every folder, and with them their timers, hooks and
-importers, so that a worker without HTTP acts the same.
+Owns the lists that `cloud.app` builds from. Importing it loads every folder, so that a worker without HTTP acts the
+same as one with it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ import cloud.reports.hazards.routes
 import cloud.reports.routes
 from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
-from cloud.incidents import service as incidents
-from cloud.incidents.drills import service as drills
-from cloud.incidents.levels import service as levels
-from cloud.org import node_files
+from cloud.loaded import LOADED
 from cloud.presence import service as presence
-from cloud.presence.rosters import service as rosters
 from cloud.reports import service as reports
-from cloud.reports.hazards import service as hazards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -60,6 +55,4 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "self-watch": selfwatch.run,
 }
 """Background work of the worker role, by name."""
-
-LOADED: Final = (node_files, presence, rosters, incidents, levels, drills, notify, reports, hazards)
-"""Services whose timers, hooks and importers are in place now."""
+assert LOADED  # noqa: S101 - what enters itself when it is loaded

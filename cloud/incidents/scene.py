@@ -7,80 +7,116 @@ is, the caller's first fix says it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from cloud.alerts.facts import facts
+from cloud.db import many
 from cloud.incidents import chain, clocks, views
 from cloud.incidents.models import AreaBy, ResponderState
-from cloud.incidents.rules import NEAR_M, ClockName, How, Sight, State, distance_m, earlier, inside, stay
+from cloud.incidents.rules import DWELL_MS, NEAR_M, ClockName, How, Sight, State, distance_m, earlier, inside, stay
 from cloud.incidents.store import incident_alarms, incidents, responders, sights
 from cloud.org.rules import SYSTEM
 from cloud.presence.hooks import LISTENERS
 from cloud.presence.rosters import service as rosters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Row
 
     from cloud.presence.hooks import Evidence
 
 AHEAD_MS: Final = 60_000
 """Evidence from further ahead has a wrong clock."""
-DEGREES: Final = 0.06
-"""Latitudes between which a scene of the largest radius can lie."""
+DEGREE_M: Final = 111_000.0
+"""A degree of latitude is longer than this."""
 SURE: Final = frozenset({"checkin", "door"})
+_PUT: Final = (
+    "INSERT INTO scene_sights(incident, member, at, inside, sure) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (incident, member, at) DO UPDATE SET inside = excluded.inside, sure = excluded.sure "
+    "WHERE (excluded.inside, excluded.sure) > (scene_sights.inside, scene_sights.sure)"
+)
+"""Of two sights of one time the better one is kept, in whatever order they come."""
+Pair = tuple[int, int]
+"""An incident and a member."""
 
 
-def on_evidence(tx: Connection, evidence: Evidence, now_ms: int) -> None:
-    """A member on shift was somewhere: see whether that is a scene."""
-    if evidence.at_ms > now_ms + AHEAD_MS:
-        return
-    near = sa.or_(incidents.c.lat.between(evidence.lat - DEGREES, evidence.lat + DEGREES), incidents.c.lat.is_(None))
-    wanted = sa.select(incidents).where(
-        incidents.c.state != State.CLOSED.value, incidents.c.event_at <= evidence.at_ms, near
-    )
-    for row in tx.execute(wanted.order_by(incidents.c.id)).all():
-        if row.lat is None:
-            _locate(tx, row, evidence, now_ms)
+class Scene(NamedTuple):
+    """An open incident, as far as it says who is there. lat, lon: None when nobody knows where it is yet."""
+
+    id: int
+    lat: float | None
+    lon: float | None
+    radius_m: float
+    event_at: int
+
+
+def on_evidence(tx: Connection, evidence: Sequence[Evidence], now_ms: int) -> None:
+    """Members on shift were somewhere: see whether that is a scene. Most fixes are far from all of them."""
+    i = incidents.c
+    wanted = sa.select(i.id, i.lat, i.lon, i.radius_m, i.event_at).where(i.state != State.CLOSED.value)
+    scenes = [Scene(*row) for row in tx.execute(wanted.order_by(i.id))] if evidence else []
+    found: dict[Pair, list[Sight]] = {}
+    for each in evidence:
+        if each.at_ms > now_ms + AHEAD_MS:
             continue
-        seen = _seen(row, evidence)
-        if seen is not None and _note(tx, row.id, evidence.member, seen):
-            _arrive(tx, row, evidence.member, now_ms)
+        for place, scene in enumerate(scenes):
+            if scene.event_at > each.at_ms:
+                continue
+            if scene.lat is None:
+                if _locate(tx, scene.id, each, now_ms):
+                    scenes[place] = scene._replace(lat=each.lat, lon=each.lon)
+            elif abs(scene.lat - each.lat) * DEGREE_M <= scene.radius_m + NEAR_M:
+                seen = _seen(scene, each)
+                if seen is not None:
+                    found.setdefault((scene.id, each.member), []).append(seen)
+    if found:
+        _note(tx, found, now_ms)
 
 
-def _seen(row: Row[Any], evidence: Evidence) -> Sight | None:
+def _seen(scene: Scene, evidence: Evidence) -> Sight | None:
     """What evidence says of a scene, None when nothing."""
-    distance = distance_m((row.lat, row.lon), (evidence.lat, evidence.lon))
+    if scene.lat is None or scene.lon is None:
+        return None
+    distance = distance_m((scene.lat, scene.lon), (evidence.lat, evidence.lon))
     if evidence.kind in SURE:
-        return Sight(evidence.at_ms, inside=True, sure=True) if distance <= row.radius_m else None
-    within = inside(distance, evidence.accuracy_m, row.radius_m)
-    if within is None or (not within and distance > row.radius_m + NEAR_M):
+        return Sight(evidence.at_ms, inside=True, sure=True) if distance <= scene.radius_m else None
+    within = inside(distance, evidence.accuracy_m, scene.radius_m)
+    if within is None or (not within and distance > scene.radius_m + NEAR_M):
         return None
     return Sight(evidence.at_ms, within)
 
 
-def _note(tx: Connection, incident: int, member: int, seen: Sight) -> bool:
-    """Keep a sight; False when it says nothing new, or the member is not to be counted."""
-    called = (incident_alarms.c.incident == incident, incident_alarms.c.member == member)
-    if tx.execute(sa.select(incident_alarms.c.alarm).where(*called)).first():
+def _note(tx: Connection, found: dict[Pair, list[Sight]], now_ms: int) -> None:
+    """Keep sights that count, and judge the stays that they can change."""
+    ids = sorted({incident for incident, _ in found})
+    held = sa.select(incidents).where(incidents.c.id.in_(ids)).order_by(incidents.c.id).with_for_update()
+    rows = {row.id: row for row in tx.execute(held) if row.state != State.CLOSED}
+    callers = sa.select(incident_alarms.c.incident, incident_alarms.c.member).where(incident_alarms.c.incident.in_(ids))
+    called = {(row.incident, row.member) for row in tx.execute(callers)}
+    there = sa.select(responders).where(responders.c.incident.in_(ids))
+    sent = {(row.incident, row.member): row for row in tx.execute(there)}
+    counted = {
+        pair: [sight for sight in seen if _counts(sent.get(pair), sight)]
+        for pair, seen in found.items()
+        if pair[0] in rows and pair not in called
+    }
+    many(tx, _PUT, [(*pair, *sight) for pair, kept in counted.items() for sight in kept])
+    for pair, kept in counted.items():
+        came = sent.get(pair)
+        if any(sight.inside for sight in kept) or (kept and came is not None and came.inside_since is not None):
+            _arrive(tx, rows[pair[0]], pair[1], now_ms)
+
+
+def _counts(sent: Row[Any] | None, seen: Sight) -> bool:
+    """Whether a sight can say anything new: not of who was released, nor once the dwell after an arrival is over."""
+    if sent is None:
+        return True
+    if sent.released_at is not None and seen.at_ms >= sent.released_at:
         return False
-    sent = (responders.c.incident == incident, responders.c.member == member)
-    released = tx.execute(sa.select(responders.c.released_at).where(*sent)).scalar()
-    if released is not None and seen.at_ms >= released:
-        return False
-    if _hold(tx, incident).state == State.CLOSED:
-        return False
-    mine = (sights.c.incident == incident, sights.c.member == member, sights.c.at == seen.at_ms)
-    known = tx.execute(sa.select(sights.c.at, sights.c.inside, sights.c.sure).where(*mine)).first()
-    if known is None:
-        row = {"incident": incident, "member": member, "at": seen.at_ms, "inside": seen.inside, "sure": seen.sure}
-        tx.execute(sights.insert().values(row))
-    elif seen > Sight(*known):
-        tx.execute(sights.update().where(*mine).values(inside=seen.inside, sure=seen.sure))
-    else:
-        return False
-    return True
+    return sent.arrived_at is None or seen.at_ms <= sent.arrived_at + DWELL_MS
 
 
 def _hold(tx: Connection, incident: int) -> Row[Any]:
@@ -157,16 +193,17 @@ def area_by_alarms(tx: Connection, row: Row[Any], now_ms: int) -> bool:
     return clocks.stop(tx, row, ClockName.AREA, at_ms=when, by=SYSTEM.label, how=How.EVIDENCE, now_ms=now_ms)
 
 
-def _locate(tx: Connection, row: Row[Any], evidence: Evidence, now_ms: int) -> None:
-    """The caller's fix says where an SOS is."""
-    called = (incident_alarms.c.incident == row.id, incident_alarms.c.member == evidence.member)
+def _locate(tx: Connection, incident: int, evidence: Evidence, now_ms: int) -> bool:
+    """The caller's fix says where an SOS is; False when it is not the caller's, or somebody knew."""
+    called = (incident_alarms.c.incident == incident, incident_alarms.c.member == evidence.member)
     if not tx.execute(sa.select(incident_alarms.c.alarm).where(*called)).first():
-        return
-    if _hold(tx, row.id).lat is not None:
-        return
-    tx.execute(incidents.update().where(incidents.c.id == row.id).values(lat=evidence.lat, lon=evidence.lon))
-    chain.append(tx, row.id, SYSTEM.label, "located", {"by": evidence.kind}, at=evidence.at_ms, now_ms=now_ms)
-    views.announce(tx, row.id, now_ms)
+        return False
+    if _hold(tx, incident).lat is not None:
+        return False
+    tx.execute(incidents.update().where(incidents.c.id == incident).values(lat=evidence.lat, lon=evidence.lon))
+    chain.append(tx, incident, SYSTEM.label, "located", {"by": evidence.kind}, at=evidence.at_ms, now_ms=now_ms)
+    views.announce(tx, incident, now_ms)
+    return True
 
 
 def forget(tx: Connection, incident: int) -> None:

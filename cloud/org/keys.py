@@ -5,6 +5,7 @@ Passwords are hashed with Argon2id. Cookies and tokens carry 256 random bits; on
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import threading
@@ -17,7 +18,17 @@ TOKEN_PREFIX: Final = "pg_"  # noqa: S105 - no secret
 _hasher: Final = PasswordHasher()
 _verifying: Final = threading.BoundedSemaphore(2)
 """Argon2 takes 64 MiB a try; a flood of sign-ins queues here instead of filling the memory."""
-NOBODY: Final = _hasher.hash(secrets.token_hex())
+
+
+def _hash_of_nothing() -> str:
+    """A hash that no password has, as costly to verify as a real one, and free to make: every process makes one."""
+    sizes = (_hasher.salt_len, _hasher.hash_len)
+    salt, digest = (base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in sizes)
+    costs = f"m={_hasher.memory_cost},t={_hasher.time_cost},p={_hasher.parallelism}"
+    return f"$argon2id$v=19${costs}${salt}${digest}"
+
+
+NOBODY: Final = _hash_of_nothing()
 """Verified when there is no such user, so that the answer takes as long."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
@@ -29,11 +29,12 @@ class Evidence(NamedTuple):
     post: int | None = None
 
 
-LISTENERS: Final[list[Callable[[Connection, Evidence, int], None]]] = []
-"""Each is given the transaction, the evidence and the present in milliseconds UTC; repeats may come."""
+LISTENERS: Final[list[Callable[[Connection, Sequence[Evidence], int], None]]] = []
+"""Each is given the transaction, everything that a turn took up, and the present in milliseconds UTC; repeats may
+come."""
 
 
-def tell(tx: Connection, evidence: Evidence, now_ms: int) -> None:
+def tell(tx: Connection, evidence: Sequence[Evidence], now_ms: int) -> None:
     """Tell every listener."""
     for listener in LISTENERS:
         listener(tx, evidence, now_ms)

@@ -261,8 +261,7 @@ class Judge:
         return track
 
     def _tell(self, tx: Connection, rows: Iterable[Row[Any]], now_ms: int) -> None:
-        if not hooks.LISTENERS:
-            return
+        told: list[hooks.Evidence] = []
         for row in rows:
             lat, lon, accuracy_m = row.lat, row.lon, row.accuracy_m
             if row.post is not None:
@@ -270,7 +269,8 @@ class Judge:
                 if post is None:
                     continue
                 lat, lon, accuracy_m = post.ground.lat, post.ground.lon, post.ground.reach_m
-            hooks.tell(tx, hooks.Evidence(row.member, row.kind, row.at, lat, lon, accuracy_m, row.post), now_ms)
+            told.append(hooks.Evidence(row.member, row.kind, row.at, lat, lon, accuracy_m, row.post))
+        hooks.tell(tx, told, now_ms)
 
     # ---- posts
 

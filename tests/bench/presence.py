@@ -1,7 +1,8 @@
 """Presence at the size of a district: from a fix's arrival to the decision on it, and scoped lists meanwhile.
 
-A feeder commits fixes as ingest does, gateway by gateway, at the real rate and with the present as their time; a judge
-in a thread of its own takes them as the worker does. The lists are asked by a dispatcher of one street while both work.
+A feeder hands packs to ingest's commit, gateway by gateway, at the real rate and with the present as their time: what
+its responders' armbands and its devices tell of ten seconds, into both embedded stores. A judge in a thread of its own
+takes the fixes as the worker does. The lists are asked by a dispatcher of one street while both work.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
 
 from cloud import schema
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter
 from cloud.db import open_database
 from cloud.devices import service as devices
+from cloud.incidents import service as incidents
+from cloud.incidents.models import IncidentFilter
+from cloud.incidents.rules import State
+from cloud.ingest.commit import Committer, Incoming
+from cloud.ingest.metrics import IngestMetrics
 from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, Principal, Role
-from cloud.presence import posts, service
+from cloud.presence import posts
 from cloud.presence.judge import Judge
 from cloud.presence.models import AreaIn, PostIn, RouteIn
 from cloud.presence.posts import counts
@@ -32,7 +39,9 @@ from cloud.presence.rosters.store import equipment, members, shifts
 from cloud.presence.rounds import add_area, add_route
 from cloud.presence.service import TURN_EVERY_S
 from cloud.presence.store import post_history
-from firmware_specs.readings import Position, Reading
+from cloud.telemetry.store import open_store
+from firmware_specs.readings import Lane, Position, Reading
+from firmware_specs.wire import PackHeader, encode_item, encode_pack
 
 from .results import Result, Table, percentile
 
@@ -40,8 +49,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cloud.db import Database
+    from cloud.telemetry.store import TelemetryStore
 
 DEVICES, POSTS, RESPONDERS, GATEWAYS, STREETS = 10_000, 1_000, 2_000, 100, 10
+INCIDENTS, OPEN = 1_000, 200
+"""What a district has had, and how many of them are open."""
 INTERVAL_S = 10.0
 LAT, LON = 34.2, 108.9
 HOUR_MS = 3_600_000
@@ -98,7 +110,21 @@ def prepare(db: Database, now: int) -> tuple[list[list[Responder]], str]:
                 for k in range(DEVICES // GATEWAYS)
             ]
             devices.apply_readings(tx, f"gw-{n:03d}", "e1", readings, now)
+    _incidents(db, streets, now)
     return _responders(db, made, streets, now), streets[0]
+
+
+def _incidents(db: Database, streets: list[str], now: int) -> None:
+    for n in range(INCIDENTS):
+        at = now - (INCIDENTS - n) * 60_000
+        with db.begin() as tx:
+            made = incidents.open_by_hand(
+                tx, SYSTEM, node=streets[n % STREETS], category="facility", title=f"事件{n}", now_ms=at,
+                lat=place(n)[0], lon=place(n)[1],
+            )  # fmt: skip
+            incidents.take(tx, SYSTEM, made, at)
+            if n < INCIDENTS - OPEN:
+                incidents.close(tx, SYSTEM, made, at, cause="设备故障", follow_up="")
 
 
 def _responders(db: Database, made: list[int], streets: list[str], now: int) -> list[list[Responder]]:
@@ -125,9 +151,11 @@ def _responders(db: Database, made: list[int], streets: list[str], now: int) -> 
 class Run:
     """Feeder and judge side by side, for a bounded time."""
 
-    def __init__(self, db: Database, responders: list[list[Responder]]) -> None:
+    def __init__(self, db: Database, telemetry: TelemetryStore, responders: list[list[Responder]]) -> None:
         self._db = db
+        self._committer = Committer(db, telemetry, IngestMetrics(CollectorRegistry()))
         self._responders = responders
+        self._sequence = [1] * GATEWAYS
         self._ended = threading.Event()
         self._waiting: deque[float] = deque()
         self._chance = random.Random(1)
@@ -149,22 +177,34 @@ class Run:
             self._ended.wait(TURN_EVERY_S)
 
     def feed(self, seconds: float) -> None:
-        """One gateway's fixes after the other, each responder every ten seconds."""
+        """One gateway's pack after the other, each responder and each device every ten seconds."""
         begun = time.perf_counter()
         step = INTERVAL_S / GATEWAYS
         number = 0
         while number * step < seconds:
             time.sleep(max(0.0, begun + number * step - time.perf_counter()))
             gateway, now = number % GATEWAYS, _now()
-            readings = [self._fix(each, now, number) for each in self._responders[gateway]]
+            fixes = [self._fix(each, now, number) for each in self._responders[gateway]]
+            pack = self._pack(gateway, fixes, now)
             arrived = time.perf_counter()
-            with self._db.begin() as tx:
-                service.take(tx, f"gw-{gateway:03d}", readings, now)
-                self._waiting.extend([arrived] * len(readings))
+            self._waiting.extend([arrived] * len(fixes))  # before they can be judged
+            assert len(self._committer.commit([pack], now)) == 1
             self.taken_s.append(time.perf_counter() - arrived)
-            self.sent += len(readings)
+            self.sent += len(fixes)
             number += 1
         self._ended.set()
+
+    def _pack(self, gateway: int, fixes: list[Reading], now: int) -> Incoming:
+        """The fixes, and a reading of every device of the gateway."""
+        told = [
+            Reading(f"dev-{gateway:03d}-{k:03d}", "temperature", round(self._chance.gauss(20, 1), 1), "Cel", now, now)
+            for k in range(DEVICES // GATEWAYS)
+        ]
+        items = [encode_item(item) for item in (*fixes, *told)]
+        header = PackHeader("e2", Lane.TELEMETRY, self._sequence[gateway], len(items), 1, "b1")
+        self._sequence[gateway] += len(items)
+        payload, properties = encode_pack(header, items)
+        return Incoming(f"gw-{gateway:03d}", "up/telemetry", tuple(properties), payload)
 
     def _fix(self, each: Responder, now: int, number: int) -> Reading:
         """At the post with a receiver's error; one in ten walks away and comes back."""
@@ -183,6 +223,15 @@ def asked(db: Database, street: str) -> dict[str, list[float]]:
         "presence board (100 of 100)": lambda tx: posts.board(tx, li, limit=100),
         "presence board, whole district (100 of 1,000)": lambda tx: posts.board(tx, SYSTEM, limit=100),
         "devices (100 of 1,000)": lambda tx: devices.list_devices(tx, li, _now(), limit=100),
+        f"incidents (100 of {INCIDENTS // STREETS})": lambda tx: incidents.list_incidents(
+            tx, li, IncidentFilter(), _now(), limit=100
+        ),
+        f"incidents, whole district (100 of {INCIDENTS:,})": lambda tx: incidents.list_incidents(
+            tx, SYSTEM, IncidentFilter(), _now(), limit=100
+        ),
+        f"incidents, open ones of the district (100 of {OPEN})": lambda tx: incidents.list_incidents(
+            tx, SYSTEM, IncidentFilter(state=(State.OPEN,)), _now(), limit=100
+        ),
         "alarms": lambda tx: alerts.list_alarms(tx, li, AlarmFilter(), limit=100),
     }
     spent: dict[str, list[float]] = {name: [] for name in lists}
@@ -200,10 +249,11 @@ def run(*, quick: bool) -> Result:
     seconds = 15.0 if quick else 60.0
     with tempfile.TemporaryDirectory() as directory:
         db = open_database("sqlite", Path(directory))
+        telemetry = open_store("sqlite", Path(directory))
         try:
             schema.migrate(db)
             responders, street = prepare(db, _now())
-            running = Run(db, responders)
+            running = Run(db, telemetry, responders)
             threads = [
                 threading.Thread(target=running.judge, name="judge"),
                 threading.Thread(target=running.feed, args=(seconds,), name="feeder"),
@@ -221,6 +271,7 @@ def run(*, quick: bool) -> Result:
                 states = counts(tx, SYSTEM)
                 moments = tx.execute(sa.select(sa.func.count()).select_from(post_history)).scalar_one()
         finally:
+            telemetry.close()
             db.close()
     return _result(running, spent, {state.value: count for state, count in states.items()}, moments)
 
@@ -236,11 +287,12 @@ def _result(running: Run, spent: dict[str, list[float]], states: dict[str, int],
         columns,
         [
             row("arrival of a fix to the decision, committed", running.decided_s),
-            row("taking in 20 fixes of a gateway", running.taken_s),
+            row("committing a pack of 20 fixes and 100 readings", running.taken_s),
             row("a judge's turn", running.turn_s),
         ],
-        f"SQLite. {running.sent:,} fixes; the judge begins with nothing in memory. One responder in ten walks away and "
-        f"back. {moments:,} moments of post history; at the end {ended}. Target: p99 at most 2,000 ms.",
+        f"Embedded stores. {running.sent:,} fixes, and 1,000 readings/s of the devices; the judge begins with nothing "
+        f"in memory. One responder in ten walks off and back. {moments:,} moments of post history; at the end {ended}. "
+        "Target: p99 at most 2,000 ms.",
     )
     lists = Table(
         "Lists within a scope, meanwhile", columns, [row(name, times) for name, times in spent.items()],

@@ -300,7 +300,7 @@ def test_listeners_are_told_of_all_evidence(db: Database) -> None:
     guard = add_guard(db, "A1", post=post.id)
     add_fixture(db, "term-1", "terminal", post.id)
     told: list[hooks.Evidence] = []
-    hooks.LISTENERS.append(listen := lambda _tx, said, _now: told.append(said))
+    hooks.LISTENERS.append(listen := lambda _tx, said, _now: told.extend(said))
     try:
         take(db, [fix(guard.device, NOW, 5), token("term-1", "checkin", "badge-A1", NOW + 1)], NOW + 1)
         settle(Judge(db), NOW + 1)
@@ -317,8 +317,8 @@ def test_a_listener_that_cannot_take_one_piece_holds_up_no_other(db: Database) -
     guard = add_guard(db, "A1", post=post.id, starts=NOW)
     poison = NOW + 20_000
 
-    def refuse(_tx: object, said: hooks.Evidence, _now: int) -> None:
-        if said.at_ms == poison:
+    def refuse(_tx: object, said: Sequence[hooks.Evidence], _now: int) -> None:
+        if any(each.at_ms == poison for each in said):
             raise ValueError("not this one")
 
     hooks.LISTENERS.append(refuse)

@@ -129,7 +129,7 @@ def fix(
     """A member's fix so many metres north of building 3."""
     told = Evidence(member, kind, at, HOUSE[0] + away_m * NORTH_M, HOUSE[1], accuracy_m)
     with db.begin() as tx:
-        hooks.tell(tx, told, at if now is None else now)
+        hooks.tell(tx, [told], at if now is None else now)
 
 
 def stay(db: Database, member: int, since: int, *, away_m: float = 0.0) -> None:

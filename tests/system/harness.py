@@ -7,13 +7,13 @@ files, MQTT, CoAP and the HTTP API. Waiting is for events with deadlines.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import shutil
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,17 +209,17 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def get(self, path: str, timeout_s: float = 10) -> Any:  # noqa: ANN401 - JSON
+    def get(self, path: str, timeout_s: float = 10, *, token: str = "") -> Any:  # noqa: ANN401 - JSON
         """GET below `/api/v1`."""
-        return self.request("GET", path, None, timeout_s)
+        return self.request("GET", path, None, timeout_s, token=token)
 
-    def request(self, method: str, path: str, body: Json | None, timeout_s: float = 10) -> Any:  # noqa: ANN401 - JSON
-        """One request below `/api/v1`; the decoded answer."""
+    def request(self, method: str, path: str, body: Json | None, timeout_s: float = 10, *, token: str = "") -> Any:  # noqa: ANN401 - JSON
+        """One request below `/api/v1`; the decoded answer. token: another one than the tests' own."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.http_port}/api/v1{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 - loopback
             text = answer.read()
@@ -235,17 +235,24 @@ class Stack:
 
     def try_get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """`get`, or None when the cloud cannot answer now or does not know the thing."""
-        with contextlib.suppress(OSError, ValueError, urllib.error.HTTPError):
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
             return self.get(path, 5)
         return None
 
-    def items(self, path: str) -> list[Json]:
+    def try_post(self, path: str, body: Json, *, token: str = "") -> Json | None:
+        """A POST; None when the cloud is away or refuses. Whether it took effect is then unknown."""
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            answer: Json = self.request("POST", path, body, 3, token=token)
+            return answer
+        return None
+
+    def items(self, path: str, *, token: str = "") -> list[Json]:
         """Every item of a paged list."""
         out: list[Json] = []
         cursor: str | None = ""
         join = "&" if "?" in path else "?"
         while cursor is not None:
-            page = self.get(f"{path}{join}limit=200" + (f"&cursor={cursor}" if cursor else ""))
+            page = self.get(f"{path}{join}limit=200" + (f"&cursor={cursor}" if cursor else ""), token=token)
             out += page["items"]
             cursor = page["next_cursor"] or None
         return out

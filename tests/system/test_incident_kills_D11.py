@@ -1,110 +1,119 @@
-"""D11: response clocks survive `kill -9` at random: breaches and escalations fire once, late at most by the downtime.
+"""D11: deadlines survive `kill -9` at random: clocks, escalations and level changes fire once and on time.
 
-Fifty incidents are opened through the API of a real cloud that is killed at random all the while. Afterwards each
-timeline is exported, checked by the offline tool, and its rows are held against what was due.
+Fifty incidents are opened through the API of a real cloud that is killed at random all the while; alarms escalate and
+response levels begin and end meanwhile, and a real receiver hears of all of it. Afterwards whatever fired is held
+against what was due: not twice, not early, late at most by the time away and two seconds.
+`PATROL_INCIDENT_KILLS` sets the number of kills, `PATROL_SEED` repeats a run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud.alerts import chains
+from cloud.alerts.notify import channels
+from cloud.alerts.notify.models import ChannelIn
+from cloud.alerts.ops_models import ChainBody
 from cloud.db import open_database
 from cloud.incidents import service
 from cloud.incidents.models import PlanGiven
 from cloud.incidents.verify_timeline import verify
 from cloud.org import tree
-from cloud.org.rules import ROOT, SYSTEM
+from cloud.org.rules import ROOT, SYSTEM, Role
+from tests.notify.receivers import Hooks
 from tests.support import wait_for
+from tests.system.due_alarms import STEPS_S, Alarms
+from tests.system.due_levels import Levels
+from tests.system.fakegateway import FakeGateway
 from tests.system.harness import ms_of, now_ms
+from tests.system.killing import Killer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
 
     from tests.system.harness import Json, Stack
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
-KILLS = 10
-INCIDENTS = 50
+KILLS = int(os.environ.get("PATROL_INCIDENT_KILLS", "8"))
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180 + 10 * KILLS)]
+INCIDENTS = max(50, 5 * KILLS)
+EVERY_ALARM, EVERY_LEVEL = 2, 4
+"""One alarm after so many incidents, and one level."""
 TARGETS = {"on_scene": 2, "reinforcement": 3, "area": 4}
 WAIT_S = 1
 """Between two levels up, and until somebody should have taken it."""
-SLACK_MS = 2500
-"""What a busy machine may add to a tick of 0.1 s, or to the first one after a start."""
-SEED = 20261126
+DEADLINES = frozenset({"breached", "escalated", "untaken"})
+TOLD = DEADLINES | {"opened"}
+TIMEOUT_S = 1
+"""Of a channel: what was being sent when the cloud was killed is sent again four times that and 5 s later."""
+CLOUD = '[liveness]\ntick_s = 0.1\n[notify]\nallow_hosts = ["{host}"]\ntimeout_s = {timeout}\n'
 
 
-class Down(NamedTuple):
-    """From a kill until the cloud served again."""
-
-    since: int
-    until: int
-
-
-def build(stack: Stack) -> str:
-    """A street and a community in it, three levels with the root, and a quick plan; the community's path."""
-    plan = {
-        "category": "fire", "name_zh": "快", "name_en": "Quick", "targets": TARGETS, "receive_s": WAIT_S,
-        "escalate_s": WAIT_S,
-    }  # fmt: skip
+def build(stack: Stack, hooks: Hooks) -> tuple[str, list[str]]:
+    """A street with a quick plan, a chain and a channel; the community of incidents, and those of levels."""
     db = open_database("sqlite", stack.folder / "cloud")
     with db.begin() as tx:
-        street = tree.add_node(tx, SYSTEM, ROOT, tree.Kind.STREET, ("长街", "Long Street"), now_ms=now_ms())
-        made = tree.add_node(tx, SYSTEM, street.path, tree.Kind.COMMUNITY, ("和园", "Peace"), now_ms=now_ms())
-        service.put_plan(tx, SYSTEM, street.path, PlanGiven.model_validate(plan), now_ms())
+        street = _node(tx, ROOT, tree.Kind.STREET, 0)
+        made = _node(tx, street, tree.Kind.COMMUNITY, 1)
+        others = [_node(tx, street, tree.Kind.COMMUNITY, 2 + n) for n in range(INCIDENTS // EVERY_LEVEL)]
+        plan = {
+            "category": "fire", "name_zh": "快", "name_en": "Quick", "targets": TARGETS, "receive_s": WAIT_S,
+            "escalate_s": WAIT_S,
+        }  # fmt: skip
+        service.put_plan(tx, SYSTEM, street, PlanGiven.model_validate(plan), now_ms())
+        roles = (["dispatcher"], ["supervisor"], ["dispatcher", "supervisor"])
+        steps = [
+            {"after_s": after_s, "roles": who, "up": step // 2}
+            for step, (after_s, who) in enumerate(zip(STEPS_S, roles, strict=True))
+        ]
+        chains.add_chain(tx, SYSTEM, ChainBody.model_validate({"name": "quick", "steps": steps}), now_ms())
+        channel = {"name": "desk", "target": hooks.url, "audience": [role.value for role in Role]}
+        allowed = channels.hosts_of([hooks.host])
+        channels.add_channel(tx, SYSTEM, ChannelIn.model_validate(channel), now_ms=now_ms(), allowed=allowed)
     db.close()
-    return made.path
+    return made, others
 
 
-def keep_killing(stack: Stack, rng: random.Random, down: list[Down], failed: list[BaseException]) -> None:
-    """Kill and start the cloud, each time after a random while."""
-    pause = threading.Event()
-    try:
-        for _ in range(KILLS):
-            pause.wait(rng.uniform(0.2, 0.9))
-            since = now_ms()
-            stack.cloud.kill()
-            stack.cloud.start()
-            stack.cloud.wait_ready()
-            down.append(Down(since, now_ms()))
-    except BaseException as e:  # noqa: BLE001 - told to the test, which fails by it
-        failed.append(e)
+def _node(tx: Connection, above: str, kind: tree.Kind, number: int) -> str:
+    return tree.add_node(tx, SYSTEM, above, kind, (f"点{number}", f"Place {number}"), now_ms=now_ms()).path
 
 
-def try_post(stack: Stack, path: str, body: Json) -> Json | None:
-    """A POST, None when the cloud was killed under it or is away; whether it took effect is then unknown."""
-    with contextlib.suppress(OSError, ValueError):
-        answer: Json = stack.request("POST", path, body, 3)
-        return answer
-    return None
+def open_all(stack: Stack, node: str, killer: Killer, alarms: Alarms, levels: Levels) -> None:
+    """Open incidents until enough were confirmed, some after each kill, with alarms and levels between them.
 
-
-def open_all(stack: Stack, node: str, down: list[Down]) -> None:
-    """Open incidents until enough were confirmed, some after each kill; some are taken, some are reached in time."""
+    Some incidents are taken, some are reached in time.
+    """
     pause = threading.Event()
     confirmed = 0
     while confirmed < INCIDENTS:
-        if confirmed > (len(down) + 1) * INCIDENTS / KILLS:
+        if confirmed > (killer.done + 1 / KILLS) * INCIDENTS:
             pause.wait(0.02)
             continue
-        made = try_post(stack, "/incidents", {"node": node, "category": "fire", "title": "冒烟"})
+        made = stack.try_post("/incidents", {"node": node, "category": "fire", "title": "冒烟"})
         if made is None:
             pause.wait(0.05)
             continue
         confirmed += 1
         if confirmed % 3 == 0:
-            try_post(stack, f"/incidents/{made['id']}/take", {})
-            try_post(stack, f"/incidents/{made['id']}/clocks/on_scene/stop", {"reason": "到场"})
+            stack.try_post(f"/incidents/{made['id']}/take", {})
+            stack.try_post(f"/incidents/{made['id']}/clocks/on_scene/stop", {"reason": "到场"})
+        if confirmed % EVERY_ALARM == 0:
+            alarms.raise_one()
+        if confirmed % EVERY_LEVEL == 0:
+            levels.declare()
 
 
-def settled(stack: Stack) -> bool:
-    """Whether everything that will happen has happened: all clocks stopped, or told at the top."""
+def incidents_settled(stack: Stack) -> bool:
+    """Whether all clocks have stopped, or were told at the top."""
     listed = stack.try_get("/incidents?limit=1000")
     if listed is None:
         return False
@@ -112,26 +121,21 @@ def settled(stack: Stack) -> bool:
     return all(clock["how"] or clock["escalated_to"] == ROOT for clock in clocks)
 
 
-def allowed(due: int, down: list[Down]) -> int:
-    """By when a deadline must have fired: at once, or when the cloud was back for long enough to look."""
-    at = due
-    for each in down:
-        if each.since - SLACK_MS <= at <= each.until:
-            at = each.until
-    return at + SLACK_MS
+def sent(stack: Stack) -> bool:
+    """Whether no delivery waits."""
+    waiting = stack.try_get("/deliveries?status=waiting")
+    return waiting is not None and not waiting["items"]
 
 
-def judge(rows: list[Json], clocks: list[Json], down: list[Down]) -> int:
-    """Hold one timeline against what was due; how many deadlines fired."""
+def judge(rows: list[Json], clocks: list[Json], killer: Killer) -> Counter[str]:
+    """Hold one timeline against what was due; what fired."""
+    deadlines = [row for row in rows if row["action"] in DEADLINES]
     fired = Counter(
-        (row["action"], row["detail"].get("clock", ""), row["detail"].get("step", 1))
-        for row in rows if row["action"] in {"breached", "escalated", "untaken"}
+        (row["action"], row["detail"].get("clock", ""), row["detail"].get("step", 1)) for row in deadlines
     )  # fmt: skip
     assert set(fired.values()) <= {1}, fired
-    for row in rows:
-        if row["action"] in {"breached", "escalated", "untaken"}:
-            due, recorded = row["at"], row["recorded_at"]
-            assert due <= recorded <= allowed(due, down), (row, down)
+    for row in deadlines:
+        assert killer.on_time(row["at"], row["recorded_at"]), (row, killer.down)
     opened = rows[0]["at"]
     for clock in clocks:
         due = ms_of(clock["due_at"])
@@ -140,41 +144,40 @@ def judge(rows: list[Json], clocks: list[Json], down: list[Down]) -> int:
         assert fired["breached", clock["name"], 1] == late, (clock, fired)
         if clock["stopped_at"] is None:
             assert fired["escalated", clock["name"], 2] == 1, (clock, fired)
-    taken = [row["recorded_at"] for row in rows if row["action"] == "taken"]
-    if not taken:
+    if not any(row["action"] == "taken" for row in rows):
         assert (fired["untaken", "", 1], fired["untaken", "", 2]) == (1, 1), fired
-    return sum(fired.values())
+    return Counter(row["action"] for row in deadlines)
 
 
-def test_D11_every_clock_and_escalation_fires_once_and_on_time_through_kills(
-    make_stack: Callable[..., Stack],
-) -> None:
-    stack = make_stack(cloud_lines="[liveness]\ntick_s = 0.1\n")
-    stack.init_cloud()
-    node = build(stack)
-    stack.start(stack.north, stack.cloud)
-    down: list[Down] = []
-    failed: list[BaseException] = []
-    killer = threading.Thread(target=keep_killing, args=(stack, random.Random(SEED), down, failed), name="killer")
-    began = time.monotonic()
-    killer.start()
-    try:
-        open_all(stack, node, down)
-    finally:
-        killer.join(120)
-    assert not failed, failed
-    assert stack.cloud.kills == KILLS
-    wait_for(lambda: settled(stack), 20, "every deadline fired")
-    found = stack.items("/incidents")
-    total = 0
-    for incident in found:
+def judge_incidents(stack: Stack, killer: Killer) -> Counter[str]:
+    """Every incident's timeline, and that each row of it that tells somebody was told once. What fired."""
+    total: Counter[str] = Counter()
+    for incident in stack.items("/incidents"):
         whole = stack.get(f"/incidents/{incident['id']}")
         rows = [{**row, "at": ms_of(row["at"]), "recorded_at": ms_of(row["recorded_at"])} for row in whole["timeline"]]
-        total += judge(rows, whole["clocks"], down)
-    assert len(found) >= INCIDENTS, "what was confirmed is there"
-    print(f"{len(found)} incidents, {total} deadlines, {KILLS} kills in {time.monotonic() - began:.1f} s")
-    print(f"down: {sorted(each.until - each.since for each in down)} ms")
-    verify_all(stack, [incident["id"] for incident in found[:5]])
+        total += judge(rows, whole["clocks"], killer)
+        told = stack.items(f"/deliveries?subject=incident&subject_id={incident['id']}")
+        assert len(told) == sum(row["action"] in TOLD for row in rows), (rows, told)
+    return total
+
+
+def judge_receiver(stack: Stack, hooks: Hooks) -> tuple[int, int]:
+    """The receiver heard of every delivery, and a repeat said the same. How many there were, and how many repeats."""
+    heard: dict[int, list[Json]] = {}
+    for got in hooks.got:
+        body = got.data
+        assert got.headers["X-PatrolGrid-Delivery"] == body["delivery"]
+        heard.setdefault(int(body["delivery"].partition("-")[0]), []).append(body)
+    listed = {each["id"]: each for each in stack.items("/deliveries")}
+    assert {each["status"] for each in listed.values()} == {"sent"}, "each went, none as part of a digest"
+    assert set(heard) == set(listed)
+    for number, bodies in heard.items():
+        first = {key: value for key, value in bodies[0].items() if key != "attempt"}
+        assert all({**first, "attempt": body["attempt"]} == body for body in bodies), bodies
+        assert (first["subject"], first["subject_id"], first["title"]) == tuple(
+            listed[number][key] for key in ("subject", "subject_id", "title")
+        )
+    return len(heard), len(hooks.got) - len(heard)
 
 
 def verify_all(stack: Stack, ids: list[int]) -> None:
@@ -185,3 +188,41 @@ def verify_all(stack: Stack, ids: list[int]) -> None:
             count, _ = verify(service.export_timeline(tx, SYSTEM, incident).encode())
             assert count > 3
     db.close()
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    """A receiver of webhooks on loopback."""
+    with contextlib.closing(Hooks()) as made:
+        yield made
+
+
+def test_D11_clocks_escalations_and_levels_fire_once_and_on_time_through_kills(
+    make_stack: Callable[..., Stack], hooks: Hooks
+) -> None:
+    seed = int(os.environ.get("PATROL_SEED", str(random.SystemRandom().randrange(10**6))))
+    print(f"PATROL_SEED={seed} PATROL_INCIDENT_KILLS={KILLS}")
+    dice = random.Random(seed)
+    stack = make_stack(cloud_lines=CLOUD.format(host=hooks.host, timeout=TIMEOUT_S))
+    stack.init_cloud()
+    node, others = build(stack, hooks)
+    stack.cloud_verb("gateway", "add", "gw-alarms", "--node", node)
+    chief = stack.cloud_verb("token", "add", "chief", "--role", "supervisor").split()[-1]
+    stack.start(stack.north, stack.cloud)
+    levels = Levels(stack, others, chief, dice)
+    began = time.monotonic()
+    with FakeGateway(stack.north_port, "gw-alarms") as gateway:
+        alarms = Alarms(stack, gateway, INCIDENTS // EVERY_ALARM)
+        with Killer(stack.cloud, KILLS, random.Random(seed)) as killer:
+            open_all(stack, node, killer, alarms, levels)
+        alarms.deliver()
+    assert stack.cloud.kills == KILLS
+    for what in (lambda: incidents_settled(stack), alarms.settled, levels.settled, lambda: sent(stack)):
+        wait_for(what, 30, "every deadline fired")
+    total = judge_incidents(stack, killer) + alarms.judge(killer) + levels.judge(killer)
+    deliveries, repeats = judge_receiver(stack, hooks)
+    found = [incident["id"] for incident in stack.items("/incidents")]
+    assert len(found) >= INCIDENTS, "what was confirmed is there"
+    print(f"{len(found)} incidents, {dict(total)}, {KILLS} kills in {time.monotonic() - began:.1f} s")
+    print(f"{deliveries} deliveries, {repeats} of them again; away {sorted(b - a for a, b in killer.down)} ms")
+    verify_all(stack, found[:5])

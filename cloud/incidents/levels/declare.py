@@ -227,8 +227,10 @@ def _changed(tx: Connection, row: Row[Any], happened: str, now_ms: int) -> None:
 
 def _begun(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
     row = tx.execute(sa.select(declarations).where(declarations.c.id == int(timer.key)).with_for_update()).first()
-    if row and row.state == DeclarationState.APPROVED and row.ends_at > now_ms:
-        audit.record(tx, SYSTEM, "level.begin", f"level/{row.id}", at=now_ms)
+    if row is None or row.state != DeclarationState.APPROVED:
+        return
+    audit.record(tx, SYSTEM, "level.begin", f"level/{row.id}", at=now_ms)
+    if row.ends_at > now_ms:  # else it began and ended while nobody looked: its end is told, this is on record
         _changed(tx, row, "begun", now_ms)
 
 
