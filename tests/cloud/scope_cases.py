@@ -319,7 +319,7 @@ def case_of(route: Route, side: Things, other: Things | None = None, about: Iter
     Queries are only there when they are named: a list without them is a list of everything.
     """
     chosen = set(about)
-    things: dict[str, Things] = {"*": side} | {place: other or side for place in chosen}
+    things: dict[str, Things] = {"*": side} | dict.fromkeys(chosen, other or side)
     sent: list[str] = []
 
     def say(value: Any, place: str) -> str:  # noqa: ANN401 - an id or a name

@@ -288,7 +288,7 @@ class Filling:
             self._post("/levels/declarations", node=self._ids["street"], ends_at=ends, **said)["id"] for _ in range(2)
         ]
         chief = Principal("user", 2, self._ids["chief"], Role.SUPERVISOR, self._ids["street"])
-        from cloud.incidents.levels import service as levels  # noqa: PLC0415 - beside the reviews' of the same name
+        from cloud.incidents.levels import service as levels
 
         with self._db.begin() as tx:
             levels.approve(tx, chief, declarations[0], self._now, self._side.text("yes"))
@@ -322,7 +322,7 @@ class Filling:
             f"/reviews/{made['id']}/follow-ups", node=self._ids["community"], text=self._side.text("mend")
         )  # fmt: skip
         self._ids["follow_up"] = asked["id"]
-        assert reports.ReviewState.MADE == made["state"]
+        assert made["state"] == reports.ReviewState.MADE
 
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]

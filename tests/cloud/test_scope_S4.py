@@ -17,14 +17,20 @@ from urllib.parse import quote, quote_plus
 import pytest
 from httpx import Client, Response
 
-from cloud import stream
 from cloud.config import Config
-from cloud.devices import service as devices
 from cloud.org.rules import ROOT, Role
-from cloud.paging import View
-from cloud.state import now_ms
-from tests.cloud.cloud_support import Served, events, reading, serving
-from tests.cloud.scope_cases import SAFE, Case, Route, Things, UnknownNameError, about_of, case_of, places_of, query_names, routes_of
+from tests.cloud.cloud_support import Served, serving
+from tests.cloud.scope_cases import (
+    SAFE,
+    Case,
+    Route,
+    Things,
+    about_of,
+    case_of,
+    places_of,
+    query_names,
+    routes_of,
+)
 from tests.cloud.scope_world import FOREIGN, World, build, rows_of
 
 if TYPE_CHECKING:
@@ -161,7 +167,11 @@ def wrongs(who: Asker, route: Route, side: Side, other: Side) -> tuple[int, list
         alike = core(without(answer.text, case.sent)) == core(without(expected.text, missing.sent))
         compared = route.api or route.method not in SAFE
         if answer.status_code != expected.status_code or (compared and not alike):
-            note(case, answer, f"{core(answer.text)[:300]} - but what is missing: {expected.status_code} {core(expected.text)[:300]}")
+            note(
+                case,
+                answer,
+                f"{core(answer.text)[:300]} - but what is missing: {expected.status_code} {core(expected.text)[:300]}",
+            )
         named = any(place.startswith("path.") for place in about)
         if named and answer.status_code not in REFUSED:
             note(case, answer, "done")
@@ -246,7 +256,9 @@ def test_lists_of_two_sides_make_the_list_of_all_S4(world: World) -> None:
             above = {key_of(each) for each in listed(everybody, short) if each.get("node", each.get("path")) == ROOT}
             both, left = mine & theirs, whole - mine - theirs
             if both or set(left) - above or (mine + theirs) - whole or not mine or not theirs:
-                wrong.append(f"{path}: of both {list(both)[:3]}, of none {list(set(left) - above)[:3]}, {len(mine)}, {len(theirs)}")
+                wrong.append(
+                    f"{path}: of both {list(both)[:3]}, of none {list(set(left) - above)[:3]}, {len(mine)}, {len(theirs)}"
+                )
     assert len(paths) > 20
     assert not wrong, "\n".join(wrong)
 

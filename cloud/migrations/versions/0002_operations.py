@@ -302,7 +302,7 @@ def upgrade() -> None:
         sa.Column("severity", sa.String(length=16), nullable=False),
         sa.Column("level", sa.Integer(), nullable=False),
         sa.Column("plan", sa.BigInteger(), nullable=False),
-        sa.Column("people", sa.Integer(), nullable=False),
+        sa.Column("arrivals", sa.Integer(), nullable=False),
         sa.Column("receive_s", sa.Integer(), nullable=False),
         sa.Column("escalate_s", sa.Integer(), nullable=False),
         sa.Column("area_by", sa.String(length=8), nullable=False),
@@ -527,7 +527,7 @@ def upgrade() -> None:
         sa.Column("calls", sa.Text(), nullable=False),
         sa.Column("targets", sa.Text(), nullable=False),
         sa.Column("scene_m", sa.Float(), nullable=False),
-        sa.Column("people", sa.Integer(), nullable=False),
+        sa.Column("arrivals", sa.Integer(), nullable=False),
         sa.Column("receive_s", sa.Integer(), nullable=False),
         sa.Column("escalate_s", sa.Integer(), nullable=False),
         sa.Column("kinds", sa.Text(), nullable=False),
@@ -705,8 +705,7 @@ def upgrade() -> None:
     with op.batch_alter_table("device_places", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_device_places_node"), ["node"], unique=False)
 
-    # SQLite makes the table anew for these columns; ids that were given out must not come again.
-    with op.batch_alter_table("alarms", schema=None, table_kwargs={"sqlite_autoincrement": True}) as batch_op:
+    with op.batch_alter_table("alarms", schema=None) as batch_op:
         batch_op.add_column(sa.Column("silence", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("maintenance", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("inhibited_by", sa.BigInteger(), nullable=True))
