@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from cloud.alerts import beyond, hooks, quiet, views
+from cloud.alerts import hooks, quiet, views
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import ClearReason
-from cloud.alerts.rules import PROTECTED, Occurrence, family_key, is_late, settle
+from cloud.alerts.rules import Occurrence, family_key, is_late, settle
 from cloud.alerts.store import alarms
 from cloud.devices.places import Place, hold, place_of, touch
 from cloud.order import ordinal_of, rank
@@ -152,7 +152,7 @@ def _merge(
         }  # fmt: skip
     if raised:
         where = Place(row.node, row.location) if row is not None else where or place_of(tx, gateway, event.device)
-        values |= {"rank": place, **_drill(tx, event, where.node, now_ms)}
+        values |= {"rank": place, "drill": event.drill}
     else:
         values |= {
             "cleared_at": clean_ms(event.observed_at), "cleared_by": GATEWAY_ACTOR,
@@ -167,17 +167,6 @@ def _merge(
         "occurrence": event.occurrence,
     }  # fmt: skip
     return int(tx.execute(alarms.insert().values(values).returning(alarms.c.id)).scalar_one())
-
-
-def _drill(tx: Connection, event: AlarmEvent, node: str, now_ms: int) -> dict[str, Any]:
-    """Whether an alarm belongs to a drill, and to which: its gateway said so, or one that runs covers its node.
-
-    What is protected has to be marked by its gateway: a real fire during a drill stays real. So does what the cloud
-    says of itself.
-    """
-    claimed = event.drill or not (_kind(event) in PROTECTED or event.kind.startswith(SELF_KINDS))
-    drill = beyond.running_drill(tx, node, now_ms) if claimed else None
-    return {"drill": event.drill or drill is not None, "drill_id": drill}
 
 
 def _ended(row: Row[Any]) -> bool:

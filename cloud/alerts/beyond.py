@@ -1,4 +1,4 @@
-"""What alarms ask of folders that are themselves built on alarms: who sends, which level holds, which drill runs.
+"""What alarms ask of folders that are built on alarms: who sends, who is on duty, which level holds.
 
 Owns that direction, and so the only imports that wait for a call: those folders import alerts when they are loaded.
 """
@@ -42,8 +42,8 @@ def escalation_percent(tx: Connection, node: str, now_ms: int) -> int:
     return service.policy(tx, node, service.effective(tx, node, now_ms)).escalation_percent
 
 
-def running_drill(tx: Connection, node: str, now_ms: int) -> int | None:
-    """The drill that covers a node."""
-    from cloud.incidents.drills import service  # noqa: PLC0415 - see above
+def on_duty(tx: Connection, node: str, now_ms: int) -> tuple[str, ...]:
+    """The accounts of members on duty at a node, at one below it, or for one that it lies in."""
+    from cloud.presence.rosters import service  # noqa: PLC0415 - see above
 
-    return service.running(tx, node, now_ms)
+    return service.accounts_on_duty(tx, node, now_ms)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def chain(row: Row[Any]) -> Chain:
     """A row for the rules."""
     steps = tuple(
-        Step(step["after_s"], tuple(step["roles"]), step.get("up", 0)) for step in msgspec.json.decode(row.steps)
+        Step(step["after_s"], tuple(step["roles"]), step.get("up", 0), step.get("roster", False))
+        for step in msgspec.json.decode(row.steps)
     )
     kinds = frozenset[str](msgspec.json.decode(row.kinds))
     return Chain(row.id, row.node, row.name, kinds, Severity(row.min_severity), steps, row.repeat_s)
@@ -45,7 +46,7 @@ def _view(row: Row[Any]) -> ChainView:
     made = chain(row)
     return ChainView(
         id=made.id or 0, node=made.node, name=made.name, kinds=sorted(made.kinds), min_severity=made.min_severity,
-        steps=[StepView(after_s=step.after_s, roles=list(step.roles), up=step.up) for step in made.steps],
+        steps=[StepView(after_s=s.after_s, roles=list(s.roles), up=s.up, roster=s.roster) for s in made.steps],
         repeat_s=made.repeat_s, updated_at=at(row.updated_at),
     )  # fmt: skip
 
@@ -87,7 +88,10 @@ def _may(actor: Principal) -> None:
 
 def _values(tx: Connection, actor: Principal, body: ChainBody, now_ms: int) -> dict[str, Any]:
     node = actor.node if body.node is None else tree.get_node(tx, actor, body.node).path
-    steps = [{"after_s": step.after_s, "roles": [r.value for r in step.roles], "up": step.up} for step in body.steps]
+    steps = [
+        {"after_s": step.after_s, "roles": [r.value for r in step.roles], "up": step.up, "roster": step.roster}
+        for step in body.steps
+    ]
     return {
         "node": node, "name": clean(body.name, 64), "kinds": msgspec.json.encode(sorted(set(body.kinds))).decode(),
         "min_severity": body.min_severity.value, "steps": msgspec.json.encode(steps).decode(),

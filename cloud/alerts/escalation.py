@@ -107,7 +107,7 @@ def _tell(tx: Connection, row: Row[Any], chain: Chain, taken: int, now_ms: int) 
     number, repetition = rules.telling(chain, taken)
     step = chain.steps[number]
     node = node_of(row, step)
-    what = f"{number + 1}/{len(chain.steps)} {', '.join(step.roles)} {node}"
+    what = f"{number + 1}/{len(chain.steps)} {', '.join(step.audience)} {node}"
     leader = leader_of(tx, row)
     if leader is not None:
         if taken:

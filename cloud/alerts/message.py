@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cloud import catalogue
-from cloud.alerts import rules, views
+from cloud.alerts import beyond, rules, views
 from cloud.alerts.notify.service import Message
 from cloud.alerts.store import alarms
 from cloud.org import tree
@@ -33,7 +33,7 @@ def compose(tx: Connection, row: Row[Any], step: Step, node: str, *, number: int
         node=node, subject="alarm", subject_id=row.id, template="alarm.escalated" if number else "alarm.raised",
         values=_values(tx, row, number, now_ms), severity=severity, roles=tuple(Role(role) for role in step.roles),
         urgent=protected or (severity is Severity.CRITICAL and not row.flapping), drill=row.drill, key=key,
-        digest=row.flapping and not protected,
+        digest=row.flapping and not protected, users=beyond.on_duty(tx, node, now_ms) if step.roster else (),
     )  # fmt: skip
 
 

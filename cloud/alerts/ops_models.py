@@ -83,6 +83,8 @@ class StepView(View):
     after_s: int
     roles: list[Role]
     up: int
+    roster: bool
+    """The accounts of members on duty are told too."""
 
 
 class StepBody(Command):
@@ -91,6 +93,7 @@ class StepBody(Command):
     after_s: Annotated[int, Field(ge=0, le=7 * 86400)]
     roles: Annotated[list[Role], Field(min_length=1, max_length=6)]
     up: Annotated[int, Field(ge=0, le=8)] = 0
+    roster: bool = False
 
 
 class ChainBody(Command):

@@ -314,11 +314,17 @@ def leads(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
 
 
 class Step(NamedTuple):
-    """Whom to tell after how long, `up` levels further up the tree."""
+    """Whom to tell after how long, `up` levels further up the tree. roster: members on duty there, too."""
 
     after_s: int
     roles: tuple[str, ...]
     up: int = 0
+    roster: bool = False
+
+    @property
+    def audience(self) -> tuple[str, ...]:
+        """Who is told, in words of the translations' `role`."""
+        return (*self.roles, "roster") if self.roster else self.roles
 
 
 class Chain(NamedTuple):

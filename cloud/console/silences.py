@@ -145,7 +145,10 @@ def chain_list(ui: View, state: State) -> Response:
 
 
 class ChainForm(Sent):
-    """The form of a chain. after, up: of each step, in order; an empty `after` is no step. roles: `step:role`."""
+    """The form of a chain. after, up: of each step, in order; an empty `after` is no step. roles: `step:role`.
+
+    roster: the steps that tell those on duty too.
+    """
 
     name: str = Field("", max_length=64)
     node: str = Field("", max_length=255)
@@ -154,6 +157,7 @@ class ChainForm(Sent):
     after: list[str] = Field(default_factory=list, max_length=10)
     up: list[str] = Field(default_factory=list, max_length=10)
     roles: list[str] = Field(default_factory=list, max_length=100)
+    roster: list[str] = Field(default_factory=list, max_length=10)
     repeat_s: int = 0
 
     def body(self) -> ChainBody:
@@ -162,7 +166,12 @@ class ChainForm(Sent):
         for step, _, role in (each.partition(":") for each in self.roles):
             roles.setdefault(step, []).append(role)
         steps = [
-            {"after_s": after.strip(), "up": up.strip() or "0", "roles": roles.get(str(number), [])}
+            {
+                "after_s": after.strip(),
+                "up": up.strip() or "0",
+                "roles": roles.get(str(number), []),
+                "roster": str(number) in self.roster,
+            }
             for number, (after, up) in enumerate(zip_longest(self.after, self.up[: len(self.after)], fillvalue=""))
             if after.strip()
         ]

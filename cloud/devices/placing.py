@@ -24,7 +24,7 @@ from cloud.org.rules import Principal, scope, visible
 from cloud.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from sqlalchemy import Connection
 
@@ -158,13 +158,6 @@ def at_node(tx: Connection, principal: Principal, node: str, limit: int = 200) -
     return found + [(row.gateway, row.id) for row in tx.execute(here.order_by(*here.selected_columns).limit(limit))]
 
 
-def _count(table: sa.Table) -> Callable[[Connection, str, int], int]:
-    def counted(tx: Connection, path: str, _now_ms: int) -> int:
-        return int(tx.execute(sa.select(sa.func.count()).where(table.c.node == path)).scalar_one())
-
-    return counted
-
-
 def _section(tx: Connection, actor: Principal, tables: list[dict[str, Any]], now_ms: int) -> int:
     """The `places` section; how many were moved. Gateways first, so that their devices' own places stand."""
     entries = []
@@ -184,7 +177,7 @@ def _section(tx: Connection, actor: Principal, tables: list[dict[str, Any]], now
     return moved
 
 
-tree.OCCUPANTS["gateways"] = _count(gateways)
-tree.OCCUPANTS["devices"] = _count(devices)
-tree.OCCUPANTS["placements"] = _count(device_places)
+tree.OCCUPANTS["gateways"] = tree.counting(gateways)
+tree.OCCUPANTS["devices"] = tree.counting(devices)
+tree.OCCUPANTS["placements"] = tree.counting(device_places)
 IMPORTERS["places"] = _section

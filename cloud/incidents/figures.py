@@ -1,4 +1,4 @@
-"""What others count of incidents: figures of a period, open places for maps, and what was missed.
+"""What others ask of many incidents: open places for maps, and what was missed. `review` has a period's figures.
 
 Drills are never counted.
 """
@@ -11,15 +11,13 @@ import sqlalchemy as sa
 
 from cloud.alerts.facts import raised_between
 from cloud.incidents.models import MissedView, MissedWhy
-from cloud.incidents.rules import ACKNOWLEDGE_S, CATEGORIES, Category, ClockName, How, State, event_time
-from cloud.incidents.store import clocks, incident_alarms, incidents
+from cloud.incidents.rules import ACKNOWLEDGE_S, CATEGORIES, Category, State, event_time
+from cloud.incidents.store import incident_alarms, incidents
 from cloud.org.rules import scope
 from cloud.paging import at
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import Connection
 
     from cloud.org.rules import Principal
@@ -38,101 +36,6 @@ class OpenPlace(NamedTuple):
     lon: float
     drill: bool
     title_en: str = ""
-
-
-class Spot(NamedTuple):
-    """Where and when an incident was: for hot spots and times."""
-
-    id: int
-    node: str
-    category: Category
-    event_at: int
-    place: str
-    lat: float | None
-    lon: float | None
-
-
-class Responses(NamedTuple):
-    """One clock over a period.
-
-    times_s: from the event until it stopped, sorted, of those that stopped. within: stopped by their target. breached:
-    were due and ran on.
-    """
-
-    times_s: list[float]
-    within: int
-    breached: int
-
-
-class IncidentFigures(NamedTuple):
-    """Incidents of a period [from, to) by the event's time, without drills.
-
-    by_category, by_node: counts. responses: by clock, over all. of_category: the same by category. receipt_s: from
-    opening until somebody took it, sorted. untaken: nobody ever did.
-    """
-
-    total: int
-    still_open: int
-    by_category: dict[Category, int]
-    by_node: dict[str, int]
-    responses: dict[ClockName, Responses]
-    of_category: dict[Category, dict[ClockName, Responses]]
-    receipt_s: list[float]
-    untaken: int
-    spots: list[Spot]
-
-
-class _Stop(NamedTuple):
-    category: Category
-    clock: ClockName
-    seconds: float | None
-    target_s: int
-    breached: bool
-
-
-def review(tx: Connection, node: str, from_ms: int, to_ms: int) -> IncidentFigures:
-    """The figures of a node and what is below it."""
-    mine = (
-        incidents.c.node.startswith(node, autoescape=True), incidents.c.event_at >= from_ms,
-        incidents.c.event_at < to_ms, incidents.c.drill.is_(None),
-    )  # fmt: skip
-    rows = tx.execute(sa.select(incidents).where(*mine).order_by(incidents.c.event_at, incidents.c.id)).all()
-    by_category, by_node = dict.fromkeys(Category, 0), dict[str, int]()
-    for row in rows:
-        by_category[Category(row.category)] += 1
-        by_node[row.node] = by_node.get(row.node, 0) + 1
-    joined = sa.select(clocks, incidents.c.category).join(incidents, incidents.c.id == clocks.c.incident).where(*mine)
-    stops = [
-        _Stop(
-            Category(row.category), ClockName(row.name),
-            (row.stopped_at - row.started_at) / 1000 if row.stopped_at is not None else None, row.target_s,
-            row.breached_at is not None,
-        )
-        for row in tx.execute(joined)
-        if row.how != How.CLOSED or row.stopped_at is not None or row.breached_at is not None
-    ]  # fmt: skip
-    return IncidentFigures(
-        total=len(rows), still_open=sum(row.state != State.CLOSED for row in rows), by_category=by_category,
-        by_node=by_node, responses=_responses(stops),
-        of_category={
-            category: _responses([stop for stop in stops if stop.category is category]) for category in Category
-        },
-        receipt_s=sorted((row.owned_at - row.opened_at) / 1000 for row in rows if row.owned_at is not None),
-        untaken=sum(row.owned_at is None for row in rows),
-        spots=[
-            Spot(row.id, row.node, Category(row.category), row.event_at, row.place, row.lat, row.lon) for row in rows
-        ],
-    )  # fmt: skip
-
-
-def _responses(stops: Sequence[_Stop]) -> dict[ClockName, Responses]:
-    found: dict[ClockName, Responses] = {}
-    for name in ClockName:
-        of = [stop for stop in stops if stop.clock is name]
-        times = sorted(stop.seconds for stop in of if stop.seconds is not None)
-        within = sum(stop.seconds is not None and stop.seconds <= stop.target_s for stop in of)
-        found[name] = Responses(times, within, sum(stop.breached for stop in of))
-    return found
 
 
 def open_places(tx: Connection, principal: Principal) -> list[OpenPlace]:

@@ -261,3 +261,6 @@ def by_hand(tx: Connection, actor: Principal, given: Report, now_ms: int) -> Row
 
 
 hooks.LISTENERS.append(on_alarm)
+
+
+tree.OCCUPANTS["incidents"] = tree.counting(incidents, incidents.c.state != State.CLOSED.value)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cloud.errors import Invalid
 from cloud.incidents import deadlines, opening, scene, views  # noqa: F401 - their timers and hooks
 from cloud.incidents.chain import export
-from cloud.incidents.figures import IncidentFigures, OpenPlace, missed, open_places, review
+from cloud.incidents.figures import OpenPlace, missed, open_places
 from cloud.incidents.handling import (
     close,
     comment,
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from cloud.incidents.models import IncidentDetail, IncidentFilter, IncidentView
 
 __all__ = [
-    "IncidentFigures", "OpenPlace", "accept", "close", "comment", "dispatch", "drop_plan", "effective_plan",
+    "OpenPlace", "accept", "close", "comment", "dispatch", "drop_plan", "effective_plan",
     "export_timeline", "get_incident", "hand_over", "list_incidents", "list_plans", "missed", "nearest", "of_drill",
-    "open_by_hand", "open_count", "open_places", "put_plan", "receivers", "release", "reopen", "review", "stop_clock",
+    "open_by_hand", "open_count", "open_places", "put_plan", "receivers", "release", "reopen", "stop_clock",
     "take", "tick",
 ]  # fmt: skip
 

@@ -10,7 +10,8 @@ keys and no blanks, in UTF-8. `previous` is the hash of the row before, 64 zeros
 byte counts: a line that is not exactly what its own content would be written as is broken too.
 
 The audit chain is one JSON object a line, as `GET /api/v1/audit` gives them. A row's hash is SHA-256 over the hash
-before, a line feed, and `action, actor, at, detail, target` as JSON with sorted keys; `at` is milliseconds UTC.
+before, a line feed, and `action, actor, at, detail, target` as JSON with sorted keys, with `node` unless that is `/`;
+`at` is milliseconds UTC.
 
 What a chain cannot show is that its end was cut off: compare the last hash with one written down earlier (`--head`).
 """
@@ -26,7 +27,8 @@ from pathlib import Path
 
 GENESIS = "0" * 64
 TIMELINE = {"incident", "seq", "at", "recorded_at", "actor", "action", "detail", "previous", "hash"}
-AUDIT = {"id", "at", "actor", "action", "target", "detail", "hash"}
+AUDIT = {"id", "at", "actor", "action", "target", "detail", "node", "hash"}
+ROOT = "/"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,6 +70,8 @@ def audit_row(line: bytes, before: dict[str, object] | None) -> dict[str, object
     if before and not int(str(row["id"])) > int(str(before["id"])):
         raise Broken("its id does not follow")
     body = {name: row[name] for name in ("action", "actor", "detail", "target")}
+    if row["node"] != ROOT:
+        body["node"] = row["node"]
     previous = str(before["hash"] if before else GENESIS).encode()
     hashed = previous + b"\n" + written({**body, "at": milliseconds(row["at"])}, compact=False)
     if row["hash"] != hashlib.sha256(hashed).hexdigest():

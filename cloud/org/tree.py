@@ -217,6 +217,16 @@ def _told(changes: dict[str, Any]) -> str:
     return clean(", ".join(parts), 2000)
 
 
+def counting(table: sa.Table, *held: sa.ColumnElement[bool]) -> Callable[[Connection, str, int], int]:
+    """For `OCCUPANTS`: the rows of a table whose column `node` is the path and for which the conditions hold."""
+
+    def count(tx: Connection, path: str, _now_ms: int) -> int:
+        rows = sa.select(sa.func.count()).select_from(table).where(table.c.node == path, *held)
+        return int(tx.execute(rows).scalar_one())
+
+    return count
+
+
 def archive_node(tx: Connection, actor: Principal, path: str, now_ms: int) -> None:
     """Put a node away for good; its code is free again. Raises NotFound, Conflict while it holds anything."""
     may_administer(actor)

@@ -1,5 +1,7 @@
 """The importer's sections `posts`, `routes` and `areas`: the same tables as the API's, with a node's code for its path.
 
+Owns too that a node which holds any of these is not archived.
+
 What exists by its `code` is brought up to date; what would change nothing is not touched.
 """
 
@@ -74,5 +76,6 @@ def _put(tx: Connection, actor: Principal, section: _Section, given: Named, now_
         section.change(tx, actor, row.id, given, now_ms)
 
 
-for _name in _SECTIONS:
+for _name, _section in _SECTIONS.items():
     IMPORTERS[_name] = _bring(_name)
+    tree.OCCUPANTS[_name] = tree.counting(_section.table, _section.table.c.archived_at.is_(None))

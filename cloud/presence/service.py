@@ -11,7 +11,6 @@ import structlog
 from cloud.incidents.levels import hooks as level_hooks
 from cloud.presence import imports, plan, vigil
 from cloud.presence.coverage import listed as coverage
-from cloud.presence.figures import PostFigures, PresenceFigures, review
 from cloud.presence.hooks import Evidence
 from cloud.presence.intake import take
 from cloud.presence.judge import BATCH, Judge
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOADED",
     "Evidence",
-    "PostFigures",
     "PostState",
-    "PresenceFigures",
     "Reason",
     "Shape",
     "Standing",
@@ -47,7 +44,7 @@ __all__ = [
     "history",
     "last_fixes",
     "posts_of",
-    "review",
+
     "run",
     "shapes",
     "take",

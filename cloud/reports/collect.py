@@ -70,7 +70,7 @@ def collect(tx: Connection, node: str, period: Period, zone: ZoneInfo) -> data.F
     """The figures of a node and a period."""
     facts = read(tx, node, period)
     offline = _offline(facts, period)
-    units = _units(facts, offline, node)
+    units = _units(facts, offline, node, period.to_ms)
     serious = [alarm for alarm in facts.alarms.alarms if alarm.severity in SERIOUS]
     hot = _hot(facts, serious)
     by_place = _cross(((fact.node, fact.category) for fact in facts.incidents.incidents), LISTED)
@@ -84,8 +84,8 @@ def collect(tx: Connection, node: str, period: Period, zone: ZoneInfo) -> data.F
         follow_ups=rules.to_follow_up(ranked), strength=_strengths(facts, node, units),
         incident_hours=rules.hour_matrix((fact.event_at for fact in facts.incidents.incidents), zone),
         alarm_hours=rules.hour_matrix((alarm.raised_at for alarm in serious), zone),
-        **_incidents(facts), **_presence(facts, period), **_fleet(facts, offline), **_alarms(facts, serious),
-        **_hazards(facts),
+        **_incidents(facts, period.to_ms), **_presence(facts, period), **_fleet(facts, offline),
+        **_alarms(facts, serious), **_hazards(facts),
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _cross(pairs: Iterable[tuple[str, str]], limit: int | None = None) -> list[t
     return [(first, dict(sorted(counts[first].items()))) for first, _ in order]
 
 
-def _incidents(facts: Facts) -> dict[str, Any]:
+def _incidents(facts: Facts, to_ms: int) -> dict[str, Any]:
     found = facts.incidents.incidents
     names = ["on_scene", "reinforcement", "area"]
     names += sorted({clock.name for clock in facts.incidents.clocks}.difference(names))
@@ -107,20 +107,24 @@ def _incidents(facts: Facts) -> dict[str, Any]:
         "incidents_open": sum(fact.closed_at is None for fact in found),
         "by_category": rules.most(Counter(fact.category for fact in found), len(found)),
         "incidents_lasted": rules.spread(fact.closed_at - fact.event_at for fact in found if fact.closed_at),
-        "clocks": [_clock(name, [clock for clock in facts.incidents.clocks if clock.name == name]) for name in names],
+        "clocks": [
+            _clock(name, [clock for clock in facts.incidents.clocks if clock.name == name], to_ms) for name in names
+        ],
     }  # fmt: skip
 
 
-def _clock(name: str, clocks: list[ClockFact]) -> data.Clock:
-    decided = [clock for clock in clocks if _decided(clock)]
+def _clock(name: str, clocks: list[ClockFact], to_ms: int) -> data.Clock:
+    decided = [clock for clock in clocks if _decided(clock, to_ms)]
     within = sum(clock.stopped_at is not None and clock.stopped_at <= clock.due_at for clock in decided)
     took = rules.spread(clock.stopped_at - clock.started_at for clock in decided if clock.stopped_at is not None)
     return data.Clock(name, len(decided), within, rules.share(within, len(decided)), took)
 
 
-def _decided(clock: ClockFact) -> bool:
-    """Stopped, or not stopped although its incident was not over before it was due."""
-    return clock.stopped_at is not None or clock.closed_at is None or clock.closed_at > clock.due_at
+def _decided(clock: ClockFact, to_ms: int) -> bool:
+    """Stopped; or due within the period and not stopped, although its incident was not over before."""
+    if clock.stopped_at is not None:
+        return True
+    return clock.due_at <= to_ms and (clock.closed_at is None or clock.closed_at > clock.due_at)
 
 
 def _presence(facts: Facts, period: Period) -> dict[str, Any]:
@@ -270,7 +274,7 @@ def _split(rows: Iterable[T], node: str, of: Callable[[T], str]) -> dict[str, li
     return found
 
 
-def _units(facts: Facts, offline: list[Offline], node: str) -> list[data.Unit]:
+def _units(facts: Facts, offline: list[Offline], node: str, to_ms: int) -> list[data.Unit]:
     """The units one level down, worst first."""
     names = sorted(each.path for each in facts.people if rules.child_of(node, each.path) == each.path)
     found = _split(facts.incidents.incidents, node, lambda fact: fact.node)
@@ -281,7 +285,7 @@ def _units(facts: Facts, offline: list[Offline], node: str) -> list[data.Unit]:
     things = _split((each for each in offline if each.thing.id), node, lambda each: each.thing.node)
     shares: dict[str, dict[str, float | None]] = {}
     for unit in names:
-        on_scene = _clock("on_scene", [clock for clock in clocks.get(unit, []) if clock.name == "on_scene"])
+        on_scene = _clock("on_scene", [clock for clock in clocks.get(unit, []) if clock.name == "on_scene"], to_ms)
         lasted = [post.lasted for post in posts.get(unit, [])]
         strength = _strength(facts, unit)
         raised = alarms.get(unit, [])

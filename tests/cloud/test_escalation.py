@@ -11,10 +11,16 @@ from cloud import importing, timers
 from cloud.alerts import chains, escalation, service
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import AlarmDetail, AlarmFilter
+from cloud.alerts.notify import channels
+from cloud.alerts.notify.models import ChannelIn
+from cloud.alerts.notify.targets import Kind
 from cloud.alerts.ops_models import ChainBody
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
+from cloud.org import service as org
 from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, Principal, Role
+from cloud.presence.rosters import service as rosters
+from cloud.presence.rosters.models import NewMember
 from firmware_specs.readings import Severity
 from tests.cloud.cloud_support import NOW, cleared, know, raised
 
@@ -257,3 +263,28 @@ def test_the_importer_brings_chains_in_and_the_same_file_twice_changes_nothing(d
 def test_the_importer_names_the_entry_and_the_key(db: Database, change: dict[str, object], match: str) -> None:
     with db.begin() as tx, pytest.raises(Invalid, match=match):
         importing.apply(tx, SYSTEM, {"chains": [{**SECTION[1], **change}]}, NOW)
+
+
+def test_a_step_tells_the_accounts_of_members_on_duty_there(db: Database) -> None:
+    with db.begin() as tx:
+        names = ("街道", "Street")
+        street = tree.add_node(tx, SYSTEM, ROOT, tree.Kind.STREET, names, now_ms=NOW, code="s").path
+        other = tree.add_node(tx, SYSTEM, ROOT, tree.Kind.STREET, names, now_ms=NOW, code="o").path
+        house = tree.add_node(tx, SYSTEM, street, tree.Kind.BUILDING, names, now_ms=NOW, code="b").path
+        for name, node in (("on", street), ("off", street), ("away", other)):
+            org.add_user(tx, SYSTEM, name, Role.PROPERTY, NOW)
+            new = NewMember(call_sign=f"c-{name}", node=node, user=name)
+            member = rosters.add_member(tx, SYSTEM, new, NOW).id
+            begins = NOW + 3600 * S if name == "off" else NOW - S
+            rosters.plan(tx, SYSTEM, rosters.Plan(member, begins, NOW + 7200 * S), NOW)
+        given = ChannelIn(
+            node=street, name="n", kind=Kind.APPRISE, target="dingtalk://abcdefghijklmnop", language="en",
+            audience=["user:on"],
+        )  # fmt: skip
+        channels.add_channel(tx, SYSTEM, given, now_ms=NOW, allowed=None)
+    know(db, "gw-1", node=house)
+    chain(db, node=street, steps=[{"after_s": 0, "roles": ["auditor"], "roster": True}])
+    apply(db, (1, raised("o1")))
+    with db.read() as tx:
+        assert rosters.accounts_on_duty(tx, house, NOW) == ("on",)
+    assert [what for _, _, what in told(db)] == [f"1/1 auditor, roster {house} ×1"]

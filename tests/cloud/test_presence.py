@@ -444,7 +444,7 @@ def test_who_is_at_a_post_is_told_to_those_who_may_locate_and_put_on_record_P5(d
         seen = [tuple(row) for row in tx.execute(sa.select(looks.c.member, looks.c.viewer).order_by(looks.c.id))]
         actions = tx.execute(sa.select(audit.audit.c.action)).scalars().all()
     assert (guard.member, "li") in seen
-    assert "position.look" in actions
+    assert "position.view" in actions
     with db.read() as tx:
         newest = service.last_fixes(tx, [guard.member], NOW + MINUTE)
         assert newest[guard.member].at_ms == NOW + 50_000

@@ -14,11 +14,10 @@ from cloud.alerts.models import AlarmFilter, AlarmState
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
 from cloud.org.rules import ROOT, SYSTEM, Principal, Role
-from cloud.presence import coverage, figures, posts, rounds, service, views
+from cloud.presence import coverage, posts, rounds, views
 from cloud.presence.geometry import Ground
 from cloud.presence.judge import Judge
 from cloud.presence.models import AreaIn, PostIn, RouteIn
-from cloud.presence.rules import PostState
 from tests.cloud.cloud_support import NOW, Served
 from tests.cloud.presence_support import (
     HOUR,
@@ -245,7 +244,6 @@ def test_coverage_counts_cells_and_checkpoints_and_lists_gaps_worst_first(db: Da
         by_area, by_route = coverage.listed(
             tx, SYSTEM, NOW + 11 * MINUTE, from_ms=NOW, to_ms=NOW + 10 * MINUTE
         ).items  # fmt: skip
-        figure = figures.review(tx, ROOT, NOW, NOW + 10 * MINUTE)
         looks = coverage.visible(tx, SYSTEM, from_ms=NOW, to_ms=NOW + HOUR)
     assert (by_area.id, by_route.id) == (area, route)
     assert by_area.places > 10
@@ -253,26 +251,9 @@ def test_coverage_counts_cells_and_checkpoints_and_lists_gaps_worst_first(db: Da
     assert by_area.gaps[0].seen_at is None
     assert (by_route.seen_share, by_route.gaps[0].name, by_route.gaps[0].minutes) == (0.6667, "P0", 11)
     assert by_route.time_share == pytest.approx((10 + 9 + 8) / 30, abs=0.001)
-    assert figure.route_time == by_route.time_share
     assert [(each.looks, each.seen) for each in looks] == [(1, 1)]
     with db.read() as tx, pytest.raises(Invalid, match="at most 31 days"):
         coverage.listed(tx, SYSTEM, NOW, from_ms=0, to_ms=NOW)
-
-
-def test_a_review_adds_up_how_long_posts_were_what(db: Database) -> None:
-    post = add_post(db)
-    guard = add_guard(db, "A1", post=post.id, starts=NOW)
-    take(db, stay(guard.device, NOW, NOW + MINUTE), NOW + MINUTE)
-    take(db, stay(guard.device, NOW + MINUTE, NOW + 2 * MINUTE, 200), NOW + 2 * MINUTE)
-    settle(Judge(db), NOW + 2 * MINUTE)
-    with db.read() as tx:
-        found = service.review(tx, ROOT, NOW, NOW + 2 * MINUTE)
-    assert found.seconds == {
-        PostState.UNMANNED: 40, PostState.UNDERSTAFFED: 0, PostState.UNKNOWN: 20, PostState.MANNED: 60,
-    }  # fmt: skip
-    assert (found.manned, found.known) == (0.6, 0.8333)
-    assert found.posts[0].unmanned_times == 1
-    assert found.area_time is None
 
 
 def test_shapes_for_a_map(db: Database) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cloud import importing, stream
 from cloud.errors import Conflict, Invalid, NotFound
 from cloud.org import audit, tree
-from cloud.org.rules import Principal, Role
+from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.presence.rosters import service as rosters
 from cloud.presence.rosters.models import Kind, MemberChange, NewEquipment, NewMember, ShiftState
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts

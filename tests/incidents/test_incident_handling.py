@@ -24,7 +24,6 @@ from tests.incidents.incidents_support import (
     CHIEF,
     DAY,
     HOUR,
-    HOUSE,
     LI,
     WANG,
     actions,
@@ -291,26 +290,3 @@ def test_an_alarm_without_an_incident_is_missed(db: Database) -> None:
         tx.execute(incident_alarms.delete())
         found = service.missed(tx, SYSTEM, NOW - DAY, NOW + DAY, NOW + 1)
     assert [each.why for each in found] == [MissedWhy.NO_INCIDENT]
-
-
-def test_figures_of_a_period_give_times_for_percentiles(db: Database) -> None:
-    made = town(db)
-    one, two = patrol(db, made.community, ["A1", "A2"])
-    first = fire(db)
-    stay(db, one, NOW + 100 * SECOND)
-    stay(db, two, NOW + 700 * SECOND)
-    second = by_hand(db, made.other, lat=34.30, lon=HOUSE[1], category="fire")
-    tick(db, NOW + 601 * SECOND)
-    with db.begin() as tx:
-        service.take(tx, LI, first, NOW + 30 * SECOND)
-        figures = service.review(tx, "/", NOW, NOW + 1)
-        below = service.review(tx, made.street, NOW, NOW + 1)
-        assert service.review(tx, "/", NOW + 1, NOW + DAY).total == 0
-    on_scene = figures.responses[ClockName.ON_SCENE]
-    assert (figures.total, figures.untaken, figures.receipt_s, figures.still_open) == (2, 1, [30.0], 2)
-    assert (on_scene.times_s, on_scene.within, on_scene.breached) == ([100.0], 1, 1)
-    assert figures.responses[ClockName.REINFORCEMENT] == ([700.0], 0, 2)
-    assert figures.by_node == {made.building: 1, made.other: 1}
-    assert (below.total, [spot.id for spot in below.spots]) == (1, [first])
-    assert figures.of_category[Category.FIRE][ClockName.ON_SCENE].times_s == [100.0]
-    assert second in [spot.id for spot in figures.spots]

@@ -174,9 +174,6 @@ def test_a_drill_opens_an_incident_of_its_own(db: Database) -> None:
     drill, real = listed(db)
     assert (drill.drill, real.drill) == (0, None)
     assert [view.id for view in listed(db, drill=False)] == [real.id]
-    with db.read() as tx:
-        figures = service.review(tx, "/", NOW - DAY, NOW + DAY)
-    assert (figures.total, figures.by_category[Category.FIRE]) == (1, 1)
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -102,7 +102,7 @@ def test_S11_the_tool_verifies_the_audit_chain_as_the_api_gives_it(service: Serv
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     assert run(file, "--format", "audit")[0] == 0
     assert any(row["action"] == "incident.taken" for row in rows)
-    for name in ("at", "actor", "action", "target", "detail", "hash"):
+    for name in ("at", "actor", "action", "target", "detail", "node", "hash"):
         changed = [dict(row) for row in rows]
         changed[2][name] = "2027-01-15T08:00:00.001Z" if name == "at" else changed[2][name] + "x"
         text = "".join(json.dumps(row) + "\n" for row in changed).encode()

@@ -1,7 +1,7 @@
 """The life of a drill: planned, started, ended, scored.
 
 Owns the writing of drills and their two timers. Everything a drill opens goes through the production rules with the
-drill's id on it; at its end all of that is closed, and then it is scored up to the moment at which it ended.
+drill's id on it; at its end it is scored as it stands then, and all of that is closed.
 """
 
 from __future__ import annotations

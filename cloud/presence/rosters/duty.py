@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from cloud.org import service as org
 from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, ancestors
 from cloud.presence.rosters import rules
@@ -64,6 +65,14 @@ def on_duty(tx: Connection, at_ms: int, below: str = ROOT) -> list[Duty]:
     mine = shifts.c.node.startswith(below, autoescape=True)
     wanted = _duties().where(running(at_ms, at_ms + 1), mine).order_by(shifts.c.node, members.c.call_sign)
     return [Duty(*row) for row in tx.execute(wanted)]
+
+
+def accounts_on_duty(tx: Connection, node: str, at_ms: int) -> tuple[str, ...]:
+    """The accounts of members whose shift runs at a node, at one below it, or at one above it but the root."""
+    near = sa.or_(shifts.c.node.startswith(node, autoescape=True), shifts.c.node.in_(set(ancestors(node)) - {ROOT}))
+    who = sa.select(members.c.user).join(shifts, shifts.c.member == members.c.id)
+    found = tx.execute(who.where(running(at_ms, at_ms + 1), near, members.c.user.is_not(None))).scalars()
+    return tuple(sorted(org.user_names(tx, set(found)).values()))
 
 
 def _carries(gateway: str, device: str) -> ColumnElement[bool]:

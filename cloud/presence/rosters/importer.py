@@ -117,7 +117,7 @@ def _each(
 
     def bring(tx: Connection, actor: Principal, tables: list[dict[str, Any]], now_ms: int) -> int:
         changed = 0
-        for number, table in enumerate(tables):
+        for number, table in enumerate(tables, 1):
             entry = _parsed(section, number, table, model)
             try:
                 changed += take(tx, actor, entry, now_ms)

@@ -300,3 +300,7 @@ def reveal(
     detail = f"case {clean(case, 64)}: {clean(reason, 1000)}"
     audit.record(tx, actor, "pseudonym.reveal", found, at=now_ms, detail=detail)
     return RevealView(member=row.id, call_sign=row.call_sign) if row else None
+
+
+tree.OCCUPANTS["members"] = tree.counting(members, members.c.archived_at.is_(None))
+tree.OCCUPANTS["equipment"] = tree.counting(equipment, equipment.c.archived_at.is_(None))

@@ -10,6 +10,7 @@ from cloud.presence.rosters import importer as _importer  # noqa: F401 - enters 
 from cloud.presence.rosters.desired import mark, refresh, reported, sent, waiting
 from cloud.presence.rosters.duty import (
     Duty,
+    accounts_on_duty,
     carried,
     holder,
     holders,
@@ -49,7 +50,8 @@ from cloud.presence.rosters.shifts import (
 )
 
 __all__ = [
-    "Duty", "Gate", "Plan", "Strength", "add_equipment", "add_member", "admit", "archive_equipment", "archive_member",
+    "Duty", "Gate", "Plan", "Strength", "accounts_on_duty", "add_equipment", "add_member", "admit",
+    "archive_equipment", "archive_member",
     "begin", "carried", "change_member", "end", "gate", "get_member", "get_shift", "hand_over", "holder", "holders",
     "lift", "list_equipment", "list_lifts", "list_looks", "list_members", "list_shifts", "look", "look_at_device",
     "mark", "member_by_pseudonym", "member_names", "member_of", "on_duty", "place_choices", "place_names", "plan",
