@@ -55,8 +55,8 @@ incidents: Final = sa.Table(
 first, until it is handed over. checklist: JSON list of {"zh", "en", "done_at", "done_by"}. drill: the drill it belongs
 to (0 when nobody entered one), NULL when it is real. place_key: what alarms of one place share. open_key: place and
 category while it is open; the unique index makes a second one impossible. plan: 0 for the built-in. arrivals,
-receive_s, escalate_s, area_by: of the plan as it was. lat, lon: NULL when the place is not known; then only a hand stops the
-clocks."""
+receive_s, escalate_s, area_by: of the plan as it was. lat, lon: NULL when the place is not known; then only a hand
+stops the clocks."""
 
 incident_alarms: Final = sa.Table(
     "incident_alarms",
