@@ -99,7 +99,9 @@ def test_without_mosquitto_the_whole_demo_lives_on_the_packaged_broker(
     assert "brokers: iotcore on ports" in demo.text()
 
     def silent() -> list[str]:
-        return [d["id"] for d in get(info, "/devices?limit=200")["items"] if not d["latest"]]
+        # Where a carried radio is stands in no list; whoever may locate sees it at the device itself.
+        quiet = [d["id"] for d in get(info, "/devices?limit=200")["items"] if not d["latest"]]
+        return [name for name in quiet if not get(info, f"/devices/gw-0001/{name}")["latest"]]
 
     assert len(get(info, "/devices?limit=200")["items"]) >= 60
     support.wait_for(lambda: not silent(), 60, "a value of every device")
