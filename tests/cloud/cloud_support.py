@@ -206,3 +206,20 @@ def events(lines: Iterator[str]) -> Iterator[Event]:
             number = int(fields["id"]) if "id" in fields else None
             yield Event(number, fields["event"], json.loads(fields["data"]))
             fields = {}
+
+
+@contextlib.contextmanager
+def streaming(served: Served, last: int | None = None, *, token: str = "") -> Iterator[Iterator[Event]]:
+    """An open stream. It is registered when this gives it."""
+    before = len(served.app.state.patrol.broadcaster.clients)
+    headers = {"Authorization": f"Bearer {token or served.token()}"}
+    if last is not None:
+        headers["Last-Event-ID"] = str(last)
+    with (
+        Client(timeout=20) as client,
+        client.stream("GET", f"{served.url}/api/v1/stream", headers=headers) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        wait_for(lambda: len(served.app.state.patrol.broadcaster.clients) > before, 10, "the client to be registered")
+        yield events(response.iter_lines())

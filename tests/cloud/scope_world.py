@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from cloud.alerts import service as alerts
 from cloud.db import metadata
 from cloud.devices import service as devices
+from cloud.incidents.levels import service as levels
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.presence import service as presence
 from cloud.presence.judge import Judge
 from cloud.presence.rosters import service as rosters
-from cloud.reports import service as reports
 from cloud.state import now_ms
 from cloud.telemetry.store import Point
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
@@ -288,8 +288,6 @@ class Filling:
             self._post("/levels/declarations", node=self._ids["street"], ends_at=ends, **said)["id"] for _ in range(2)
         ]
         chief = Principal("user", 2, self._ids["chief"], Role.SUPERVISOR, self._ids["street"])
-        from cloud.incidents.levels import service as levels
-
         with self._db.begin() as tx:
             levels.approve(tx, chief, declarations[0], self._now, self._side.text("yes"))
         self._ids["declaration"] = declarations[1]
@@ -322,7 +320,7 @@ class Filling:
             f"/reviews/{made['id']}/follow-ups", node=self._ids["community"], text=self._side.text("mend")
         )  # fmt: skip
         self._ids["follow_up"] = asked["id"]
-        assert made["state"] == reports.ReviewState.MADE
+        assert made["state"] == "made"
 
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]

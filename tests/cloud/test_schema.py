@@ -35,6 +35,20 @@ def test_migrated_schema_is_the_declared_one(db: Database) -> None:
         assert compare_metadata(context, schema.metadata) == []
 
 
+def test_sqlite_gives_no_id_twice(tmp_path: Path) -> None:
+    """Of a table that a migration made anew, too: a link to what is gone must not lead to what came later."""
+    db = open_database("sqlite", tmp_path)
+    schema.migrate(db)
+    with db.read() as tx:
+        rows = tx.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        made = {row.name: row.sql for row in rows}
+    db.close()
+    counted = [
+        table.name for table in schema.metadata.tables.values() if table.dialect_options["sqlite"]["autoincrement"]
+    ]
+    assert [name for name in counted if "AUTOINCREMENT" not in made[name]] == []
+
+
 def test_migrating_twice_does_nothing(db: Database) -> None:
     assert not schema.migrate(db)
 

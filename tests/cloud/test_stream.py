@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from cloud import stream
@@ -17,7 +15,7 @@ from cloud.devices import service as devices
 from cloud.org import service as org
 from cloud.org.rules import SYSTEM, Role
 from cloud.paging import Page
-from tests.cloud.cloud_support import NOW, Event, Served, cleared, events, know, raised, reading, wait_for
+from tests.cloud.cloud_support import NOW, Event, Served, cleared, know, raised, reading, streaming, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,25 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloud.db import Database
-
-
-@contextlib.contextmanager
-def listening(
-    served: Served, last: int | None = None, *, token: str = "", timeout: float = 20
-) -> Iterator[Iterator[Event]]:
-    """An open stream. It is registered when this gives it."""
-    before = len(served.app.state.patrol.broadcaster.clients)
-    headers = {"Authorization": f"Bearer {token or served.token()}"}
-    if last is not None:
-        headers["Last-Event-ID"] = str(last)
-    with (
-        httpx.Client(timeout=20) as client,
-        client.stream("GET", f"{served.url}/api/v1/stream", headers=headers) as response,
-    ):
-        assert response.status_code == 200
-        assert response.headers["content-type"].startswith("text/event-stream")
-        wait_for(lambda: len(served.app.state.patrol.broadcaster.clients) > before, 10, "the client to be registered")
-        yield events(response.iter_lines())
 
 
 def ring(db: Database, number: int, gateway: str = "gw-1") -> None:
@@ -59,7 +38,7 @@ def following(source: Iterator[Event], kind: str = "alarm") -> Event:
 
 def test_an_alarm_is_told_as_it_happens(service: Served) -> None:
     know(service.db, "gw-1")
-    with listening(service) as source:
+    with streaming(service) as source:
         ring(service.db, 1)
         event = following(source)
         assert (event.data["kind"], event.data["state"]) == ("tamper", "open")
@@ -71,7 +50,7 @@ def test_an_alarm_is_told_as_it_happens(service: Served) -> None:
 def test_from_commit_to_client_takes_milliseconds_D1(service: Served) -> None:
     know(service.db, "gw-1")
     spans = []
-    with listening(service) as source:
+    with streaming(service) as source:
         for number in range(1, 31):
             begun = time.perf_counter()
             ring(service.db, number)
@@ -82,13 +61,13 @@ def test_from_commit_to_client_takes_milliseconds_D1(service: Served) -> None:
 
 def test_a_client_resumes_where_it_was(service: Served) -> None:
     know(service.db, "gw-1")
-    with listening(service) as source:
+    with streaming(service) as source:
         ring(service.db, 1)
         last = following(source).id
     for number in range(2, 1300):
         if number % 100 == 0 or number < 5:
             ring(service.db, number)
-    with listening(service, last) as source:
+    with streaming(service, last) as source:
         missed = [following(source).data["device"] for _ in range(15)]
         ring(service.db, 2000)
         assert following(source).data["device"] == "d2000"
@@ -101,7 +80,7 @@ def test_more_is_missed_than_a_page_and_nothing_comes_twice(service: Served) -> 
     many = [(n, raised(f"o{n}", device=f"d{n}", kind="tamper")) for n in range(2, 1202)]
     with service.db.begin() as tx:
         alerts.apply_events(tx, "gw-1", "e", many, NOW)
-    with listening(service, 1) as source:
+    with streaming(service, 1) as source:
         ids = [following(source).id for _ in range(1200)]
     assert ids == list(range(2, 1202))
 
@@ -113,7 +92,7 @@ def test_an_id_that_cannot_be_resumed_is_told_by_a_reset(service: Served, last: 
         ring(service.db, number)
     with service.db.begin() as tx:
         stream.forget(tx, NOW + 1)
-    with listening(service, last) as source:
+    with streaming(service, last) as source:
         event = next(source)
         assert (event.kind, event.id) == ("reset", 4)
         ring(service.db, 5)
@@ -125,7 +104,7 @@ def test_a_stream_is_scoped_like_everything_S4(service: Served) -> None:
     know(service.db, "gw-2", node="/10/")
     ring(service.db, 1, "gw-1")
     token = service.token(Role.DISPATCHER, "/10/")
-    with listening(service, 0, token=token) as source:
+    with streaming(service, 0, token=token) as source:
         ring(service.db, 2, "gw-2")
         ring(service.db, 3, "gw-1")
         ring(service.db, 4, "gw-2")
@@ -134,7 +113,7 @@ def test_a_stream_is_scoped_like_everything_S4(service: Served) -> None:
 
 def test_live_values_are_told_once_a_second_without_an_id(service: Served) -> None:
     know(service.db, "gw-1")
-    with listening(service) as source:
+    with streaming(service) as source:
         for number in range(1, 200):
             now = int(time.time() * 1000)
             with service.db.begin() as tx:
@@ -150,7 +129,7 @@ def test_live_values_are_told_once_a_second_without_an_id(service: Served) -> No
 def test_a_revoked_token_ends_its_stream_S3(serve: Callable[..., AbstractContextManager[Served]]) -> None:
     with serve(http={"heartbeat_s": 0.2}) as served:
         token = served.token()
-        with listening(served, token=token) as source:
+        with streaming(served, token=token) as source:
             with served.db.begin() as tx:
                 org.revoke_token(tx, SYSTEM, org.list_tokens(tx, NOW)[0].name, NOW)
             assert list(source) == []
@@ -171,14 +150,14 @@ def test_a_slow_client_is_cut_and_resumes(serve: Callable[..., AbstractContextMa
                 for _ in range(500):
                     stream.append(tx, "test", Page(items=["x" * 20_000]), at=NOW, node="/")
             wait_for(lambda: all(client.cut for client in clients), 30, "the slow client to be cut")
-        with listening(served, 490) as source:
+        with streaming(served, 490) as source:
             assert [following(source, "test").id for _ in range(10)] == list(range(491, 501))
 
 
 def test_another_processs_commit_is_told(service: Served, database_url: str, tmp_path: Path) -> None:
     know(service.db, "gw-1")
     other = open_database(database_url, tmp_path)
-    with listening(service) as source:
+    with streaming(service) as source:
         with other.begin() as tx:
             alerts.apply_events(tx, "gw-1", "e", [(1, raised("o1"))], NOW)
         assert following(source).data["occurrence"] == "o1"

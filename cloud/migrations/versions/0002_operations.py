@@ -705,7 +705,8 @@ def upgrade() -> None:
     with op.batch_alter_table("device_places", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_device_places_node"), ["node"], unique=False)
 
-    with op.batch_alter_table("alarms", schema=None) as batch_op:
+    # SQLite makes the table anew for these columns; ids that were given out must not come again.
+    with op.batch_alter_table("alarms", schema=None, table_kwargs={"sqlite_autoincrement": True}) as batch_op:
         batch_op.add_column(sa.Column("silence", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("maintenance", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("inhibited_by", sa.BigInteger(), nullable=True))
