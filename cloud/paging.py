@@ -50,6 +50,11 @@ def at_or_none(ms: int | None) -> datetime | None:
     return None if ms is None else at(ms)
 
 
+def span_of(from_ms: int, to_ms: int) -> str:
+    """From one time to another, as records say it."""
+    return f"{at(from_ms).isoformat()} - {at(to_ms).isoformat()}"
+
+
 def to_ms(time: datetime) -> int:
     """A time with offset as milliseconds UTC. Raises Invalid when it has no offset."""
     if time.tzinfo is None:

@@ -130,8 +130,9 @@ def _area(neighbourhood: Neighbourhood) -> Table:
 
 def _equipment(community: Community, gateway: str) -> Iterator[Table]:
     posts = {post.terminal: post.code for post in community.posts if post.terminal}
+    worn = {each for member in community.members for each in (member.armband, member.radio)}
     for placed in community.devices():
-        if placed.profile in _CARRIED:
+        if placed.profile in _CARRIED and placed.id in worn:  # a radio that nobody carries stands in a room
             kind, node = _CARRIED[placed.profile], placed.place.neighbourhood.code
             yield {"device": f"{gateway}/{placed.id}", "kind": kind, "node": node}
         elif placed.id in posts:

@@ -63,9 +63,9 @@ class People:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._doing: dict[str, Callable[[Act], Awaitable[None]]] = {
-            "take": self._take, "dispatch": self._dispatch, "secure": self._secure, "close": self._close,
-            "declare": self._declare, "approve": self._approve, "drill": self._drill, "end-drill": self._end_drill,
-            "review": self._review,
+            "take": self._take, "dispatch": self._dispatch, "tick": self._tick, "secure": self._secure,
+            "close": self._close, "declare": self._declare, "approve": self._approve, "drill": self._drill,
+            "end-drill": self._end_drill, "review": self._review,
         }  # fmt: skip
 
     async def act(self, act: Act) -> None:
@@ -106,7 +106,14 @@ class People:
     # incidents
 
     async def _incident(self, act: Act) -> Json:
-        """The newest open incident that an alarm of the act's device belongs to. Raises LookupError."""
+        """The newest open incident of the act's device, or of a drill at its unit. Raises LookupError."""
+        if act.device is None:
+            node = await self._path(act)
+            page = await self._ask(act, "GET", "/incidents?state=open&state=on_scene&drill=true&limit=50")
+            for each in page["items"]:
+                if each["node"] == node:
+                    return await self._ask(act, "GET", f"/incidents/{each['id']}")
+            raise LookupError(f"no open incident of a drill at {act.unit}")
         page = await self._ask(act, "GET", "/incidents?state=open&state=on_scene&drill=false&limit=50")
         for each in page["items"]:
             found = await self._ask(act, "GET", f"/incidents/{each['id']}")
@@ -127,13 +134,19 @@ class People:
         if members:
             await self._ask(act, "POST", f"/incidents/{found['id']}/dispatch", {"members": members})
 
+    async def _tick(self, act: Act) -> None:
+        found = await self._incident(act)
+        line = next((n for n, each in enumerate(found["checklist"]) if each["done_at"] is None), None)
+        if line is not None:
+            await self._ask(act, "POST", f"/incidents/{found['id']}/checklist/{line}", {"done": True})
+
     async def _secure(self, act: Act) -> None:
         found = await self._incident(act)
         await self._ask(act, "POST", f"/incidents/{found['id']}/clocks/area/stop", {"reason": act.zh})
 
     async def _close(self, act: Act) -> None:
         found = await self._incident(act)
-        said = {"cause": act.zh, "follow_up": "—"}
+        said = {"cause": act.zh, "follow_up": act.then or "—"}
         await self._ask(act, "POST", f"/incidents/{found['id']}/close", said)
 
     # levels, drills, reviews

@@ -190,13 +190,14 @@ class Walk(Model):
 class Act(Model):
     """What people at desks do, through the same HTTP API as everybody; what somebody has done before is left alone.
 
-    `take`, `dispatch`, `secure` and `close` are about the open incident of `device`; `declare` and `drill` are about
-    `unit`; `review` is of `unit` and the present month.
+    `take`, `dispatch`, `tick` (the next open line of its checklist), `secure` and `close` are about the open incident
+    of `device`, without one about that of the drill at `unit`; `declare` and `drill` are about `unit`; `review` is of
+    `unit` and the present month.
     """
 
     kind: Literal["act"]
     who: Literal["dispatcher", "supervisor"]
-    do: Literal["take", "dispatch", "secure", "close", "declare", "approve", "drill", "end-drill", "review"]
+    do: Literal["take", "dispatch", "tick", "secure", "close", "declare", "approve", "drill", "end-drill", "review"]
     at_min: float = Field(default=0, ge=0)
     device: str | None = None
     unit: Name | None = None
@@ -205,6 +206,8 @@ class Act(Model):
     """Call signs."""
     zh: str = ""
     """What is said with it."""
+    then: str = ""
+    """What is to be done after an incident is closed."""
 
     @property
     def until_min(self) -> float:
@@ -316,7 +319,7 @@ class Community(Model):
             yield from ((name, ids, what) for name in (member.armband, member.radio) if name)
             yield from ((member.post, [p.code for p in self.posts], what),) if member.post else ()
             yield from ((member.beat, [b.code for b in self.beats], what),) if member.beat else ()
-        units = [*(u.code for u in self.units), *areas]
+        units = [*(u.code for u in self.units), *areas, *buildings]
         signs = [m.call_sign for m in self.members]
         for event in self.events:
             for effect in event.effects:

@@ -299,6 +299,7 @@ def change_user(  # noqa: PLR0917 - what a route is given
     acts: dict[str, dict[str, Any]] = {"disable": {"disabled": True}, "enable": {"disabled": False}}
     acts["change"] = {"role": form.role, "subject": form.subject or None, **({"node": form.node} if form.node else {})}
     with state.db.begin() as tx:
+        _node(tx, ui, node_id)
         if act == "password":
             password = org.reset_password(tx, ui.who, form.name, now_ms())
         elif act in acts:
@@ -330,5 +331,6 @@ def revoke_token(  # noqa: PLR0917 - what a route is given
     """Refuse a token from now on."""
     auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
+        _node(tx, ui, node_id)
         org.revoke_token_id(tx, ui.who, token_id, now_ms())
     return back_to(f"/organisation/{node_id}")

@@ -20,9 +20,11 @@ from cloud.console import (
     fleet,
     gateways,
     hazards,
+    incident_show,
     incidents,
     levels,
     maps,
+    operations,
     organisation,
     presence,
     reviews,
@@ -37,6 +39,7 @@ from cloud.devices.models import DeviceState
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.paging import MAX_LIMIT
+from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ def outages(tx: Connection, ui: Ui, states: StateCounts) -> list[GatewayView]:
     return found
 
 
-def hero(ui: Ui, listed: list[AlarmView], states: StateCounts) -> dict[str, str]:
+def hero(ui: Ui, listed: list[AlarmView], states: StateCounts, incidents_open: int = 0) -> dict[str, str]:
     """The one sentence on top: how things stand, in words, colour and picture. Unknown is never calm."""
     counts = ui.counts
     waiting = [alarm for alarm in listed if alarm.state is AlarmState.OPEN]
@@ -121,8 +124,12 @@ def hero(ui: Ui, listed: list[AlarmView], states: StateCounts) -> dict[str, str]
         headline, detail = ui.t("overview.partial", n=unseen), ui.t("overview.partial_detail")
         return {"mood": "partial", "icon": "question", "headline": headline, "detail": detail}
     online = ui.t("overview.calm_detail", devices=sum(states.devices.values()), gateways=states.gateways_online)
-    if counts.acknowledged:
-        headline = ui.t("overview.handled", n=counts.acknowledged)
+    if counts.acknowledged or incidents_open:
+        headline = (
+            ui.t("overview.handled", n=counts.acknowledged)
+            if counts.acknowledged
+            else ui.t("overview.handled_incidents", n=incidents_open)
+        )
         return {"mood": "handled", "icon": "hand", "headline": headline, "detail": ""}
     return {"mood": "calm", "icon": "check", "headline": ui.t("overview.calm"), "detail": online}
 
@@ -140,9 +147,11 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
         kinds = fleet.kinds(states)
         unreachable = outages(tx, ui, states)
         lines = fleet_service.list_gateways(tx, ui.who, limit=SHOWN_GATEWAYS).items
+        goes_on = operations.operations(tx, ui, now_ms())
     return render(
         ui, "overview.html",
-        hero=hero(ui, listed, states), alarms=listed[:SHOWN_ALARMS], recent=recent,
+        hero=hero(ui, listed, states, goes_on.total), ops=goes_on, show=incident_show, alarms=listed[:SHOWN_ALARMS],
+        recent=recent,
         more=ui.counts.open + ui.counts.acknowledged - min(len(listed), SHOWN_ALARMS),
         states=states, device_total=sum(states.devices.values()), severities=SEVERITIES, device_states=DEVICE_STATES,
         device_bar=bar((name.value, count) for name, count in states.devices.items()), kinds=kinds, gateways=lines,

@@ -6,6 +6,7 @@ browser test holds the two together. Everything here returns plain text: the tem
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING, Final
@@ -25,9 +26,19 @@ UNITS: Final = {
 }  # fmt: skip
 """SenML names that people write otherwise."""
 _WIDE: Final = Context(prec=60)
+_HAN: Final = re.compile("[\u3400-\u9fff]")
 DASH: Final = "—"
 FACE_METRICS: Final = 4
 """A row of the device list shows this many metrics."""
+
+
+def place(language: str, text: str) -> str:
+    """A place in one language: that half of `某区/1号楼 · Area/Building 1`; anything else as it was written."""
+    halves = text.split(" · ")
+    if len(halves) != 2 or not 0 < halves[0].count("/") == halves[1].count("/"):
+        return text
+    zh, en = halves
+    return text if not _HAN.search(zh) or _HAN.search(en) else zh if language == "zh" else en
 
 
 def unit(name: str) -> str:

@@ -6,7 +6,7 @@ One per request. Holds nothing that outlives it and knows no SQL and no HTTP bey
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from cloud.alerts.models import OpenCounts
@@ -31,12 +31,21 @@ SCRIPT_WORDS: Final = (
 )  # fmt: skip
 """The words that scripts need."""
 
+OWN_WORDS: Final = {"post": "presence.post", "route": "presence.kind_route", "area": "presence.kind_area"}
+"""The words for what the cloud judges itself, by the first part of what its alarms call it."""
 KIND_ICONS: Final = {
     "fire": "fire", "smoke": "fire", "heat": "temperature", "overheating": "temperature", "frost": "temperature",
     "temperature-high": "temperature", "temperature-low": "temperature", "door-forced": "door", "door-open": "door",
     "sos": "sos", "emergency": "radio", "duress": "sos", "device-silent": "silent", "gateway-offline": "silent",
     "uplink-down": "silent", "battery-low": "battery",
 }  # fmt: skip
+
+
+class OwnThing(NamedTuple):
+    """What an alarm is about that is no device. word: the key of its kind's word. path: the page that shows it."""
+
+    word: str
+    path: str
 
 
 @dataclass
@@ -145,6 +154,23 @@ class Ui:
         return f"{time.astimezone(self.zone_info):%Y-%m-%d %H:%M:%S}"
 
     # ---- things
+
+    def person(self, label: str) -> str:
+        """Who did something, as people are called: a user by the name, a token as one, the platform by its word."""
+        kind, _, name = label.partition(":")
+        return self.t("actor.token", name=name) if kind == "token" and name else self.t.name("actor", label)
+
+    def place(self, text: str) -> str:
+        """A place as it was written, in the viewer's language when it was written in both."""
+        return show.place(self.t.code, text)
+
+    @staticmethod
+    def own_thing(alarm: AlarmView) -> OwnThing | None:
+        """What an alarm of the cloud's own is about when that is no device; None when it is one."""
+        kind, _, number = (alarm.device or "").partition(":")
+        if alarm.gateway or kind not in OWN_WORDS:
+            return None
+        return OwnThing(OWN_WORDS[kind], f"/presence/{number}" if kind == "post" else "/presence")
 
     def alarm_title(self, alarm: AlarmView) -> str:
         """What an alarm is called in the viewer's language."""

@@ -60,7 +60,7 @@ def _about_to_stop(tx: Connection, row: Row[Any], clock: Row[Any]) -> bool:
     """Whether those inside, once their dwell is over, will have arrived in time."""
     if clock.name == ClockName.AREA:
         return False
-    wanted = 1 if clock.name == ClockName.ON_SCENE else row.people
+    wanted = 1 if clock.name == ClockName.ON_SCENE else row.arrivals
     waiting = sum(since <= clock.due_at for since in scene.pending(tx, row.id))
     there = sum(arrived_at <= clock.due_at for arrived_at, _ in scene.arrivals(tx, row.id))
     return bool(waiting > 0 and there + waiting >= wanted)

@@ -26,8 +26,8 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """How a category is responded to.
 
-    id: 0 for the built-in. node: whose plan it is. calls: roles that are told when an incident opens. people: how many
-    arrivals make the reinforcement. receive_s: within which somebody should take it, else one level up is told.
+    id: 0 for the built-in. node: whose plan it is. calls: roles that are told when an incident opens. arrivals: how
+    many make the reinforcement. receive_s: within which somebody should take it, else one level up is told.
     escalate_s: how long until the next level up is told while nothing changes. kinds: further kinds of alarms that
     open this category. area_by: `hand`, or `alarms` when the area is safe once every alarm has cleared and somebody is
     on scene.
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     calls: tuple[Role, ...]
     targets: Mapping[ClockName, int]
     scene_m: float
-    people: int = 2
+    arrivals: int = 2
     receive_s: int = 60
     escalate_s: int = 300
     kinds: tuple[str, ...] = ()

@@ -160,7 +160,7 @@ class IncidentDetail(IncidentView):
 
     plan: int
     """The plan it was opened by, 0 for the built-in one."""
-    people: int
+    arrivals: int
     """Arrivals that make the reinforcement."""
     area_by: AreaBy
     alarms: list[AlarmRef]
@@ -238,7 +238,7 @@ class PlanGiven(BaseModel):
     calls: Annotated[list[Role], Field(max_length=6)] = [Role.DISPATCHER, Role.SUPERVISOR]
     targets: Targets = Targets()
     scene_m: Annotated[float, Field(ge=5, le=5000, allow_inf_nan=False)] = 80.0
-    people: Annotated[int, Field(ge=2, le=100)] = 2
+    arrivals: Annotated[int, Field(ge=2, le=100)] = 2
     """Arrivals that make the reinforcement."""
     receive_s: Seconds = 60
     """Within which somebody should take it, else one level up is told."""
@@ -277,7 +277,7 @@ class PlanView(View):
     calls: list[Role]
     targets: Targets
     scene_m: float
-    people: int
+    arrivals: int
     receive_s: int
     escalate_s: int
     kinds: list[str]

@@ -181,7 +181,7 @@ def _open(tx: Connection, made: Opening, why: Mapping[str, str | int | None], no
         "group_key": made.group_key, "open_key": key, "radius_m": plan.scene_m, "source": made.source.value,
         "lat": made.point[0] if made.point else None, "lon": made.point[1] if made.point else None,
         "state": State.OPEN.value, "severity": made.severity.value,
-        "level": levels.effective(tx, made.node, now_ms), "plan": plan.id, "people": plan.people,
+        "level": levels.effective(tx, made.node, now_ms), "plan": plan.id, "arrivals": plan.arrivals,
         "receive_s": plan.receive_s, "escalate_s": plan.escalate_s,
         "area_by": plan.area_by, "checklist": json.dumps(checks, ensure_ascii=False), "event_at": made.event_at,
         "opened_at": now_ms, "opened_by": made.by, "cause": "", "follow_up": "", "drill": made.drill,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 COLUMNS: Final = (
-    "name_zh", "name_en", "checklist", "calls", "targets", "scene_m", "people", "receive_s", "escalate_s", "kinds",
+    "name_zh", "name_en", "checklist", "calls", "targets", "scene_m", "arrivals", "receive_s", "escalate_s", "kinds",
     "area_by",
 )  # fmt: skip
 
@@ -36,7 +36,7 @@ def _plan(row: Row[Any]) -> Plan:
         tuple(Step(each["zh"], each["en"]) for each in json.loads(row.checklist)),
         tuple(Role(role) for role in json.loads(row.calls)),
         {ClockName(name): seconds for name, seconds in json.loads(row.targets).items()},
-        row.scene_m, row.people, row.receive_s, row.escalate_s, tuple(json.loads(row.kinds)), row.area_by,
+        row.scene_m, row.arrivals, row.receive_s, row.escalate_s, tuple(json.loads(row.kinds)), row.area_by,
     )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def put_plan(tx: Connection, actor: Principal, node: str, given: PlanGiven, now_
         "name_zh": clean(given.name_zh, 200), "name_en": clean(given.name_en, 200),
         "checklist": _json([{"zh": clean(s.zh, 300), "en": clean(s.en or s.zh, 300)} for s in given.checklist]),
         "calls": _json([role.value for role in given.calls]), "targets": _json(given.targets.model_dump()),
-        "scene_m": given.scene_m, "people": given.people, "receive_s": given.receive_s,
+        "scene_m": given.scene_m, "arrivals": given.arrivals, "receive_s": given.receive_s,
         "escalate_s": given.escalate_s, "kinds": _json([clean(kind, 64) for kind in given.kinds]),
         "area_by": given.area_by.value,
     }  # fmt: skip

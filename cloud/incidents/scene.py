@@ -170,7 +170,7 @@ def _arrive(tx: Connection, row: Row[Any], member: int, now_ms: int) -> None:
     names = rosters.member_names(tx, [each for _, each in came])
     by = names.get(member, f"#{member}")
     chain.append(tx, row.id, by, "arrived", {"member": member}, at=judged.arrived_at, now_ms=now_ms)
-    for name, people in ((ClockName.ON_SCENE, 1), (ClockName.REINFORCEMENT, row.people)):
+    for name, people in ((ClockName.ON_SCENE, 1), (ClockName.REINFORCEMENT, row.arrivals)):
         if len(came) >= people:
             when, who = came[people - 1]
             by = names.get(who, f"#{who}")

@@ -32,7 +32,7 @@ incidents: Final = sa.Table(
     sa.Column("severity", sa.String(16), nullable=False),
     sa.Column("level", sa.Integer, nullable=False),
     sa.Column("plan", sa.BigInteger, nullable=False),
-    sa.Column("people", sa.Integer, nullable=False),
+    sa.Column("arrivals", sa.Integer, nullable=False),
     sa.Column("receive_s", sa.Integer, nullable=False),
     sa.Column("escalate_s", sa.Integer, nullable=False),
     sa.Column("area_by", sa.String(8), nullable=False),
@@ -54,8 +54,8 @@ incidents: Final = sa.Table(
 """source: alarm, sos, hand. state: open, on_scene, closed. event_at: from which the clocks run. owner: who received it
 first, until it is handed over. checklist: JSON list of {"zh", "en", "done_at", "done_by"}. drill: the drill it belongs
 to (0 when nobody entered one), NULL when it is real. place_key: what alarms of one place share. open_key: place and
-category while it is open; the unique index makes a second one impossible. plan: 0 for the built-in. people, receive_s,
-escalate_s, area_by: of the plan as it was. lat, lon: NULL when the place is not known; then only a hand stops the
+category while it is open; the unique index makes a second one impossible. plan: 0 for the built-in. arrivals,
+receive_s, escalate_s, area_by: of the plan as it was. lat, lon: NULL when the place is not known; then only a hand stops the
 clocks."""
 
 incident_alarms: Final = sa.Table(
@@ -139,7 +139,7 @@ plans: Final = sa.Table(
     sa.Column("calls", sa.Text, nullable=False),
     sa.Column("targets", sa.Text, nullable=False),
     sa.Column("scene_m", sa.Float, nullable=False),
-    sa.Column("people", sa.Integer, nullable=False),
+    sa.Column("arrivals", sa.Integer, nullable=False),
     sa.Column("receive_s", sa.Integer, nullable=False),
     sa.Column("escalate_s", sa.Integer, nullable=False),
     sa.Column("kinds", sa.Text, nullable=False),
@@ -149,6 +149,6 @@ plans: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 """The plan of a category for a node and what is below it, unless a lower node has its own. checklist: JSON list of
-{"zh", "en"}. calls: JSON list of roles to tell. targets: JSON {"on_scene": s, "reinforcement": s, "area": s}. people:
+{"zh", "en"}. calls: JSON list of roles to tell. targets: JSON {"on_scene": s, "reinforcement": s, "area": s}. arrivals:
 arrivals that make the reinforcement. kinds: JSON list of further kinds of alarms that open it. area_by: hand, or
 alarms."""

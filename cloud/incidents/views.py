@@ -90,7 +90,7 @@ def detail_of(tx: Connection, row: Row[Any], now_ms: int) -> IncidentDetail:
         for each in chain.rows(tx, row.id)
     ]
     return IncidentDetail(
-        **_fields(row, running), plan=row.plan, people=row.people, area_by=row.area_by,
+        **_fields(row, running), plan=row.plan, arrivals=row.arrivals, area_by=row.area_by,
         alarms=alarms_of(tx, row.id), responders=responders_of(tx, row.id), checklist=checks, timeline=history,
     )  # fmt: skip
 
@@ -131,7 +131,7 @@ def plan_view(plan: Plan) -> PlanView:
         id=plan.id, node=plan.node, category=plan.category, name_zh=plan.name_zh, name_en=plan.name_en,
         checklist=[PlanStep(zh=step.zh, en=step.en) for step in plan.checklist], calls=list(plan.calls),
         targets=Targets(**{name.value: seconds for name, seconds in plan.targets.items()}), scene_m=plan.scene_m,
-        people=plan.people, receive_s=plan.receive_s, escalate_s=plan.escalate_s, kinds=list(plan.kinds),
+        arrivals=plan.arrivals, receive_s=plan.receive_s, escalate_s=plan.escalate_s, kinds=list(plan.kinds),
         area_by=plan.area_by,
     )  # fmt: skip
 

@@ -6,8 +6,10 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import expect
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Playwright
+    from playwright.sync_api import Browser, FloatRect, Locator, Playwright
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -33,3 +35,13 @@ def executable() -> str:
 def launch(playwright: Playwright) -> Browser:
     """A headless browser."""
     return playwright.chromium.launch(executable_path=executable(), headless=True, args=list(FLAGS))
+
+
+def box_of(found: Locator) -> FloatRect:
+    """Where an element is. A live page may put another in its place between finding and measuring: measure that one."""
+    for _ in range(20):
+        expect(found).to_be_visible()
+        box = found.bounding_box()
+        if box:
+            return box
+    raise AssertionError(f"{found}: never stays long enough to be measured")

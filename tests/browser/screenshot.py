@@ -1,6 +1,7 @@
 """Take pictures of a running console: `PATROL_PASSWORD=… python -m tests.browser.screenshot URL DIRECTORY`.
 
-Writes overview.png (light, desktop) and its variants: dark, phone, English, and every page.
+Writes overview.png (light, desktop) and its variants: dark, phone, English, and every page. With --story it waits for
+the first incident of a demo instead, and writes overview.png and incident.png, which the documentation shows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from tests.browser.chrome import launch
 
 DESKTOP: ViewportSize = {"width": 1440, "height": 900}
+PICTURE: ViewportSize = {"width": 1280, "height": 900}
+STORY_MS = 120_000
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
@@ -59,6 +62,19 @@ def pictures(browser: Browser, url: str, user: str, password: str, target: Path)
         context.close()
 
 
+def story(browser: Browser, url: str, user: str, password: str, target: Path) -> None:
+    """The overview while the first incident is handled, and its page when somebody has arrived."""
+    page = browser.new_context(viewport=PICTURE, color_scheme="light").new_page()
+    sign_in(page, url, user, password)
+    brief = page.locator("#operations .incident-brief")
+    brief.locator(".tag.assigned").first.wait_for(timeout=STORY_MS)
+    page.screenshot(path=target / "overview.png")
+    brief.get_by_role("link").first.click()
+    page.locator(".clock.is-met").first.wait_for(timeout=STORY_MS)
+    page.wait_for_timeout(500)
+    page.screenshot(path=target / "incident.png")
+
+
 def _first(page: Page, url: str, at: str, selector: str) -> str:
     page.goto(url + at)
     found = page.locator(f"main {selector}").first
@@ -72,11 +88,13 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--user", default="admin")
     parser.add_argument("--password", default=os.environ.get("PATROL_PASSWORD", ""), help="or PATROL_PASSWORD")
+    parser.add_argument("--story", action="store_true", help="only a demo's first incident")
     given = parser.parse_args()
     given.directory.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        pictures(browser, given.url.rstrip("/"), given.user, given.password, given.directory)
+        take = story if given.story else pictures
+        take(browser, given.url.rstrip("/"), given.user, given.password, given.directory)
         browser.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from firmware_specs.readings import Evidence, Lane
+from tests.browser.chrome import box_of
 from tests.browser.gatewaytalk import GatewayTalk, now_ms, reading
 
 if TYPE_CHECKING:
@@ -131,8 +132,7 @@ def test_an_alarm_is_assigned_and_shelved_on_its_page(page: Page, site: Site, ga
 def test_a_phone_shows_devices_first_and_the_filters_on_demand(page: Page, site: Site) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     opened(page, site, "/devices")
-    box = page.locator("#device-list").bounding_box()
-    assert box
+    box = box_of(page.locator("#device-list"))
     assert box["y"] < 170, "search and a button are all that stands before the devices"
     expect(page.locator("select[name=state]")).to_be_hidden()
     page.get_by_role("button", name="筛选").first.click()
@@ -149,8 +149,7 @@ def test_a_long_fault_of_a_connector_is_read_whole_on_a_phone(page: Page, site: 
     opened(page, site, "/gateways/gw-0001")
     text = page.locator(".fault-text")
     expect(text).to_have_text(fault.strip())
-    box = text.bounding_box()
-    assert box
+    box = box_of(text)
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360
     assert page.evaluate("e => e.scrollWidth <= e.clientWidth", text.element_handle())

@@ -199,13 +199,13 @@ def seen(browser: Browser, web: Web) -> Iterator[Page]:
 def test_the_map_draws_our_data_under_the_strict_policy_S5(web: Web, seen: Page) -> None:
     with web.db.begin() as tx:
         incidents.open_by_hand(
-            tx, SYSTEM, node=path_of(web, "WY"), category="fire", title=HOSTILE, lat=34.26, lon=108.94, now_ms=now_ms()
+            tx, SYSTEM, node=path_of(web, "WY"), category="crowd", title=HOSTILE, lat=34.26, lon=108.94, now_ms=now_ms()
         )
     seen.goto(f"{web.url}/map")
     expect(seen.locator("#map[data-drawn]")).to_be_attached()
     expect(seen.locator("path.map-node")).to_have_count(2)
     expect(seen.locator(".map-mark")).to_have_count(1)
-    seen.locator(".map-incident").click()
+    seen.locator(".map-incident.is-major").click()
     expect(seen.locator(".map-popup strong")).to_have_text(HOSTILE)
     seen.keyboard.press("Escape")
     seen.locator("input[name=nodes]").uncheck()

@@ -41,7 +41,7 @@ def add_post(tx: Connection, node: str, code: str) -> int:
     values = {
         "node": node, "code": code, "name_zh": f"岗 {code}", "name_en": f"Post {code}", "lat": 34.2, "lon": 108.9,
         "radius_m": 30.0, "headcount": 1, "headcounts": "{}", "grace_s": 300, "state": "unknown", "reason": "",
-        "since": 0, "present": 0, "required": 1, "created_at": 0,
+        "since": 0, "present": 0, "required": 1, "created_at": 0, "judged_from": 0,
     }  # fmt: skip
     return int(tx.execute(posts.insert().values(**values).returning(posts.c.id)).scalar_one())
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cloud import importing, stream
 from cloud.errors import Conflict, Invalid, NotFound
 from cloud.org import audit, tree
-from cloud.org.rules import Principal, Role
+from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.presence.rosters import service as rosters
 from cloud.presence.rosters.models import Kind, MemberChange, NewEquipment, NewMember, ShiftState
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
@@ -204,7 +204,7 @@ def test_strength_is_that_of_the_nearest_node_with_people(db: Database, patrol: 
     ]
     with db.begin() as tx:
         tree.add_node(
-            tx, PLANNER, patrol.street, tree.Kind.COMMUNITY, ("村", "Village"), now_ms=NOW, population=3000,
+            tx, SYSTEM, patrol.street, tree.Kind.COMMUNITY, ("村", "Village"), now_ms=NOW, population=3000,
             settlement="rural",
         )  # fmt: skip
         village = rosters.strengths(tx, PLANNER, patrol.street, NOW)[-1]
@@ -252,16 +252,16 @@ def test_a_roster_is_brought_in_and_the_same_again_changes_nothing(db: Database,
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("members", {"call_sign": "x", "node": "nowhere"}, r"members\[0\]: node nowhere: not known"),
-    ("members", {"callsign": "x", "node": "east"}, r"members\[0\]\.callsign: no such key.*call_sign"),
-    ("members", {"call_sign": "x"}, r"members\[0\]\.node: Field required"),
-    ("equipment", {"device": "arm", "kind": "armband", "node": "east"}, r"equipment\[0\]\.device: String should"),
-    ("equipment", {"device": "gw-1/x", "kind": "armband", "node": "east", "post": "p-east"}, r"\[0\]: post: an"),
-    ("pseudonyms", {"pseudonym": "p", "member": "nobody"}, r"pseudonyms\[0\]: member nobody: not known"),
-    ("shifts", {"member": "鹰-1", "from": "08:00"}, r"shifts\[0\]: Value error, give either"),
-    ("shifts", {"member": "鹰-1", "from": "25:00", "to": "08:00"}, r"shifts\[0\]\.from: String should"),
-    ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "days": ["monday"]}, r"shifts\[0\]\.days\.0"),
-    ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "post": "p-x"}, r"shifts\[0\]: post p-x: not"),
+    ("members", {"call_sign": "x", "node": "nowhere"}, r"members\[1\]: node nowhere: not known"),
+    ("members", {"callsign": "x", "node": "east"}, r"members\[1\]\.callsign: no such key.*call_sign"),
+    ("members", {"call_sign": "x"}, r"members\[1\]\.node: Field required"),
+    ("equipment", {"device": "arm", "kind": "armband", "node": "east"}, r"equipment\[1\]\.device: String should"),
+    ("equipment", {"device": "gw-1/x", "kind": "armband", "node": "east", "post": "p-east"}, r"\[1\]: post: an"),
+    ("pseudonyms", {"pseudonym": "p", "member": "nobody"}, r"pseudonyms\[1\]: member nobody: not known"),
+    ("shifts", {"member": "鹰-1", "from": "08:00"}, r"shifts\[1\]: Value error, give either"),
+    ("shifts", {"member": "鹰-1", "from": "25:00", "to": "08:00"}, r"shifts\[1\]\.from: String should"),
+    ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "days": ["monday"]}, r"shifts\[1\]\.days\.0"),
+    ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "post": "p-x"}, r"shifts\[1\]: post p-x: not"),
 ]  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_plans_are_kept_and_taken_away_by_administrators(service: Served) -> Non
         assert kept == client.put("/plans", json=plan).json()
         assert dispatcher.get("/plans/effective", params=where).json() == kept
         assert [each["id"] for each in dispatcher.get("/plans").json()["items"]] == [kept["id"], 0, 0, 0, 0, 0]
-        assert client.put("/plans", json={**plan, "people": 1}).status_code == 422
+        assert client.put("/plans", json={**plan, "arrivals": 1}).status_code == 422
         assert client.delete(f"/plans/{kept['id']}").status_code == 204
         assert client.delete(f"/plans/{kept['id']}").status_code == 404
         assert dispatcher.get("/plans/effective", params=where).json()["targets"]["on_scene"] == 300

@@ -16,7 +16,7 @@ from cloud import timers
 from cloud.devices.places import place_of
 from cloud.org import audit
 from cloud.org.rules import SYSTEM, Principal, scope
-from cloud.paging import MAX_LIMIT, Page, at, decode_cursor, encode_cursor
+from cloud.paging import MAX_LIMIT, Page, at, decode_cursor, encode_cursor, span_of
 from cloud.presence.rosters import desired, duty, rules
 from cloud.presence.rosters.models import CARRIED, LiftView, LookView
 from cloud.presence.rosters.store import equipment, looks, members, overrides, shifts
@@ -146,7 +146,7 @@ def _lift(tx: Connection, gateway: str, device: str, when: int, *, now_ms: int, 
         values = {"gateway": gateway, "device": device, "member": carrier.member if carrier else None}
         put = overrides.insert().values(**values, at=begins, ends_at=ends).returning(overrides.c.id)
         made = int(tx.execute(put).scalar_one())
-        audit.record(tx, SYSTEM, "position.lift", f"device/{gateway}/{device}", at=now_ms, detail=f"{begins}..{ends}")
+        audit.record(tx, SYSTEM, "position.lift", f"device/{gateway}/{device}", at=now_ms, detail=span_of(begins, ends))
     timers.set_timer(tx, LIFT_KIND, str(made), ends)
     tell(tx, "sos", made, place_of(tx, gateway, device).node, now_ms)
     desired.mark(tx, [gateway])
@@ -213,7 +213,7 @@ def look_at_device(
     found = duty.holders(tx, gateway, device, from_ms, to_ms) | set(tx.execute(called).scalars())
     look(tx, viewer, found, what, now_ms)
     if not found:
-        audit.record(tx, viewer, "position.view", what, at=now_ms, detail=f"{from_ms}..{to_ms}")
+        audit.record(tx, viewer, "position.view", what, at=now_ms, detail=span_of(from_ms, to_ms))
 
 
 def list_looks(tx: Connection, member: int, *, limit: int = 100, cursor: str | None = None) -> Page[LookView]:

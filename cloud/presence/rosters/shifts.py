@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from cloud.errors import Conflict, Invalid, NotFound
 from cloud.org import audit
 from cloud.org.rules import ROOT, Principal, scope
-from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
+from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor, span_of
 from cloud.presence.rosters import desired, duty, posts, rules
 from cloud.presence.rosters.members import equipment_row, member_row
 from cloud.presence.rosters.models import Kind, ShiftState, ShiftView
@@ -106,7 +106,8 @@ def plan(tx: Connection, actor: Principal, wanted: Plan, now_ms: int) -> ShiftVi
         "note": clean(wanted.note, 2000), "node": node, "created_by": clean(actor.label, 80),
     }  # fmt: skip
     made = int(tx.execute(shifts.insert().values(**values).returning(shifts.c.id)).scalar_one())
-    _done(tx, actor, made, "shift.plan", now_ms, detail=f"member {wanted.member}, {wanted.starts_at}..{wanted.ends_at}")
+    planned = span_of(wanted.starts_at, wanted.ends_at)
+    _done(tx, actor, made, "shift.plan", now_ms, detail=f"member {wanted.member}, {planned}")
     return get_shift(tx, actor, made, now_ms)
 
 
@@ -221,7 +222,8 @@ def remove(tx: Connection, actor: Principal, shift: int, now_ms: int) -> None:
     row = _row(tx, actor, shift, lock=True)
     if now_ms >= _runs(row)[0]:
         raise Conflict(f"shift {shift}: has begun; end it instead")
-    _done(tx, actor, shift, "shift.delete", now_ms, detail=f"member {row.member}, {row.starts_at}..{row.ends_at}")
+    planned = span_of(row.starts_at, row.ends_at)
+    _done(tx, actor, shift, "shift.delete", now_ms, detail=f"member {row.member}, {planned}")
     tx.execute(shifts.delete().where(shifts.c.id == shift))
 
 
