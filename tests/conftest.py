@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from tests.cloud.cloud_support import Cluster
+
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
@@ -58,3 +60,29 @@ def mosquitto(start_process: support.StartProcess, tmp_path: Path) -> support.St
         ).wait_ready()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server for the whole session and every area."""
+    from tests.cloud.cloud_support import Cluster, initdb_path
+
+    initdb = initdb_path()
+    if initdb is None:
+        pytest.skip("PostgreSQL's server is not installed: what it stores is tested on SQLite only")
+    made = Cluster(initdb)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy, for every area."""
+    from cloud import schema
+    from cloud.db import SQLITE_FILE, open_database
+
+    folder = tmp_path_factory.mktemp("template")
+    made = open_database("sqlite", folder)
+    schema.migrate(made)
+    made.close()
+    return folder / SQLITE_FILE

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
@@ -89,6 +90,11 @@ class Cluster:
         name = f"t{next(self._names)}"
         self._create(name, self._template if migrated else "")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Delete a database; who is still connected is cut off."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def _create(self, name: str, template: str = "") -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

@@ -7,47 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloud import schema
 from cloud.app import Role
 from cloud.config import Config
 from cloud.db import SQLITE_FILE, Database, open_database
-from tests.cloud.cloud_support import Cluster, Served, initdb_path, serving
+from tests.cloud.cloud_support import Served, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A PostgreSQL server for the whole session."""
-    initdb = initdb_path()
-    if initdb is None:
-        pytest.skip("PostgreSQL's server is not installed: what it stores is tested on SQLite only")
-    made = Cluster(initdb)
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file to copy."""
-    folder = tmp_path_factory.mktemp("template")
-    made = open_database("sqlite", folder)
-    schema.migrate(made)
-    made.close()
-    return folder / SQLITE_FILE
+    from tests.cloud.cloud_support import Cluster
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a fresh, migrated database."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh, migrated database, which goes with the test."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / SQLITE_FILE)
-        return "sqlite"
+        yield "sqlite"
+        return
     cluster: Cluster = request.getfixturevalue("cluster")
-    return cluster.fresh()
+    url = cluster.fresh()
+    yield url
+    cluster.drop(url)
 
 
 @pytest.fixture

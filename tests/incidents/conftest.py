@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cloud.conftest import cluster, configured, database_url, db, serve, service, sqlite_template
+from tests.cloud.conftest import configured, database_url, db, serve, service
 
-__all__ = ["cluster", "configured", "database_url", "db", "serve", "service", "sqlite_template"]
+__all__ = ["configured", "database_url", "db", "serve", "service"]

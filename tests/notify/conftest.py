@@ -9,13 +9,11 @@ import pytest
 
 from cloud.db import SQLITE_FILE, open_database
 from tests.cloud.conftest import (
-    cluster,
     configured,
     database_url,
     db,
     serve,
     service,
-    sqlite_template,
 )
 from tests.notify.receivers import Hooks, Mail
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     from cloud.db import Database
 
-__all__ = ["cluster", "configured", "database_url", "db", "serve", "service", "sqlite_template"]
+__all__ = ["configured", "database_url", "db", "serve", "service"]
 
 
 @pytest.fixture

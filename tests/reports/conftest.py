@@ -11,7 +11,7 @@ from cloud.app import Role
 from cloud.config import Config
 from cloud.db import SQLITE_FILE, open_database
 from tests.cloud.cloud_support import serving
-from tests.cloud.conftest import cluster, configured, database_url, db, serve, service, sqlite_template
+from tests.cloud.conftest import configured, database_url, db, serve, service
 from tests.reports.reports_support import Town, grow
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cloud.db import Database
     from tests.cloud.cloud_support import Served
 
-__all__ = ["cluster", "configured", "database_url", "db", "serve", "service", "sqlite_template"]
+__all__ = ["configured", "database_url", "db", "serve", "service"]
 
 
 @pytest.fixture

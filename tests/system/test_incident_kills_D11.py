@@ -164,7 +164,9 @@ def judge_incidents(stack: Stack, killer: Killer) -> Counter[str]:
 def judge_receiver(stack: Stack, hooks: Hooks) -> tuple[int, int]:
     """The receiver heard of every delivery, and a repeat said the same. How many there were, and how many repeats."""
     heard: dict[int, list[Json]] = {}
-    for got in hooks.got:
+    # What was cut off by a kill is no message.
+    whole = [got for got in hooks.got if len(got.body) == int(got.headers["Content-Length"])]
+    for got in whole:
         body = got.data
         assert got.headers["X-PatrolGrid-Delivery"] == body["delivery"]
         heard.setdefault(int(body["delivery"].partition("-")[0]), []).append(body)
@@ -177,7 +179,7 @@ def judge_receiver(stack: Stack, hooks: Hooks) -> tuple[int, int]:
         assert (first["subject"], first["subject_id"], first["title"]) == tuple(
             listed[number][key] for key in ("subject", "subject_id", "title")
         )
-    return len(heard), len(hooks.got) - len(heard)
+    return len(heard), len(whole) - len(heard)
 
 
 def verify_all(stack: Stack, ids: list[int]) -> None:
