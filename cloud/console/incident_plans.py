@@ -40,7 +40,7 @@ class PlanForm(BaseModel):
     reinforcement: int = 600
     area: int = 1800
     scene_m: float = 80.0
-    people: int = 2
+    arrivals: int = 2
     receive_s: int = 60
     escalate_s: int = 300
     kinds: str = Field("", max_length=3000)
@@ -53,7 +53,7 @@ class PlanForm(BaseModel):
             "category": self.category, "name_zh": self.name_zh, "name_en": self.name_en or self.name_zh,
             "checklist": [{"zh": zh.strip(), "en": en.strip()} for zh, _, en in steps], "calls": self.calls,
             "targets": {name.value: getattr(self, name.value) for name in ClockName}, "scene_m": self.scene_m,
-            "people": self.people, "receive_s": self.receive_s, "escalate_s": self.escalate_s,
+            "arrivals": self.arrivals, "receive_s": self.receive_s, "escalate_s": self.escalate_s,
             "kinds": [kind.strip() for kind in self.kinds.split(",") if kind.strip()], "area_by": self.area_by,
         }  # fmt: skip
         return PlanGiven.read("plan", table)
