@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 OWN_TITLES: Final = {
     "gateway-offline": ("网关离线", "Gateway offline"),
     "device-silent": ("设备失联", "Device silent"),
+    "post-unmanned": ("岗位无人", "Post unmanned"),
+    "patrol-overdue": ("巡逻超时", "Patrol overdue"),
     "self-timer-late": ("平台定时任务滞后", "Deadlines fire late"),
     "self-ingest-lag": ("平台数据接收滞后", "Ingest lags"),
     "self-notify-failing": ("通知发送失败", "Notifications fail"),
