@@ -8,7 +8,10 @@ from cloud.alerts import service as alerts
 from cloud.org.rules import Role
 from tests.cloud.cloud_support import NOW, Served, know, raised
 
-STEPS = [{"after_s": 0, "roles": ["dispatcher"]}, {"after_s": 120, "roles": ["supervisor"], "up": 1}]
+STEPS = [
+    {"after_s": 0, "roles": ["dispatcher"]},
+    {"after_s": 120, "roles": ["supervisor"], "up": 1, "roster": True},
+]
 
 
 @pytest.fixture
@@ -75,10 +78,10 @@ def test_another_nodes_caller_sees_and_ends_nothing_S4(fleet: Served) -> None:
 def test_chains_over_http(fleet: Served) -> None:
     with fleet.client(Role.ADMINISTRATOR) as api:
         made = api.post("/chains", json={"name": "夜间", "kinds": ["fire"], "steps": STEPS, "repeat_s": 300}).json()
-        assert made["steps"] == [{"up": 0, **STEPS[0]}, STEPS[1]]
+        assert made["steps"] == [{"up": 0, "roster": False, **STEPS[0]}, STEPS[1]]
         assert api.post("/chains", json={"name": "夜间", "steps": STEPS}).status_code == 409
         again = api.put(f"/chains/{made['id']}", json={"name": "夜间", "steps": STEPS[:1]}).json()
-        assert (again["steps"], again["kinds"], again["repeat_s"]) == ([{"up": 0, **STEPS[0]}], [], 0)
+        assert (again["steps"], again["kinds"], again["repeat_s"]) == ([{"up": 0, "roster": False, **STEPS[0]}], [], 0)
         assert api.get("/chains").json()["items"] == [again]
         assert api.delete(f"/chains/{made['id']}").status_code == 204
         assert api.get(f"/chains/{made['id']}").status_code == 404
