@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 50
 MAX_ID: Final = 2**63 - 1
+MISSED_DAYS: Final = 30
 RUNNING: Final = (Stands.OPEN, Stands.ON_SCENE)
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
@@ -109,6 +110,17 @@ def open_incident(request: Request, ui: View, state: State, act: Given) -> Respo
             severity=act.severity, now_ms=now_ms(),
         )  # fmt: skip
     return back_to(f"/incidents/{made}")
+
+
+@pages.get("/incidents/missed")
+def missed(ui: View, state: State) -> Response:
+    """What was missed in the last month: for the review of missed reports."""
+    ui.section = "incidents"
+    now = now_ms()
+    with state.db.read() as tx:
+        found = service.missed(tx, ui.who, now - MISSED_DAYS * 86_400_000, now, now)
+        names = tree.names(tx, {each.node for each in found})
+    return render(ui, "incident_missed.html", found=found, names=names, days=MISSED_DAYS)
 
 
 @pages.get("/incidents/{incident_id}")

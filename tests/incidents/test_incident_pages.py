@@ -85,6 +85,22 @@ def test_the_desk_shows_open_incidents_with_their_clocks(web: Web, li: Client) -
     assert li.get("/incidents?state=x&category=y&drill=z").status_code == 200
 
 
+def test_what_was_taken_late_is_listed_for_the_review_of_missed_reports(web: Web, li: Client) -> None:
+    began = now_ms() - 600_000
+    with web.db.begin() as tx:
+        late = service.open_by_hand(
+            tx, SYSTEM, node="/1/", category="crowd", title=HOSTILE, now_ms=began, event_at=began
+        )
+        service.take(tx, SYSTEM, late, began + 180_000)
+    page = li.get("/incidents/missed?lang=en", follow_redirects=True)
+    assert page.status_code == 200
+    assert f'href="/incidents/{late}"' in page.text
+    assert "Taken late" in page.text
+    assert "2 min too late" in page.text
+    assert "<script>hit" not in page.text
+    assert 'href="/incidents/missed"' in li.get("/incidents").text
+
+
 def test_an_incident_goes_from_taking_to_closing_by_its_page(web: Web, li: Client, chief: Client) -> None:
     incident = opened(web, li)
     assert act(li, incident, "take").headers["location"] == f"/incidents/{incident}"
