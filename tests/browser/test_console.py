@@ -219,7 +219,7 @@ def test_S5_control_a_script_that_got_into_a_page_is_refused_and_noticed(page: P
     page.evaluate("""() => { const s = document.createElement('script');
         s.textContent = 'window.hit = 1';
         document.body.append(s);
-        document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="window.hit=2">'); }""")
+        document.body.insertAdjacentHTML('beforeend', '<img src="data:," onerror="window.hit=2">'); }""")
 
     def noticed() -> bool:
         page.evaluate("0")  # lets the browser's events come in
