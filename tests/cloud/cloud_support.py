@@ -217,7 +217,8 @@ def events(lines: Iterator[str]) -> Iterator[Event]:
 @contextlib.contextmanager
 def streaming(served: Served, last: int | None = None, *, token: str = "") -> Iterator[Iterator[Event]]:
     """An open stream. It is registered when this gives it."""
-    before = len(served.app.state.patrol.broadcaster.clients)
+    clients = served.app.state.patrol.broadcaster.clients
+    before = set(clients)
     headers = {"Authorization": f"Bearer {token or served.token()}"}
     if last is not None:
         headers["Last-Event-ID"] = str(last)
@@ -227,5 +228,5 @@ def streaming(served: Served, last: int | None = None, *, token: str = "") -> It
     ):
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        wait_for(lambda: len(served.app.state.patrol.broadcaster.clients) > before, 10, "the client to be registered")
+        wait_for(lambda: clients - before, 10, "the client to be registered")
         yield events(response.iter_lines())

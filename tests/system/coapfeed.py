@@ -92,7 +92,8 @@ class CoapFeeder:
                 if code == 0 and kind == _TYPE_ACK:
                     link.settimeout(2)  # the gateway has it and will answer apart, after its commit
                     continue
-                if answer[4 : 4 + length] != token:
+                # A socket may be given the port of the dead gateway, and then hears its own request: no answer.
+                if answer[4 : 4 + length] != token or code >> 5 == 0:
                     continue
                 if kind == _TYPE_CON:
                     link.send(bytes([_ACK, 0]) + answer[2:4])
