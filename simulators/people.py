@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -178,6 +179,6 @@ class People:
 
     async def _review(self, act: Act) -> None:
         today = datetime.now(UTC) + timedelta(hours=8)
-        first = today.replace(day=1).date().isoformat()
-        body = {"node": await self._path(act), "first_day": first, "last_day": today.date().isoformat()}
-        await self._ask(act, "POST", "/reviews", body)
+        first, last = today.date().replace(day=1), today.date().replace(day=monthrange(today.year, today.month)[1])
+        days = {"first_day": first.isoformat(), "last_day": last.isoformat()}
+        await self._ask(act, "POST", "/reviews", {"node": await self._path(act), **days})

@@ -86,7 +86,10 @@ class ReviewFilter(BaseModel):
 
 
 class NewReview(BaseModel):
-    """A review of a node from one day to another, both included, in the node's time zone."""
+    """A review of a node from one day to another, both included, in the node's time zone.
+
+    The days of just a calendar month, quarter or half-year make a review of that kind, others one on demand.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

@@ -66,6 +66,14 @@ def _before(day: date, months: int) -> date:
     return date(month // 12, month % 12 + 1, 1)
 
 
+def kind_of(first: date, last: date) -> ReviewKind:
+    """What a review of these days is: monthly, quarterly or half-yearly when they are just that of the calendar."""
+    for kind, months in MONTHS.items():
+        if first == _begin(first, months) and last + timedelta(days=1) == _before(first, -months):
+            return kind
+    return ReviewKind.ON_DEMAND
+
+
 def ended_before(kind: ReviewKind, at_ms: int, zone: ZoneInfo) -> Period:
     """The last whole month, quarter or half-year before a time."""
     end = _begin(day_of(at_ms, zone), MONTHS[kind])

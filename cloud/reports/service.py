@@ -23,7 +23,7 @@ from cloud.reports.models import (
     ReviewState,
     ReviewView,
 )
-from cloud.reports.periods import MAX_DAYS, ReviewKind, days
+from cloud.reports.periods import MAX_DAYS, ReviewKind, days, kind_of
 from cloud.reports.schedule import begin, make_pending, run, zone_of
 from cloud.reports.store import follow_ups, reviews
 from cloud.text import clean
@@ -130,7 +130,7 @@ def make(db: Database, actor: Principal, given: NewReview, now_ms: int, site_zon
     if period.from_ms >= now_ms:
         raise Invalid("first_day: has not begun yet")
     values = {
-        "node": node, "kind": ReviewKind.ON_DEMAND.value, "from_at": period.from_ms,
+        "node": node, "kind": kind_of(given.first_day, given.last_day).value, "from_at": period.from_ms,
         "to_at": min(period.to_ms, now_ms), "zone": zone, "once": None,
     }  # fmt: skip
     made = archive.put(db, actor, values, now_ms)

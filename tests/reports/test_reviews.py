@@ -16,7 +16,7 @@ from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.org.tree import Kind
 from cloud.reports import schedule, service
 from cloud.reports.models import FollowUpChange, FollowUpState, NewFollowUp, NewReview, ReviewFilter, ReviewState
-from cloud.reports.periods import ReviewKind, midnight
+from cloud.reports.periods import ReviewKind, kind_of, midnight
 from cloud.reports.store import reviews
 from tests.cloud.cloud_support import wait_for
 from tests.reports.reports_support import HOUR, OCTOBER, ZONE, grow, incident, seed_month
@@ -60,7 +60,7 @@ def listed(db: Database) -> list[ReviewView]:
 def test_a_review_is_archived_and_never_changes(db: Database, town: Town) -> None:
     seed_month(db, town)
     made = make(db, town.street)
-    assert (made.kind, made.state, made.zone, made.created_by) == (ReviewKind.ON_DEMAND, ReviewState.MADE, SITE, "wang")
+    assert (made.kind, made.state, made.zone, made.created_by) == (ReviewKind.MONTHLY, ReviewState.MADE, SITE, "wang")
     with db.begin() as tx:
         before = service.archived(tx, BOSS, made.id)
         incident(tx, town.communities[0], OCTOBER.from_ms + 1, 1)
@@ -69,6 +69,30 @@ def test_a_review_is_archived_and_never_changes(db: Database, town: Town) -> Non
         chain = tx.execute(sa.select(audit.c.action).where(audit.c.target == f"review/{made.id}")).scalars().all()
     assert chain == ["review.make"]
     assert service.make(db, BOSS, october(town.street), NOW, SITE).id != made.id
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "kind"),
+    [
+        (date(2026, 2, 1), date(2026, 2, 28), ReviewKind.MONTHLY),
+        (date(2024, 2, 1), date(2024, 2, 28), ReviewKind.ON_DEMAND),
+        (date(2026, 12, 1), date(2026, 12, 31), ReviewKind.MONTHLY),
+        (date(2026, 10, 1), date(2026, 12, 31), ReviewKind.QUARTERLY),
+        (date(2026, 11, 1), date(2027, 1, 31), ReviewKind.ON_DEMAND),
+        (date(2026, 7, 1), date(2026, 12, 31), ReviewKind.HALF_YEARLY),
+        (date(2026, 1, 1), date(2026, 12, 31), ReviewKind.ON_DEMAND),
+        (date(2026, 3, 5), date(2026, 3, 5), ReviewKind.ON_DEMAND),
+    ],
+)
+def test_the_days_of_a_calendar_period_make_a_review_of_that_kind(first: date, last: date, kind: ReviewKind) -> None:
+    assert kind_of(first, last) == kind
+
+
+def test_a_month_that_runs_is_reviewed_up_to_now(db: Database, town: Town) -> None:
+    seed_month(db, town)
+    now = OCTOBER.from_ms + 20 * 86_400_000
+    made = service.make(db, BOSS, october(town.street), now, SITE)
+    assert (made.kind, round(made.to_at.timestamp() * 1000)) == (ReviewKind.MONTHLY, now)
 
 
 def test_the_worst_units_are_listed_for_follow_up(db: Database, town: Town) -> None:
@@ -238,7 +262,7 @@ def test_over_http(service: Served, town: Town) -> None:
         one = dispatcher.get(path).json()
         assert one["figures"]["incidents"] == 0
         assert one["zone"] == "Asia/Shanghai"
-        assert dispatcher.get("/reviews", params={"kind": "on-demand"}).json()["items"][0]["id"] == one["id"]
+        assert dispatcher.get("/reviews", params={"kind": "monthly"}).json()["items"][0]["id"] == one["id"]
         asked = boss.post(f"{path}/follow-ups", json={"node": town.communities[0], "text": "补岗"})
         assert asked.status_code == 201
         change = {"state": "done", "owner": "li"}
