@@ -9,6 +9,14 @@ from typing import Final
 
 from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
+from cloud.devices.broker import service as broker
+from cloud.devices.campaigns import service as campaigns
+from cloud.devices.configs import service as configs
+from cloud.devices.enrolment import service as enrolment
+from cloud.devices.field import service as field
+from cloud.devices.health import service as health
+from cloud.devices.releases import service as releases
+from cloud.devices.remote import service as remote
 from cloud.incidents import service as incidents
 from cloud.incidents.drills import service as drills
 from cloud.incidents.levels import service as levels
@@ -18,4 +26,7 @@ from cloud.presence.rosters import service as rosters
 from cloud.reports import service as reports
 from cloud.reports.hazards import service as hazards
 
-LOADED: Final = (node_files, presence, rosters, incidents, levels, drills, notify, reports, hazards, selfwatch)
+LOADED: Final = (
+    node_files, presence, rosters, incidents, levels, drills, notify, reports, hazards, selfwatch,
+    enrolment, broker, configs, campaigns, releases, remote, health, field,
+)  # fmt: skip

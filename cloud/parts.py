@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import cloud.alerts.notify.routes
 import cloud.alerts.ops_routes
+import cloud.devices.broker.routes
+import cloud.devices.campaigns.routes
+import cloud.devices.configs.routes
+import cloud.devices.enrolment.routes
+import cloud.devices.field.routes
+import cloud.devices.health.routes
+import cloud.devices.releases.routes
+import cloud.devices.remote.routes
 import cloud.incidents.drills.routes
 import cloud.incidents.levels.routes
 import cloud.incidents.routes
@@ -45,6 +53,14 @@ API: Final = (
     cloud.incidents.drills.routes.router,
     cloud.reports.routes.router,
     cloud.reports.hazards.routes.router,
+    cloud.devices.enrolment.routes.router,
+    cloud.devices.broker.routes.router,
+    cloud.devices.configs.routes.router,
+    cloud.devices.campaigns.routes.router,
+    cloud.devices.releases.routes.router,
+    cloud.devices.remote.routes.router,
+    cloud.devices.health.routes.router,
+    cloud.devices.field.routes.router,
 )
 """Routers below `/api/v1`."""
 

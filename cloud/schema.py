@@ -17,6 +17,14 @@ from alembic.script import ScriptDirectory
 
 import cloud.alerts.notify.store
 import cloud.alerts.store
+import cloud.devices.broker.store
+import cloud.devices.campaigns.store
+import cloud.devices.configs.store
+import cloud.devices.enrolment.store
+import cloud.devices.field.store
+import cloud.devices.health.store
+import cloud.devices.releases.store
+import cloud.devices.remote.store
 import cloud.devices.store
 import cloud.incidents.drills.store
 import cloud.incidents.levels.store

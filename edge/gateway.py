@@ -20,6 +20,7 @@ import structlog
 
 from edge import VERSION, control, sdnotify
 from edge.binding import Plan, make_plan
+from edge.channel import Channel
 from edge.clock import GatewayClock
 from edge.commands import Downlink
 from edge.connectors import Shared, build_connector
@@ -63,6 +64,7 @@ class Gateway:
         self._path = path
         self.plan = make_plan(path)
         self.clock = GatewayClock()
+        self.channel = Channel()
         self.connectors: dict[str, str] = {}
         """How each link is: `up`, `connecting`, or why it is down."""
         self.config_error = ""
@@ -139,6 +141,7 @@ class Gateway:
         self.uplink = Uplink(
             gateway=self.plan.config.gateway, config=self.plan.config.uplink, outbox=self.outbox,
             boot=self.clock.boot, status=self.status, reported=self.reported, desired=self.downlink.take,
+            channel=self.channel,
         )  # fmt: skip
         self._uplink_task = self._task(self.uplink.run(), "uplink")
 
@@ -265,7 +268,8 @@ class Gateway:
             "frames": intake.frames, "readings": intake.readings, "frames_refused": intake.frames_refused,
             "repeats": intake.repeats, "frames_unknown": intake.unknown, "dropped": self.outbox.dropped,
             "timer_lateness_ms": intake.engine.lateness_ms, "off_shift": intake.gate.dropped,
-            "desired_refused": self.downlink.refused, **self.uplink.counters,
+            "desired_refused": self.downlink.refused, "orders_refused": self.channel.refused,
+            "answers_dropped": self.channel.dropped, **self.uplink.counters,
         }  # fmt: skip
 
     def reported(self) -> Reported:

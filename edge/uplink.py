@@ -23,6 +23,7 @@ from firmware_specs.wire import CONTENT_TYPE, PackHeader, decode_ack, encode_pac
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.channel import Channel
     from edge.config import UplinkConfig
     from edge.mqttclient import Message
     from edge.outbox import Outbox
@@ -63,10 +64,12 @@ class Uplink:
         status: Callable[[bool], Status],
         reported: Callable[[], Reported],
         desired: Callable[[bytes], bool],
+        channel: Channel,
     ) -> None:
         """status: the status as it is now, online or as the will says it. reported: the configuration in force.
 
-        desired: takes what the cloud wants of us; whether something else is in force by it.
+        desired: takes what the cloud wants of us; whether something else is in force by it. channel: everything else
+        that is ordered, asked and answered.
         """
         self._loop = asyncio.get_running_loop()
         self._gateway = gateway
@@ -76,8 +79,10 @@ class Uplink:
         self._status = status
         self._reported = reported
         self._desired = desired
+        self._channel = channel
         self._ack_topic = topic(gateway, "ack").encode()
         self._desired_topic = topic(gateway, "desired").encode()
+        self._own = topic(gateway, "").encode()
         self._topics = {lane: up_topic(gateway, lane).encode() for lane in Lane}
         self._link: MqttLink | None = None
         self._flights: dict[Lane, _Flight] = {}
@@ -91,6 +96,8 @@ class Uplink:
         """When the uplink's task was last seen alive, by the loop's clock."""
         self.ack_ms = 0.0
         """How long the last acknowledgement took."""
+        self.acked_at = float("-inf")
+        """When the cloud last acknowledged something, by the loop's clock."""
 
     async def run(self) -> None:
         """Connect, serve, and try again, until cancelled."""
@@ -131,7 +138,9 @@ class Uplink:
             _log.info("uplink up", endpoint=self._config.url)
             try:
                 # What waits there for us comes at once, and is acknowledged by a link that is known.
-                await link.subscribe([(topic(self._gateway, "desired"), 1)])
+                orders = ("desired", "desired/+", "command/+")
+                await link.subscribe([(topic(self._gateway, order), 1) for order in orders])
+                self._channel.attach(self._publish_below)
                 self.publish_state()
                 self._outbox.on_change = self.pump
                 self.pump()
@@ -142,9 +151,19 @@ class Uplink:
                 raise errors.exceptions[0] from errors
             finally:
                 self._outbox.on_change = lambda: None
+                self._channel.detach()
                 self._link = None
                 if not link.lost.done():
                     link.publish(will[0], msgspec.json.encode(self._status(False)), retain=True)
+
+    def _publish_below(self, rest: str, payload: bytes, retain: bool) -> None:
+        if self._link:
+            self._link.publish(topic(self._gateway, rest), payload, retain=retain)
+
+    def ask(self) -> None:
+        """Have the cloud say that it is there: a canary now, unless something of ours is on its way already."""
+        if self._link and Lane.TELEMETRY not in self._flights:
+            self._send_canary(self._loop.time())
 
     def publish_state(self) -> None:
         """Publish the retained status and report, when there is a link."""
@@ -232,7 +251,9 @@ class Uplink:
             if message.topic == self._desired_topic:
                 tell = self.publish_state if self._desired(message.payload) else self.publish_status
                 tell()
+                continue
             if message.topic != self._ack_topic:
+                self._channel.take(message.topic.removeprefix(self._own).decode("utf-8", "replace"), message.payload)
                 continue
             try:
                 ack = decode_ack(message.payload)
@@ -243,7 +264,7 @@ class Uplink:
                 self.counters["acks_refused"] += 1
                 continue
             self.counters["acks"] += 1
-            self._quiet_since = now
+            self._quiet_since = self.acked_at = now
             flight = self._flights.get(ack.lane)
             if flight and flight.epoch == ack.epoch and ack.through >= flight.through:
                 self.ack_ms = 1000 * (now - flight.sent_at)

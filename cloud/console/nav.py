@@ -50,6 +50,11 @@ MENU: Final = (
     Group("fleet", (
         Entry("devices", "/devices"),
         Entry("gateways", "/gateways"),
+        Entry("fleet", "/fleet"),
+        Entry("install", "/install", (Permission.PROVISION,)),
+        Entry("claims", "/claims", (Permission.PROVISION, Permission.AUDIT)),
+        Entry("configs", "/configs", (Permission.PROVISION, Permission.AUDIT)),
+        Entry("campaigns", "/campaigns", (Permission.ADMINISTER, Permission.AUDIT)),
     )),
     Group("admin", (
         Entry("organisation", "/organisation"),

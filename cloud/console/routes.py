@@ -14,19 +14,25 @@ from cloud.alerts.models import AlarmFilter, AlarmState, AlarmView
 from cloud.console import (
     alarms,
     audit,
+    campaigns,
     channels,
+    claims,
+    configs,
     devices,
     drills,
     fleet,
+    fleet_health,
     gateways,
     hazards,
     incident_show,
     incidents,
+    install,
     levels,
     maps,
     operations,
     organisation,
     presence,
+    remote,
     reviews,
     rosters,
     sign_in,
@@ -57,7 +63,7 @@ DEVICE_STATES: Final = [state.value for state in DeviceState]
 _ASSET_AGE_S: Final = 31_536_000
 _PARTS: Final = (
     sign_in, alarms, devices, gateways, organisation, maps, presence, rosters, incidents, levels, drills, reviews,
-    hazards, silences, channels, audit,
+    hazards, silences, channels, audit, install, claims, configs, campaigns, fleet_health, remote,
 )  # fmt: skip
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
+from cloud.ingest import hooks
 from cloud.ingest.rules import Mark, checked_header, take
 from cloud.ingest.screen import gate_for
 from cloud.ingest.store import (
@@ -68,7 +69,11 @@ _REJECTED: Final = (
 
 
 class Incoming(NamedTuple):
-    """A message of a gateway. kind: the topic's rest, `up/alarms`, `up/telemetry`, `status` or `reported`."""
+    """A message of a gateway.
+
+    kind: the topic's rest: `up/alarms`, `up/telemetry`, `status`, `reported`, or what one of
+    `cloud.ingest.hooks.DOCUMENTS` takes.
+    """
 
     gateway: str
     kind: str
@@ -101,6 +106,7 @@ class _Sorted:
         self.unreadable: list[tuple[Incoming, str]] = []
         self.status: list[tuple[Incoming, Status]] = []
         self.reported: list[tuple[Incoming, Reported]] = []
+        self.others: list[Incoming] = []
         self.back: set[str] = set()
         """Gateways of which a pack came after their will."""
 
@@ -143,7 +149,7 @@ class Committer:
         ]
         if points:
             self._telemetry.write(points)
-        if not (work.packs or work.unreadable or work.status or work.reported):
+        if not (work.packs or work.unreadable or work.status or work.reported or work.others):
             return []
         with self._database.begin() as tx:
             return _Transaction(tx, now_ms, self._late_ms, self._metrics).apply(work)
@@ -198,6 +204,9 @@ class Committer:
         try:
             if message.kind == "status":
                 work.status.append((message, decode_status(message.payload)))
+            elif message.kind != "reported":
+                if message.payload:  # an empty one only clears what was retained
+                    work.others.append(message)
             else:
                 work.reported.append((message, decode_reported(message.payload)))
         except PackError as e:
@@ -290,10 +299,30 @@ class _Transaction:
         for message, reported in work.reported:
             devices.apply_reported(tx, message.gateway, reported, now_ms)
             rosters.reported(tx, message.gateway, reported.desired_version)
+            for told in hooks.REPORTED:
+                told(tx, message.gateway, reported, now_ms)
         for message, status in work.status:
             devices.apply_status(tx, message.gateway, status, now_ms, retained=message.retained)
+            if status.online:
+                for listener in hooks.STATUS:
+                    listener(tx, message.gateway, status, now_ms)
+        for message in work.others:
+            self._other(message)
         for gateway in sorted(work.back):
             devices.heard(tx, gateway, now_ms)
+
+    def _other(self, message: Incoming) -> None:
+        found = hooks.taker(message.kind)
+        reason = "nothing here takes it" if found is None else ""
+        if found:
+            take_it, rest = found
+            try:
+                take_it(self._tx, message.gateway, rest, message.payload, self._now_ms)
+            except PackError as e:
+                reason = e.reason
+        if reason:
+            self._metrics.refused.labels("document").inc()
+            _log.warning("message refused", gateway=message.gateway, topic=message.kind[:160], cause=reason[:300])
 
     def _take(self, pack: _Pack, mark: Mark) -> Mark:
         header = pack.header

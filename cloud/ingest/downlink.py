@@ -1,7 +1,7 @@
-"""What the cloud wants of gateways, on its way to them: the desired documents, retained at the broker.
+"""What the cloud wants of gateways, on its way to them: desired documents, orders and commands, retained at the broker.
 
 Owns the sending and nothing of the content. A document counts as sent when the broker has confirmed it; one that gets
-lost at the broker is sent again when its gateway reports another version.
+lost at the broker is sent again when its gateway reports another version, all others at each new connection.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from cloud.ingest import outgoing
 from cloud.presence.rosters import service as rosters
 from cloud.threads import in_thread
 from firmware_specs.errors import StoreError
@@ -36,16 +37,46 @@ class Downlink:
 
     async def run(self, link: BrokerLink) -> None:
         """Send what waits until cancelled; a store that refuses is asked again."""
+        known = False
         while True:
             try:
+                if not known:
+                    await in_thread(self._forget_what_was_sent)
+                    known = True
                 more = await in_thread(self.send, link)
             except StoreError as e:
                 _log.warning("documents for gateways cannot be made", error=str(e))
                 more = False
             await asyncio.sleep(0 if more else EVERY_S)
 
+    def _forget_what_was_sent(self) -> None:
+        with self._database.begin() as tx:
+            outgoing.resend(tx)
+
     def send(self, link: BrokerLink) -> bool:
         """Make and send what waits, at most a batch; whether all of it went and there may be more."""
+        more = self._send_desired(link)
+        return self._send_orders(link) or more
+
+    def _send_orders(self, link: BrokerLink) -> bool:
+        now = self._clock()
+        with self._database.read() as tx:
+            over, waiting = outgoing.any_over(tx, now), outgoing.waiting(tx)
+        if over:
+            with self._database.begin() as tx:
+                outgoing.expire(tx, now)
+        gone = []
+        for message in waiting:
+            if not link.publish_retained(topic(message.gateway, *message.rest.split("/")), message.payload):
+                break
+            gone.append(message)
+        if gone:
+            with self._database.begin() as tx:
+                for message in gone:
+                    outgoing.sent(tx, message)
+        return bool(gone) and len(gone) == len(waiting)
+
+    def _send_desired(self, link: BrokerLink) -> bool:
         with self._database.read() as tx:
             waiting = rosters.waiting(tx)
         for gateway in waiting:

@@ -112,7 +112,9 @@ class BrokerLink:
             [
                 (f"$share/{self._group}/{TOPIC_ROOT}/+/up/+", SubscribeOptions(qos=1)),
                 (f"{TOPIC_ROOT}/+/status", SubscribeOptions(qos=1)),
-                (f"{TOPIC_ROOT}/+/reported", SubscribeOptions(qos=1)),
+                (f"{TOPIC_ROOT}/+/reported/#", SubscribeOptions(qos=1)),
+                (f"{TOPIC_ROOT}/+/result/+", SubscribeOptions(qos=1)),
+                (f"{TOPIC_ROOT}/+/discovered", SubscribeOptions(qos=1)),
                 (self._canary, SubscribeOptions(qos=1)),
             ]
         )

@@ -1,4 +1,4 @@
-"""The tables of ingest: sequence marks, the loss ledger, gaps and dead letters.
+"""The tables of ingest: sequence marks, the loss ledger, gaps, dead letters, and what waits to be sent.
 
 Days of the ledger are days of arrival in UTC; whoever shows them says so.
 """
@@ -84,6 +84,20 @@ dead_letters: Final = sa.Table(
     sa.UniqueConstraint("gateway", "digest"),
     sqlite_autoincrement=True,
 )
+
+
+outgoing: Final = sa.Table(
+    "ingest_outgoing",
+    metadata,
+    sa.Column("gateway", Name, primary_key=True),
+    sa.Column("rest", sa.String(160), primary_key=True),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("unsent", sa.Boolean, nullable=False, index=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("put_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, index=True),
+)
+"""See `cloud.ingest.outgoing`."""
 
 
 class LaneKey(NamedTuple):

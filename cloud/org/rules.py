@@ -60,6 +60,8 @@ class Permission(StrEnum):
     """Make reviews and follow them up."""
     REVEAL = "reveal"
     """Ask which member a pseudonym stands for; with a reason and a case number, on record."""
+    PROVISION = "provision"
+    """Claim codes, configurations, adoption, walk tests and remote help of gateways."""
     AUDIT = "audit"
     """Read the audit chain."""
     ADMINISTER = "administer"
@@ -72,7 +74,7 @@ _DISPATCH: Final = _HANDLE | {
     Permission.RESPOND, Permission.DECLARE, Permission.TRIAGE,
 }  # fmt: skip
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
-    Role.TECHNICIAN: _HANDLE | {Permission.MAINTAIN},
+    Role.TECHNICIAN: _HANDLE | {Permission.MAINTAIN, Permission.PROVISION},
     Role.PROPERTY: _HANDLE,
     Role.DISPATCHER: _DISPATCH,
     Role.SUPERVISOR: _DISPATCH

@@ -1,0 +1,10 @@
+"""The pages of the fleet's health."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from cloud.console.pages import PageRoute
+
+pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)

@@ -1,0 +1,1 @@
+"""Broker identity: mosquitto's configuration and revocation list, and the answers of its HTTP way."""

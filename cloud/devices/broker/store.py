@@ -1,0 +1,3 @@
+"""The tables of broker."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What other folders may do with campaigns."""
+
+from __future__ import annotations

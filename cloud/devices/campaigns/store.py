@@ -1,0 +1,3 @@
+"""The tables of campaigns."""
+
+from __future__ import annotations

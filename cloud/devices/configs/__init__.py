@@ -1,0 +1,1 @@
+"""Configurations of gateways: documents, templates, history, what each runs, changes to many."""

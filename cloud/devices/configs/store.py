@@ -1,0 +1,3 @@
+"""The tables of configuration."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Enrolment: the certificate authority, claim codes, EST and what a gateway needs to begin."""

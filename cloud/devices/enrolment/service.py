@@ -1,0 +1,3 @@
+"""What other folders may do with enrolment."""
+
+from __future__ import annotations

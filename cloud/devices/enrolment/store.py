@@ -1,0 +1,3 @@
+"""The tables of enrolment."""
+
+from __future__ import annotations

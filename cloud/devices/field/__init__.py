@@ -1,0 +1,1 @@
+"""Work in the field: discovered devices, adoption, walk tests, acceptance, replacement."""

@@ -1,0 +1,3 @@
+"""The tables of field work."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The tables of fleet health."""
+
+from __future__ import annotations

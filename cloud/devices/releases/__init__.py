@@ -1,0 +1,1 @@
+"""Releases: the update repository, its keys' ceremony, and what each gateway runs."""

@@ -1,0 +1,9 @@
+"""The HTTP of releases."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from cloud.problems import documented
+
+router = APIRouter(tags=["releases"], responses=documented(401, 403, 422, 503))

@@ -1,0 +1,3 @@
+"""What other folders may do with releases."""
+
+from __future__ import annotations

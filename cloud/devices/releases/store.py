@@ -1,0 +1,3 @@
+"""The tables of releases."""
+
+from __future__ import annotations

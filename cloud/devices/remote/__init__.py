@@ -1,0 +1,1 @@
+"""Remote help: commands to gateways and their answers."""

@@ -1,0 +1,3 @@
+"""The tables of remote help."""
+
+from __future__ import annotations
