@@ -27,6 +27,10 @@ OWN: Final = {
         "有通知渠道连续 5 分钟发送失败；全部渠道恢复送达后解除",
         "a channel has failed for 5 minutes; clears when every channel delivers again",
     ),
+    "broker-list-stale": (
+        "消息代理的证书吊销列表未能及时更新：超过允许的时间，或 60 秒内未反映吊销",
+        "the broker's revocation list is older than is allowed, or has not followed a revocation for 60 s",
+    ),
 }  # fmt: skip
 """What the cloud judges by itself; another folder's kinds are named by their kind only."""
 
