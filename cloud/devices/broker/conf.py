@@ -1,10 +1,10 @@
 """The text of mosquitto's configuration. Nothing here but the salt of a password is drawn.
 
-Two listeners with settings of their own. Gateways: TLS, a certificate demanded, its common name the user and the client
-id, so that a session's name cannot be chosen; access by `rules.access_file`. The cloud: everything, and client ids as it
-likes, which is how a live session is ended (`sessions.py`); so nobody else must reach it: on loopback by a password when
-one is configured, beyond it by one pinned certificate, since a certificate of the gateways' authority would let
-any of them end the session of another.
+Two listeners with settings of their own. Gateways: TLS, a certificate demanded, its common name the user and the
+client id, so that a session's name cannot be chosen; access by `rules.access_file`. The cloud: everything, and client
+ids as it likes, which is how a live session is ended (`sessions.py`). So nobody else must reach that one: on loopback
+by a password when one is configured, beyond it by one pinned certificate, since a certificate of the gateways'
+authority would let any of them end the session of another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONF: Final = "mosquitto.conf"
 ACCESS: Final = "gateways.acl"
 CLOUD_ACCESS: Final = "cloud.acl"
-PASSWORDS: Final = "cloud.passwd"  # noqa: S105 - a file's name
+PASSWORDS: Final = "cloud.passwd"
 CA: Final = "ca.pem"
 SERVER: Final = "server.pem"
 """Certificate, its issuer and key."""

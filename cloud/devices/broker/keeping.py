@@ -1,9 +1,9 @@
 """Keeps the broker in step with the fleet: background work of the worker role.
 
-Owns the pass, every few seconds: write what changed, tell the broker, end the sessions of what was revoked, and raise an
-alarm when any of it does not happen. A revoked certificate's session is ended twice, for a broker that reads its files
-later than it is told; what was ended is a row, so that nothing is forgotten while no worker runs. Several workers may
-do this at once.
+Owns the pass, every few seconds: write what changed, tell the broker, end the sessions of what was revoked, and raise
+an alarm when any of it does not happen. A revoked certificate's session is ended twice, for a broker that reads its
+files later than it is told; what was ended is a row, so that nothing is forgotten while no worker runs. Several workers
+may do this at once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Keeper:
         self._alarmed: bool | None = None
 
     def keep(self, db: Database, now: int) -> None:
-        """Write, tell, end sessions, and judge whether that is an alarm. Raises StoreError when the database refuses."""
+        """Write, tell, end sessions, and judge whether that is an alarm. Raises StoreError of the database."""
         with db.read() as tx:
             revoked = enrolment.revoked(tx)
             due = service.due_cuts(tx, now)
@@ -88,7 +88,9 @@ class Keeper:
             return
         written = writing.write(settings, enrolment.authority_of(self._config), revoked, self._config.broker, now)
         if written.restart:
-            log.warning("mosquitto.conf was written; a broker that runs has to be started again", folder=str(settings.dir))
+            log.warning(
+                "mosquitto.conf was written; a broker that runs has to be started again", folder=str(settings.dir)
+            )
         self._untold |= written.reload
         if self._untold:
             sessions.reload(settings)

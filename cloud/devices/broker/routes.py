@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 
-
 from fastapi import APIRouter, Depends, Request
 
 from cloud.devices.broker import rules, service
 from cloud.devices.broker.models import Answered, ConnectAsked, Decision, TopicAsked
 from cloud.errors import NotSignedIn
-from cloud.org.auth import State
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads it
 from cloud.problems import documented
 from cloud.state import now_ms
 

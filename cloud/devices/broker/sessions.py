@@ -58,7 +58,9 @@ def _signal(pid_file: Path) -> None:
 def _command(command: str) -> None:
     argv = shlex.split(command)
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_WITHIN_S, check=False)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_WITHIN_S, check=False
+        )
     except subprocess.TimeoutExpired as e:
         raise LinkError(argv[0], f"did not end within {COMMAND_WITHIN_S:g} s") from e
     except OSError as e:

@@ -6,7 +6,6 @@ one without the other. Called again with nothing changed it writes nothing.
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cloud.devices.broker import conf, files, rules
 
 if TYPE_CHECKING:
+    import ipaddress
     from collections.abc import Mapping
     from pathlib import Path
 
