@@ -14,6 +14,7 @@ import typer
 
 from cloud.config import Config, load_config
 from cloud.devices.broker.commands import app as broker
+from cloud.devices.enrolment import cli as enrolment
 from cloud.errors import RequestRefused
 from cloud.org.rules import Role
 from firmware_specs.cli import run_app
@@ -29,6 +30,8 @@ app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
 app.add_typer(gateways, name="gateway")
 app.add_typer(broker, name="broker")
+app.add_typer(enrolment.authority, name="authority")
+app.add_typer(enrolment.claims, name="claim")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="cloud.toml")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine output.")]

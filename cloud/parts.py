@@ -31,6 +31,7 @@ import cloud.reports.routes
 from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
 from cloud.devices.broker import keeping as broker
+from cloud.devices.enrolment import listener
 from cloud.loaded import LOADED
 from cloud.presence import service as presence
 from cloud.reports import service as reports
@@ -73,4 +74,6 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "broker": broker.run,
 }
 """Background work of the worker role, by name."""
+SERVED: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {"est": listener.run}
+"""Background work of the api role, by name."""
 assert LOADED  # noqa: S101 - what enters itself when it is loaded
