@@ -27,7 +27,7 @@ from cloud.devices.enrolment import service as enrolment
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
 from tests.cloud.cloud_support import know
-from tests.support import free_port, wait_for
+from tests.support import accepts, free_port, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,13 +88,9 @@ class Site:
         self.keep()
 
     def _accepts(self) -> bool:
-        try:
-            self.client("", port=self.cloud_port).disconnect()
-        except OSError:
-            assert self.broker
-            assert self.broker.alive, self.broker.text()
-            return False
-        return True
+        assert self.broker
+        assert self.broker.alive, self.broker.text()
+        return accepts(self.cloud_port) and accepts(self.port)
 
     def enrol(self, *names: str) -> None:
         """Make gateways known and give each a certificate, in `<folder>/<name>.pem` with its key."""
@@ -119,10 +115,13 @@ class Site:
         with self.db.begin() as tx:
             assert enrolment.revoke_gateway(tx, SYSTEM, name, now_ms()).certificates >= 1
 
-    def client(
+    def session(
         self, gateway: str, *, client_id: str = "", port: int = 0, pem: Path | None = None, password: str = ""
-    ) -> Client:  # fmt: skip
-        """A client that is connecting: a gateway by its certificate, or the cloud. Raises OSError when TLS fails."""
+    ) -> Session:  # fmt: skip
+        """A connected client: a gateway by its certificate, or the cloud.
+
+        Raises AssertionError or OSError when the broker does not let it in.
+        """
         client = Client(
             CallbackAPIVersion.VERSION2, client_id or gateway or f"cloud-{time.monotonic_ns()}",
             protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False,
@@ -132,13 +131,8 @@ class Site:
             client.tls_set(str(self.kept / conf.CA), file, file, tls_version=ssl.PROTOCOL_TLS_CLIENT)
         if password:
             client.username_pw_set("cloud", password)
-        client.connect("localhost" if gateway else "127.0.0.1", port or self.port)
         self.clients.append(client)
-        return client
-
-    def session(self, gateway: str, **how: Any) -> Session:  # noqa: ANN401 - see `client`
-        """A connected client. Raises AssertionError or OSError when the broker lets it not in."""
-        return Session(self.client(gateway, **how))
+        return Session(client, "localhost" if gateway else "127.0.0.1", port or self.port)
 
     def close(self) -> None:
         for client in self.clients:
@@ -150,7 +144,7 @@ class Site:
 class Session:
     """A connection that was accepted, and what becomes of it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, host: str, port: int) -> None:
         self.client = client
         self.up, self.lost, self.granted = threading.Event(), threading.Event(), threading.Event()
         self.heard: list[tuple[str, bytes]] = []
@@ -159,6 +153,7 @@ class Session:
         client.on_disconnect = self._lost
         client.on_message = lambda _c, _d, message: self.heard.append((message.topic, bytes(message.payload)))
         client.on_subscribe = lambda *_: self.granted.set()
+        client.connect(host, port)
         client.loop_start()
         wait_for(lambda: self.up.is_set() or self.lost.is_set(), 10, "the broker's answer")
         assert self.up.is_set(), self.why
@@ -177,7 +172,7 @@ class Session:
         assert self.granted.wait(10)
 
 
-def is_refused(site: Site, gateway: str, **how: Any) -> bool:  # noqa: ANN401 - see `Site.client`
+def is_refused(site: Site, gateway: str, **how: Any) -> bool:  # noqa: ANN401 - see `Site.session`
     """Whether the broker does not let a gateway in. TLS 1.3 tells a client of a refusal after its own handshake."""
     try:
         site.session(gateway, **how)

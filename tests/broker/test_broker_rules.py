@@ -69,7 +69,15 @@ def test_S1_nobody_is_allowed_what_lies_below_another(name: str, other: str, wan
 
 
 def test_S1_wildcards_and_shares_are_no_way_around() -> None:
-    for wanted in ("#", "+/#", f"{TOPIC_ROOT}/#", f"{TOPIC_ROOT}/+/ack", f"{TOPIC_ROOT}/gw-1/#", "$share/x/#", "$SYS/#"):
+    for wanted in (
+        "#",
+        "+/#",
+        f"{TOPIC_ROOT}/#",
+        f"{TOPIC_ROOT}/+/ack",
+        f"{TOPIC_ROOT}/gw-1/#",
+        "$share/x/#",
+        "$SYS/#",
+    ):
         assert not rules.may("gw-1", Action.SUBSCRIBE, wanted)
         assert not rules.may("gw-1", Action.PUBLISH, wanted)
     assert rules.may("gw-1", Action.SUBSCRIBE, f"{TOPIC_ROOT}/gw-1/desired/+")

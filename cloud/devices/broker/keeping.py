@@ -58,7 +58,8 @@ class Keeper:
         self._untold = True
         """Whether the broker has to read its files: what the last process wrote, it may not have told."""
         self._behind_since: int | None = None
-        self._fault = ""
+        self.fault = ""
+        """What went wrong in the last pass, empty when nothing did."""
         self._alarmed: bool | None = None
 
     def keep(self, db: Database, now: int) -> None:
@@ -74,12 +75,12 @@ class Keeper:
                 with db.begin() as tx:
                     service.note_cut(tx, gateway, serials, now)
         except PatrolError as e:
-            if str(e) != self._fault:
+            if str(e) != self.fault:
                 log.warning("the broker is behind", error=str(e))
-            self._fault = str(e)
+            self.fault = str(e)
             self._behind_since = now if self._behind_since is None else self._behind_since
         else:
-            self._fault, self._behind_since = "", None
+            self.fault, self._behind_since = "", None
         self._judge(db, now)
 
     def _write(self, revoked: dict[int, int], now: int) -> None:
@@ -115,5 +116,5 @@ class Keeper:
             else:
                 alerts.clear_own(tx, "", DEVICE, STALE, now)
         if stale:
-            log.error("the broker's revocation list is stale", cause=self._fault or "it is too old")
+            log.error("the broker's revocation list is stale", cause=self.fault or "it is too old")
         self._alarmed = stale
