@@ -72,6 +72,10 @@ class Site:
             }
         )  # fmt: skip
 
+    def use(self, config: Config) -> None:
+        """Keep the folder by another configuration from now on."""
+        self.config, self.keeper = config, Keeper(config)
+
     @property
     def kept(self) -> Path:
         return self.folder / "broker"

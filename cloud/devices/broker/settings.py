@@ -24,7 +24,7 @@ def _bind(text: str) -> str:
 
 def _reload(text: str) -> str:
     known = text == "none" or any(text.startswith(way) and text != way for way in (_SIGNAL, _COMMAND))
-    if not known:
+    if not known or not text.isprintable():
         raise ValueError(f'{text!r} is not "signal:PIDFILE", "command:PROGRAM ARGUMENTS" or "none"')
     return text
 
@@ -34,10 +34,17 @@ Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
 PlainPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,31}$")]
 
 
+def _one_line(path: Path) -> Path:
+    # mosquitto's configuration has no quotes, so a path ends with its line.
+    if not str(path).isprintable():
+        raise ValueError(f"{str(path)!r} has a line break in it")
+    return path
+
+
 class MosquittoConfig(Model):
     """Where the worker keeps mosquitto's configuration, access rules, certificates and revocation list."""
 
-    dir: Path
+    dir: Annotated[Path, AfterValidator(_one_line)]
     """The folder that is kept; the broker runs with `mosquitto -c DIR/mosquitto.conf`. When mosquitto runs as a user of
     its own, make it beforehand, owned by the service, of mosquitto's group, mode 2750."""
     reload: Annotated[str, AfterValidator(_reload)] = "none"
