@@ -112,7 +112,7 @@ class EstClient:
 
     def bootstrap(self, certificate: Path, key: Path) -> Bootstrap:
         """What to begin with, for whoever shows the new certificate."""
-        _, body = self._ask("GET", BOOTSTRAP, self._context(certificate, key))
+        body = self._ask("GET", BOOTSTRAP, self._context(certificate, key))
         try:
             return msgspec.json.decode(body, type=Bootstrap)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
@@ -143,7 +143,7 @@ class EstClient:
     def _certificates(
         self, method: str, path: str, context: ssl.SSLContext, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> list[x509.Certificate]:  # fmt: skip
-        _, answer = self._ask(method, EST + path, context, body, headers)
+        answer = self._ask(method, EST + path, context, body, headers)
         try:
             return pkcs7.load_der_pkcs7_certificates(base64.b64decode(b"".join(answer.split()), validate=True))
         except (binascii.Error, ValueError, UnsupportedAlgorithm) as e:
@@ -151,7 +151,7 @@ class EstClient:
 
     def _ask(
         self, method: str, path: str, context: ssl.SSLContext, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> tuple[int, bytes]:  # fmt: skip
+    ) -> bytes:  # fmt: skip
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
         try:
             connection.request(method, path, body or None, headers or {})
@@ -173,7 +173,7 @@ class EstClient:
             raise LinkError(self.url, (_reason(data) or f"HTTP {answer.status}") + again)
         if answer.status != 200:
             raise EnrolmentRefused(f"{self.url}: {_reason(data) or f'HTTP {answer.status}'}")
-        return answer.status, data
+        return data
 
 
 def _reason(data: bytes) -> str:

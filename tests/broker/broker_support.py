@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import threading
 import time
@@ -22,8 +23,10 @@ from cloud.db import SQLITE_FILE, open_database
 from cloud.devices.broker import conf
 from cloud.devices.broker.keeping import Keeper
 from cloud.devices.enrolment import authority as issuing
-from cloud.devices.enrolment import certificates, making
+from cloud.devices.enrolment import certificates, listener, making
 from cloud.devices.enrolment import service as enrolment
+from cloud.devices.enrolment.est import Est
+from cloud.devices.enrolment.listener import Server
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
 from tests.cloud.cloud_support import know
@@ -58,6 +61,26 @@ class Site:
         self._start_process = start_process
         self._program = program
         self.broker: Running | None = None
+        self._est: Server | None = None
+        self.url = ""
+
+    def listen(self) -> None:
+        """Let gateways enrol at `url`."""
+        context = listener.tls(self.authority)
+        assert self.config.est
+        listener.certify(context, self.authority, self.data / issuing.FOLDER, self.config.est)
+        sock = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{sock.getsockname()[1]}"
+        with self.db.begin() as tx:
+            enrolment.announce(tx, self.url)
+        self._est = Server(Est(self.db, self.authority, self.config), sock, context)
+        self._est.start()
+
+    def claim(self, gateway: str | None = None, at: int | None = None) -> enrolment.IssuedClaim:
+        """A new claim."""
+        with self.db.begin() as tx:
+            given = enrolment.NewClaim(node="/", gateway=gateway)
+            return enrolment.issue_claim(tx, SYSTEM, given, now_ms() if at is None else at)
 
     def configure(self, *, reload: str = "", **more: Any) -> Config:  # noqa: ANN401 - tables of cloud.toml
         """The cloud's configuration; more tables, and how the broker is told."""
@@ -67,7 +90,8 @@ class Site:
         }  # fmt: skip
         return Config.model_validate(
             {
-                "data_dir": self.data, "broker": {"url": f"mqtt://127.0.0.1:{self.cloud_port}"},
+                "data_dir": self.data, "est": {"bind": "127.0.0.1:0"}, "http": {"bind": "127.0.0.1:0"},
+                "enrolment": {"broker_url": f"mqtts://localhost:{self.port}"}, "broker": {"url": f"mqtt://127.0.0.1:{self.cloud_port}"},
                 **more, "mosquitto": {**table, **more.get("mosquitto", {})},
             }
         )  # fmt: skip
@@ -139,6 +163,8 @@ class Site:
         return Session(client, "localhost" if gateway else "127.0.0.1", port or self.port)
 
     def close(self) -> None:
+        if self._est:
+            self._est.stop()
         for client in self.clients:
             client.disconnect()
             client.loop_stop()

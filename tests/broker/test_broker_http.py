@@ -39,7 +39,7 @@ def served(serve: Callable[..., AbstractContextManager[Served]], tmp_path: Path)
 
 
 def ask(served: Served, what: str, token: str = TOKEN, **body: Any) -> Any:  # noqa: ANN401 - the answer
-    headers = {"Authorization": f"Bearer {token}".encode()} if token else {}
+    headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
     answer = httpx.post(f"{served.url}/api/v1/broker/{what}", json=body, headers=headers, timeout=20)
     return answer.json() if answer.status_code == 200 else answer.status_code
 

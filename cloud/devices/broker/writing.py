@@ -18,7 +18,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cloud.devices.broker import conf, files, rules
 
 if TYPE_CHECKING:
-    import ipaddress
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -143,9 +142,8 @@ def _hosts(certificate: x509.Certificate) -> set[str]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return set()
-    found: set[str] = set(names.get_values_for_type(x509.DNSName))
-    addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = names.get_values_for_type(x509.IPAddress)
-    return found | {str(address) for address in addresses}
+    addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    return addresses | set(names.get_values_for_type(x509.DNSName))
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
