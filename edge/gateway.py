@@ -28,6 +28,7 @@ from edge.health import Health
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
+from edge.renewal import keep_renewed
 from edge.supervise import supervise
 from edge.uplink import Uplink
 from firmware_specs.errors import ConfigError, ProfileError
@@ -119,6 +120,7 @@ class Gateway:
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
+        self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
         self._task(control.serve(state_dir, self.intake, self.status), "control")
         gc.collect()
         gc.freeze()
