@@ -184,7 +184,7 @@ def gateway_list(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     """Show the gateways."""
     from cloud import admin  # noqa: PLC0415
 
-    columns = {"id", "online", "last_seen_at", "agent_version", "devices"}
+    columns = {"id", "node", "online", "last_seen_at", "agent_version", "devices"}
     found = admin.list_gateways(_load(config))
     _rows([g.model_dump(mode="json", include=columns) for g in found], as_json)
 

@@ -1,12 +1,13 @@
 """The demo's brokers: mosquitto where it is installed, else the one that comes as a package, on loopback only.
 
-Owns their configuration files. The package (rumqttd) has one listener for MQTT 3.1.1 and one for MQTT 5, so a broker
-has two urls; mosquitto speaks both on one port. Neither knows who connects: a gateway's identity needs mosquitto
-with certificates or a cluster.
+Owns their configuration files but that of the gateways' mosquitto, which the cloud keeps: it knows a gateway by its
+certificate. The package (rumqttd) has one listener for MQTT 3.1.1 and one for MQTT 5, so a broker has two urls, and
+knows nobody; mosquitto speaks both on one port.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -56,6 +57,15 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return port
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ports on loopback that are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
 def is_free(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
     """Whether nobody listens on a port of loopback."""
     with socket.socket(socket.AF_INET, kind) as s:
@@ -83,6 +93,16 @@ def plan(directory: Path, name: str, port: int, program: str | None) -> BrokerPl
     config.write_text(_rumqttd_toml(port, port5), encoding="utf-8")
     argv = (sys.executable, "-P", "-m", "simulators.broker", str(config))
     return BrokerPlan(argv, port, f"mqtt://127.0.0.1:{port}", f"mqtt://127.0.0.1:{port5}", "iotcore")
+
+
+def plan_uplink(config: Path, port: int, cloud_port: int, program: str) -> BrokerPlan:
+    """How the gateways' broker is started with the configuration that the cloud keeps for it.
+
+    url: for gateways, by TLS with their certificates. url5: for the cloud, a listener of its own.
+    """
+    return BrokerPlan(
+        (program, "-c", str(config)), port, f"mqtts://127.0.0.1:{port}", f"mqtt://127.0.0.1:{cloud_port}", "mosquitto"
+    )
 
 
 def _mosquitto_conf(port: int) -> str:

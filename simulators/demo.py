@@ -99,24 +99,25 @@ class _Demo:
         self._uplink: BrokerPlan
         self._credentials: Credentials
         self._desks: Path
+        self._identity: Path
 
     def start(self) -> None:
         """Start every part and wait until they work together."""
         program = broker.choose(self._options.broker)
-        self._south = self._broker("south", self._ports.mqtt, program)
-        self._uplink = self._broker("uplink", self._ports.uplink, program)
-        _say(f"brokers: {self._south.program} on ports {self._ports.mqtt} (devices) and {self._ports.uplink} (uplink)")
-        config = provision.write_cloud_toml(self._state, self._ports.http, self._uplink.url5)
-        self._credentials = provision.ensure(self._state, config, GATEWAY, self._check)
+        self._south = self._broker(broker.plan(self._state, "south", self._ports.mqtt, program), "south")
+        config = self._start_uplink(program)
+        _say(f"brokers: {self._south.program} on ports {self._ports.mqtt} (devices) and {self._uplink.port} (uplink)")
+        self._begin("cloud", "patrol-cloud", "serve", "--config", config)
+        # A pack that is published before the cloud has subscribed is sent again only when its ack is overdue.
+        self._wait(f"port {self._ports.http}", lambda: _accepts(self._ports.http))
+        self._wait(f"port {self._ports.est}", lambda: _accepts(self._ports.est))
+        self._identity = provision.enrol(self._state, config, GATEWAY, self._check)
         if self._options.simulators:
             self._desks = provision.organise(self._state, config, load_community(), GATEWAY, self._check)
             provision.address_desks(self._desks, f"http://127.0.0.1:{self._ports.http}")
-        self._begin("cloud", "patrol-cloud", "serve", "--config", config)
         gateway = self._write_gateway_toml()
         if self._options.simulators:
             self._begin("community", "patrol-sim", *self._community_arguments())
-        # A pack that is published before the cloud has subscribed is sent again only when its ack is overdue.
-        self._wait(f"port {self._ports.http}", lambda: _accepts(self._ports.http))
         self._begin("gateway", "patrol-edge", "run", "--config", gateway)
         _say("waiting for the first values" if self._options.simulators else "waiting for the gateway")
         self._wait("the HTTP side", lambda: self._get("/readyz") is not None)
@@ -129,7 +130,7 @@ class _Demo:
         known = {
             "url": f"http://127.0.0.1:{self._ports.http}", "user": self._credentials.user,
             "password": self._credentials.password, "token": self._credentials.token, "mqtt": self._south.url,
-            "coap": f"coap://127.0.0.1:{self._ports.coap}", "uplink": self._uplink.url5,
+            "coap": f"coap://127.0.0.1:{self._ports.coap}", "uplink": self._gateways_url,
         }  # fmt: skip
         text = json.dumps(known) if self._options.as_json else self._for_people(known)
         sys.stdout.write(text + "\n")
@@ -158,11 +159,31 @@ class _Demo:
         ]  # fmt: skip
         return "\n".join([*lines, _SIMULATED if self._options.simulators else _BY_HAND, "Ctrl-C ends all of it.", ""])
 
-    def _broker(self, name: str, port: int, program: str | None) -> BrokerPlan:
-        plan = broker.plan(self._state, name, port, program)
+    def _start_uplink(self, program: str | None) -> Path:
+        """Start the gateways' broker, as the cloud wants it; the cloud's configuration.
+
+        mosquitto knows each gateway by its certificate. The package knows nobody, so it is plain, on loopback.
+        """
+        port = self._ports.uplink
+        if program is None:
+            self._uplink = self._broker(broker.plan(self._state, "uplink", port, None), "uplink")
+            plain = provision.Uplink(self._uplink.url5, self._uplink.url5, None)
+            config = provision.write_cloud_toml(self._state, self._ports, plain)
+            self._credentials = provision.ensure(self._state, config, self._check)
+            return config
+        folder = self._state / "uplink"
+        plan = broker.plan_uplink(folder / "mosquitto.conf", port, self._ports.cloud, program)
+        uplink = provision.Uplink(plan.url5, plan.url, folder)
+        config = provision.write_cloud_toml(self._state, self._ports, uplink)
+        self._credentials = provision.ensure(self._state, config, self._check)
+        provision.write_broker(folder, config, self._check)
+        self._uplink = self._broker(plan, "uplink")
+        return config
+
+    def _broker(self, plan: BrokerPlan, name: str) -> BrokerPlan:
         self._children.start(f"broker-{name}", plan.argv, stage=2, env={})
         ports = {int(url.rpartition(":")[2]) for url in (plan.url, plan.url5)}
-        self._wait(f"the broker on port {port}", lambda: all(_accepts(p) for p in ports))
+        self._wait(f"the broker on port {plan.port}", lambda: all(_accepts(p) for p in ports))
         return plan
 
     def _begin(self, name: str, program: str, *arguments: str | Path) -> None:
@@ -172,10 +193,11 @@ class _Demo:
     def _write_gateway_toml(self) -> Path:
         path = self._state / "gateway.toml"
         ports = self._ports
-        uplink = f"mqtt://127.0.0.1:{ports.proxy}" if self._options.simulators else self._uplink.url5
+        scheme, _, direct = self._gateways_url.partition("://")
+        uplink = f"{scheme}://127.0.0.1:{ports.proxy}" if self._options.simulators else f"{scheme}://{direct}"
         ends = site.Endpoints(
             GATEWAY, self._state / "edge", uplink, self._south.url5, f"127.0.0.1:{ports.coap}",
-            f"opc.tcp://127.0.0.1:{ports.opcua}", self._state / "tty",
+            f"opc.tcp://127.0.0.1:{ports.opcua}", self._state / "tty", self._identity,
         )  # fmt: skip
         if self._options.simulators:
             site.write_simulated(path, load_community(), ends)
@@ -183,13 +205,18 @@ class _Demo:
             site.write_by_hand(path, ends, demo_state.moved(self._state / "ends.json", ends))
         return path
 
+    @property
+    def _gateways_url(self) -> str:
+        """How gateways reach their broker."""
+        return self._uplink.url if self._uplink.url.startswith("mqtts:") else self._uplink.url5
+
     def _community_arguments(self) -> list[str | Path]:
         ports = self._ports
         return [
             "community", "--mqtt", self._south.url5, "--coap", f"127.0.0.1:{ports.coap}",
             "--opcua", f"opc.tcp://127.0.0.1:{ports.opcua}", "--state", self._state,
             "--speed", str(self._options.speed), "--seed", str(self._options.seed), "--people", self._desks,
-            "--uplink-proxy", f"127.0.0.1:{ports.proxy}={self._uplink.url5.removeprefix('mqtt://')}",
+            "--uplink-proxy", f"127.0.0.1:{ports.proxy}={self._gateways_url.rpartition('/')[2]}",
         ]  # fmt: skip
 
     def _has_values(self) -> bool:

@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 _OURS: Final = (
     "cloud", "edge", "tty", "logs", "cloud.toml", "gateway.toml", "credentials.json",
     "organisation.json", "people.json", "gateway.by-hand.toml", "ends.json", "south.conf", "south.toml",
-    "uplink.conf", "uplink.toml",
+    "uplink.conf", "uplink.toml", "uplink", "enrolled.toml", "authority-root",
 )  # fmt: skip
 """What stands in a state folder; `fresh` removes these and nothing else."""
 
 
 class Ports(NamedTuple):
-    """Where everything listens on loopback."""
+    """Where everything listens on loopback. uplink: the gateways' broker; cloud: its listener for the cloud."""
 
     http: int
     mqtt: int
     uplink: int
+    cloud: int
+    est: int
     coap: int
     opcua: int
     proxy: int
@@ -44,7 +46,9 @@ def choose_ports(http_port: int) -> Ports:
     mqtt = 1883 if broker.is_free(1883) else broker.free_port()
     coap_free = broker.is_free(5683, socket.SOCK_DGRAM)
     coap = 5683 if coap_free else broker.free_port(socket.SOCK_DGRAM)
-    return Ports(http_port, mqtt, broker.free_port(), coap, broker.free_port(), broker.free_port())
+    est = 8443 if broker.is_free(8443) else broker.free_port()
+    free = broker.free_ports(4)
+    return Ports(http_port, mqtt, free[0], free[1], est, coap, free[2], free[3])
 
 
 def moved(path: Path, ends: site.Endpoints) -> dict[str, str]:

@@ -22,7 +22,8 @@ class Endpoints(NamedTuple):
     """Where the gateway finds its peers.
 
     mqtt, opcua: urls. coap: what the gateway binds. tty_dir: the folder of the simulated serial ports.
-    uplink: the url of the way to the cloud, through the proxy if there is one.
+    uplink: the url of the way to the cloud, through the proxy if there is one. identity: the folder of the gateway's
+    certificate, for an encrypted one.
     """
 
     gateway: str
@@ -32,6 +33,7 @@ class Endpoints(NamedTuple):
     coap: str
     opcua: str
     tty_dir: Path
+    identity: Path | None = None
 
 
 def quoted(text: str) -> str:
@@ -53,8 +55,12 @@ def table(header: str, **keys: str | float) -> str:
 
 def head(ends: Endpoints) -> str:
     """The keys of the gateway itself."""
+    files = {}
+    if ends.identity and ends.uplink.startswith("mqtts:"):
+        names = {"ca": "broker-ca.pem", "cert": "cert.pem", "key": "key.pem"}
+        files = {key: str(ends.identity / name) for key, name in names.items()}
     return f"gateway = {quoted(ends.gateway)}\nstate_dir = {quoted(str(ends.state_dir))}\n\n" + table(
-        "[uplink]", url=ends.uplink, backoff_max_s=_RETRY_MAX_S
+        "[uplink]", url=ends.uplink, backoff_max_s=_RETRY_MAX_S, **files
     )
 
 

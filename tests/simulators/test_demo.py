@@ -76,6 +76,11 @@ def test_the_demo_prints_one_line_keeps_its_password_and_leaves_nothing_behind(
     assert stat.S_IMODE((state / "credentials.json").stat().st_mode) == 0o600
     children = children_of(demo.pid)
     assert len(children) == 4
+    # The gateway came in by a claim, and its broker knows it by its certificate.
+    assert first["uplink"].startswith("mqtts://127.0.0.1:")
+    (certificate,) = get(first, "/gateways/gw-0001/certificates")["items"]
+    assert certificate["in_force"]
+    assert [claim["state"] for claim in get(first, "/claims")["items"]] == ["used"]
     demo.popen.send_signal(signal.SIGINT)
     assert demo.popen.wait(5) == 0
     assert not any(is_alive(child) for child in children)
@@ -85,6 +90,7 @@ def test_the_demo_prints_one_line_keeps_its_password_and_leaves_nothing_behind(
     assert {key: again[key] for key in ("user", "password", "token")} == {
         key: first[key] for key in ("user", "password", "token")
     }
+    assert get(again, "/gateways/gw-0001/certificates")["items"] == [certificate], "it is not enrolled anew"
     children = children_of(demo.pid)
     demo.popen.send_signal(signal.SIGKILL)
     support.wait_for(lambda: not any(is_alive(child) for child in children), 5, "the end of orphans")
