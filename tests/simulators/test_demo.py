@@ -33,6 +33,7 @@ KEYS = {"url", "user", "password", "token", "mqtt", "coap", "uplink"}
 def start_demo(start_process: StartProcess, state: Path, *options: str) -> tuple[Running, Path]:
     """A demo with its stdout in a file of its own, which must hold one line and no more."""
     out = state.with_suffix(".out")
+    out.unlink(missing_ok=True)
     argv = ["sh", "-c", 'out=$1; shift; exec "$@" >"$out"', "sh", str(out), str(SIM), "demo", "--json"]
     return start_process(*argv, "--state", state, "--port", str(support.free_port()), *options, name="demo"), out
 
