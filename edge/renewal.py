@@ -117,9 +117,7 @@ async def _try(identity: Identity, old: Pair, new: Pair, uplink: Callable[[], Up
     began = loop.time()
     while loop.time() - began < pace.trial_s:
         if uplink().acked_at > began:
-            for pair in identity.pairs():
-                if pair.number < new.number:
-                    identity.drop(pair)
+            identity.keep_only(new)
             _log.info("new certificate accepted", pair=new.number)
             return
         await asyncio.sleep(pace.poll_s)

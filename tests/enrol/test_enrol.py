@@ -1,4 +1,4 @@
-"""`patrol-edge enrol` against the cloud's own EST listener: what it leaves on the disk, whom it believes and refuses."""
+"""`patrol-edge enrol` against the cloud's own EST listener: what it leaves on the disk, and whom it believes."""
 
 from __future__ import annotations
 
