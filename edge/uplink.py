@@ -168,6 +168,7 @@ class Uplink:
     def connect_anew(self, why: str) -> None:
         """Leave the connection and make another, with the certificate as it is now; none is made where none was."""
         if self._link and not self._link.lost.done():
+            self._link.pause()  # what still comes over it was not said over the next one
             self._link.lost.set_exception(LinkError(self._config.url, why))
 
     def publish_state(self) -> None:
