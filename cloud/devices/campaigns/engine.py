@@ -220,9 +220,12 @@ def _back(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
     policy = PolicyBody.model_validate_json(row.policy)
     back = hooks.KINDS[row.kind].back
     only = (_c.wave == step.wave,) if step.wave else ()
-    there = sa.case((selecting.online(_c.gateway), policy.timeout_s), else_=policy.offline_s)
+    due = sa.case(
+        (selecting.online(_c.gateway), sa.literal(now_ms + 1000 * policy.timeout_s, sa.BigInteger)),
+        else_=sa.literal(now_ms + 1000 * policy.offline_s, sa.BigInteger),
+    )
     for key in members.batch(tx, *members.flying(row.id, Standing.COMMITTED), *only):
-        values = {"phase": "", "reason": "", "ended_at": None, "deadline_at": now_ms + 1000 * there}
+        values = {"phase": "", "reason": "", "ended_at": None, "deadline_at": due}
         if not members.move(tx, key, Event.GO_BACK, **values):
             continue
         why = _order(tx, row, key, back, now_ms) if back else "nothing leads back"
