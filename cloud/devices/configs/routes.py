@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from cloud.devices.configs import changes, service
+from cloud.devices.configs import service
 from cloud.devices.configs.models import (
     ConfigView,
     DiffView,
@@ -123,4 +123,4 @@ def put_template(state: State, who: Provisioner, body: NewTemplate) -> TemplateV
 def preview(state: State, who: Provisioner, body: NewChange) -> Preview:
     """What a change would do to each gateway that it chooses, those for which it is the same together."""
     with state.db.read() as tx:
-        return changes.preview(tx, who, body)
+        return service.preview(tx, who, body)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloud.devices import service as fleet
-from cloud.devices.configs import documents, rules, standings, templates
+from cloud.devices.configs import changes, documents, rules, standings, templates
 from cloud.devices.configs.documents import (
     ConfigDocument,
     Note,
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from firmware_specs.gateway_file import DeviceConfig
 
 ConfigStanding = StandingView
+preview = changes.preview
 __all__ = [
     "ConfigDocument", "ConfigStanding", "Note", "bootstrap", "change_devices", "current", "find_fault", "get_config",
-    "get_template", "history", "list_standings", "list_templates", "page_templates", "propose", "propose_from",
-    "put_template", "restore", "see_diff", "see_history", "see_version", "state", "version", "view",
+    "get_template", "history", "list_standings", "list_templates", "page_templates", "preview", "propose",
+    "propose_from", "put_template", "restore", "see_diff", "see_history", "see_version", "state", "version", "view",
 ]  # fmt: skip
 
 
