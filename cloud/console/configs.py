@@ -12,6 +12,7 @@ from cloud.console.alarms import nodes_of
 from cloud.console.pages import PageRoute, back_to, render, viewer_ui
 from cloud.console.ui import Ui
 from cloud.devices.configs import service
+from cloud.devices.configs.faults import OWN
 from cloud.devices.configs.models import TRIAL_S, NewTemplate
 from cloud.devices.configs.rules import Phase, TemplateKind
 from cloud.errors import Forbidden, NotFound
@@ -132,8 +133,8 @@ def _editor(
     text = draft.text if draft else config.document.own if config.document else ""
     return render(
         ui, "config.html", 422 if fault else 200, config=config, past=past, names=names, shown=shown,
-        difference=marked(difference), draft=draft, text=text, fault=fault, around=around(text, fault.line if fault else 0),
-        pills=PILLS, trial_s=TRIAL_S, expected=against,
+        difference=marked(difference), draft=draft, text=text, fault=fault,
+        around=around(text, fault.line) if fault and fault.source == OWN else [], pills=PILLS, trial_s=TRIAL_S, expected=against,
     )  # fmt: skip
 
 
@@ -164,7 +165,7 @@ def propose(request: Request, ui: View, state: State, gateway: Gateway, form: An
 
 
 @pages.post("/configs/{gateway}/restore/{version}")
-def restore(
+def restore(  # noqa: PLR0917 - FastAPI names them
     request: Request, ui: View, state: State, gateway: Gateway, version: Number, form: Annotated[Sent, Form()]
 ) -> Response:  # fmt: skip
     """Have the gateway run exactly what an earlier version said."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloud.devices.campaigns import service as campaigns
-from cloud.devices.campaigns.models import Choice, NewCampaign, PolicyBody
+from cloud.devices.campaigns.models import Choice, MemberQuery, NewCampaign, PolicyBody
 from cloud.devices.configs import changes
 from cloud.devices.configs import service as configs
 from cloud.devices.configs.models import Edit, NewChange, NewTemplate
@@ -32,7 +32,7 @@ def preview(db: Database, edit: Edit, actor: Principal | None = None, **choice: 
 
 def state_of(db: Database, campaign: int, gateway: str) -> tuple[str, str]:
     with db.read() as tx:
-        page = campaigns.list_members(tx, SYSTEM, campaign)
+        page = campaigns.list_members(tx, SYSTEM, campaign, MemberQuery())
         return next((each.state.value, each.reason) for each in page.items if each.gateway == gateway)
 
 
@@ -75,7 +75,7 @@ def test_a_campaign_orders_waits_for_the_gateways_word_and_leads_back(db: Databa
     town(db, "gw-1", "gw-2")
     first = {gateway: propose(db, gateway) for gateway in ("gw-1", "gw-2")}
     with db.begin() as tx:
-        for gateway, document in first.items():
+        for gateway in first:
             devices.heard(tx, gateway, NOW)
     for gateway, document in first.items():
         tell(db, gateway, ConfigPhase.IN_FORCE, document)

@@ -1,4 +1,4 @@
-"""Templates joined with a gateway's own text: who wins, where each part comes from, and that the result is a normal form."""
+"""Templates joined with a gateway's own text: who wins, where each part comes from, that the result is normal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_the_later_wins_key_by_key_and_each_part_names_its_source() -> None:
 
 def test_a_type_matters_only_where_there_is_a_device_of_it() -> None:
     assert "metrics" not in joined(LINE, TYPE).text
-    with pytest.raises(ConfigFault, match="node /: device: stands in the template of a device type only"):
+    with pytest.raises(
+        ConfigFault, match="template node / line 1: device: stands in the template of a device type only"
+    ):
         joined("", Layer(TemplateKind.NODE, "/", "[device]\ndrill = true"))
 
 
@@ -124,10 +126,10 @@ def test_a_template_changes_no_gateway_before_it_is_taken_over_S4(db: Database) 
         template = NewTemplate(kind=TemplateKind.NODE, key=street, text="[outbox]\nbudget_mb = 100\n")
         with pytest.raises(NotFound):
             configs.put_template(tx, technician(house), template, NOW)
+        given = NewTemplate(kind=TemplateKind.TYPE, key=SMOKE, text="[device]\ndrill = true")
         with pytest.raises(Forbidden):
-            given = NewTemplate(kind=TemplateKind.TYPE, key=SMOKE, text="[device]\ndrill = true")
             configs.put_template(tx, technician(house), given, NOW)
-        with pytest.raises(Invalid, match=r"node .*line 1: outbx: unknown key"):
+        with pytest.raises(Invalid, match=r"template node .*line 1: outbx: unknown key"):
             configs.put_template(tx, technician(), template.model_copy(update={"text": "[outbx]\n"}), NOW)
         assert configs.put_template(tx, technician(), template, NOW).version == 1
         assert configs.put_template(tx, technician(), template, NOW).version == 1
