@@ -134,7 +134,8 @@ def _editor(
     return render(
         ui, "config.html", 422 if fault else 200, config=config, past=past, names=names, shown=shown,
         difference=marked(difference), draft=draft, text=text, fault=fault,
-        around=around(text, fault.line) if fault and fault.source == OWN else [], pills=PILLS, trial_s=TRIAL_S, expected=against,
+        around=around(text, fault.line) if fault and fault.source == OWN else [], pills=PILLS, trial_s=TRIAL_S,
+        expected=against,
     )  # fmt: skip
 
 

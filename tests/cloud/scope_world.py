@@ -18,6 +18,7 @@ from cloud.db import metadata
 from cloud.devices import service as devices
 from cloud.devices.campaigns import hooks
 from cloud.incidents.levels import service as levels
+from cloud.ingest import hooks as ingest
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.presence import service as presence
 from cloud.presence.judge import Judge
@@ -26,6 +27,7 @@ from cloud.state import now_ms
 from cloud.telemetry.store import Point
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
 from firmware_specs.wire import Reported, ReportedDevice
+from firmware_specs.wire_fleet import ConfigPhase, ConfigState, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +119,7 @@ class Filling:
         for part in (
             self._tree, self._people, self._channels, self._places, self._fleet, self._patrol, self._alarms,
             self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._campaigns,
-            self._told,
+            self._configs, self._told,
         ):  # fmt: skip
             part()
 
@@ -331,6 +333,15 @@ class Filling:
             choice={"node": self._ids["street"]},
         )  # fmt: skip
         self._ids["campaign"] = made["id"]
+
+    def _configs(self) -> None:
+        text = f'location = "{self._side.text("wall")}"\n'
+        self._send("PUT", "/config-templates", kind="node", key=self._ids["street"], text=text)
+        url = f"/gateways/{self._ids['gateway']}/config"
+        made = self._send("PUT", url, text=f"# {self._side.text('own')}\n{text}", comment=self._side.text("why"))
+        state = ConfigState(ConfigPhase.REFUSED, 1, made["hash"], self._side.text("reason"), self._now)
+        with self._db.begin() as tx:
+            ingest.DOCUMENTS["reported/config"](tx, self._ids["gateway"], "", encode(state), self._now)
 
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]
