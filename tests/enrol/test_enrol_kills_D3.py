@@ -129,7 +129,7 @@ def test_D3_a_re_claim_that_is_killed_at_every_step(cloud: Site, killer: Killer)
         old = pair_in_force(what).number
         killer.kill(what, step)
         assert pair_in_force(what).number in {old, old + 1}
-        assert load_config(what.config)[0].gateway == "gw-1"
+        assert load_config(what.config).config.gateway == "gw-1"
         enrol(what)
         assert pair_in_force(what).number == old + 1
         left = {each.name for each in Identity(what.state_dir).folder.iterdir()}

@@ -72,7 +72,7 @@ class Line:
 
 async def renewing(what: Wanted, line: Line, until: Callable[[], object], pace: Pace = PATIENT) -> None:
     """Renew until something holds."""
-    task = asyncio.ensure_future(keep_renewed(load_config(what.config)[0], lambda: line, pace))
+    task = asyncio.ensure_future(keep_renewed(load_config(what.config).config, lambda: line, pace))
     await wait_until(until, 20, "the renewal")
     task.cancel()
     await asyncio.wait({task})
