@@ -1,7 +1,8 @@
 """The agent's socket for a technician on the same machine: what waits, and live readings.
 
-Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen` or
-`outbox`; answers are JSON lines. A listener that is too slow misses lines, the agent never waits for one.
+Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
+`outbox`, or a verb that the agent gives; answers are JSON lines. A listener that is too slow misses lines, the agent
+never waits for one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import structlog
 from firmware_specs.wire import encode_item
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from edge.intake import Intake
@@ -76,8 +77,14 @@ class _Listeners:
                     queue.put_nowait(line)
 
 
-async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status]) -> None:
-    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status."""
+async def serve(
+    state_dir: Path, intake: Intake, status: Callable[[bool], Status],
+    verbs: Mapping[bytes, Callable[[], Awaitable[object]]],
+) -> None:  # fmt: skip
+    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status.
+
+    verbs: further requests, each with what answers it.
+    """
     listeners = _Listeners(intake)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,6 +95,9 @@ async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status
                 await writer.drain()
             elif request == b"listen":
                 await listeners.stream(writer)
+            elif request in verbs:
+                writer.write(msgspec.json.encode(await verbs[request]()) + b"\n")
+                await writer.drain()
         writer.close()
 
     server = await _listen(state_dir, answer)

@@ -8,7 +8,6 @@ and passwords stay where they are, in the gateway's own files. Pure: reads no fi
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -24,7 +23,7 @@ from firmware_specs.gateway_file import (
     split_url,
 )
 from firmware_specs.schema import NamedCodec, NodesCodec
-from firmware_specs.tomlfile import Model, validate, validate_part
+from firmware_specs.tomlfile import Model, parse_table, validate, validate_part
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -82,10 +81,7 @@ def hash_of(text: str) -> str:
 
 def parse(text: str, name: Path | str) -> dict[str, Any]:
     """A document's tables. Raises ConfigError naming the line when it is not TOML."""
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise ConfigError(name, "", f"not TOML: {e}") from e
+    return parse_table(text.encode("utf-8", "surrogatepass"), name)
 
 
 def check_part(table: Mapping[str, Any], name: Path | str) -> None:

@@ -29,7 +29,7 @@ def enrolled(cloud: Site, gateway: str | None = None, name: str = "box") -> Enro
 
 def pair_in_force(what: Wanted) -> Pair:
     """The pair that an agent would use, looked at as the agent does: by the paths of its configuration."""
-    config: GatewayConfig = load_config(what.config)[0]
+    config: GatewayConfig = load_config(what.config).config
     assert config.uplink.cert
     assert config.uplink.key
     certificate = x509.load_pem_x509_certificate(config.uplink.cert.read_bytes())
