@@ -31,7 +31,7 @@ from tuf.api.exceptions import (
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from edge.config import is_loopback
-from edge.durable import sync_folder
+from firmware_specs.durable import sync_folder
 from firmware_specs.errors import LinkError, StoreError, UpdateRejected
 from firmware_specs.release import MAX_TARGET_BYTES, Target, release_of, target_name
 

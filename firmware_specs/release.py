@@ -44,8 +44,7 @@ class Release(msgspec.Struct, frozen=True):
     """What is signed beside a target's length and hash.
 
     model: which device profile it is for, `agent` for the agent. requires: the least agent version that may take it,
-    empty for any. platform: `any`, or what `platform_of` gives on the machine that it runs on. entry: an agent bundle's
-    program below its root. notes: for people.
+    empty for any. platform: `any`, or what `platform_of` gives on the machine that it runs on. notes: for people.
     """
 
     kind: ReleaseKind
@@ -53,7 +52,6 @@ class Release(msgspec.Struct, frozen=True):
     version: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     requires: Annotated[str, msgspec.Meta(max_length=64)] = ""
     platform: Annotated[str, msgspec.Meta(max_length=64)] = ANY_PLATFORM
-    entry: Annotated[str, msgspec.Meta(max_length=200)] = ""
     notes: Annotated[str, msgspec.Meta(max_length=2000)] = ""
 
 
