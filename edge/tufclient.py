@@ -158,10 +158,14 @@ def _address(info: TargetFile) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """An error in one line, with its cause."""
+    """An error in one line, with its cause unless that is said already."""
     cause = error.__cause__
-    text = f"{error}: {cause}" if cause else str(error)
+    text = f"{error}: {cause}" if cause and not isinstance(error, DownloadError) else str(error)
     return " ".join(text.split())[:300] or type(error).__name__
+
+
+def _file(url: str) -> str:
+    return url.rpartition("/")[2][-80:]
 
 
 class _Fetcher(FetcherInterface):
@@ -183,14 +187,14 @@ def _stream(pool: urllib3.PoolManager, url: str, offset: int, within_s: float) -
     try:
         answer = pool.request("GET", url, headers=headers, preload_content=False, redirect=False, retries=False)
     except urllib3.exceptions.HTTPError as e:
-        raise DownloadError(_line(e)) from e
+        raise DownloadError(f"no connection ({_line(e)})") from e
     if answer.status not in {_OK, _PARTIAL}:
         answer.close()
-        raise DownloadHTTPError(f"{url}: HTTP {answer.status}", answer.status)
+        raise DownloadHTTPError(f"{_file(url)}: HTTP {answer.status}", answer.status)
     begins = offset if offset and answer.status == _PARTIAL else 0
     if begins and not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
         answer.close()
-        raise DownloadError(f"{url}: not the range that was asked for")
+        raise DownloadError(f"{_file(url)}: not the range that was asked for")
     return begins, _chunks(answer, url, time.monotonic() + within_s)
 
 
@@ -199,9 +203,9 @@ def _chunks(answer: urllib3.BaseHTTPResponse, url: str, until: float) -> Iterato
         while chunk := answer.read1(CHUNK):
             yield chunk
             if time.monotonic() > until:
-                raise DownloadError(f"{url}: too slow")
+                raise DownloadError(f"{_file(url)}: too slow")
     except urllib3.exceptions.HTTPError as e:
-        raise DownloadError(_line(e)) from e
+        raise DownloadError(f"{_file(url)}: the answer broke off ({type(e).__name__})") from e
     finally:
         answer.close()
 

@@ -255,19 +255,20 @@ class Repository(Files):
         timestamp_only: bool = False,
     ) -> None:  # fmt: skip
         """Write a snapshot of the targets, then the timestamp that makes it count."""
-        timestamp = self.timestamp().signed if self.published else Timestamp(version=0)
+        there = self.published
+        timestamp = self.timestamp().signed if there else Timestamp()
         if timestamp_only:
             snapshot_meta = timestamp.snapshot_meta
         else:
-            snapshot = self.snapshot().signed if self.published else Snapshot(version=0)
+            snapshot = self.snapshot().signed if there else Snapshot()
             held = targets or self.targets()
-            snapshot.version += 1
+            snapshot.version += there
             snapshot.expires = self._until("snapshot", now)
             snapshot.meta["targets.json"] = meta_of(held.signed.version, bytes_of(held))
             signed = self._signed(Metadata(snapshot), "snapshot", roots)
             self.write(self.metadata / f"{snapshot.version}.snapshot.json", signed)
             snapshot_meta = meta_of(snapshot.version, bytes_of(signed))
-        timestamp.version += 1
+        timestamp.version += there
         timestamp.expires = self._until("timestamp", now)
         timestamp.snapshot_meta = snapshot_meta
         self.write(self.metadata / "timestamp.json", self._signed(Metadata(timestamp), "timestamp", roots))
