@@ -64,8 +64,8 @@ class Record(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
-def _identity(order: UpdateOrder) -> tuple[int, str, str, bool]:
-    return order.campaign, order.target, order.version, order.rollback
+def _identity(order: UpdateOrder) -> tuple[int, int, str, str, bool]:
+    return order.campaign, order.issued_ms, order.target, order.version, order.rollback
 
 
 def load(path: Path) -> Record:
