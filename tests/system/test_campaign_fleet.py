@@ -12,6 +12,8 @@ from cloud.db import open_database
 from cloud.devices import service as devices
 from cloud.org import service as org
 from cloud.org.rules import SYSTEM, Role
+from firmware_specs.release import Release, ReleaseKind
+from tests.releases.release_support import World
 from tests.support import Running, wait_for
 from tests.system.harness import BIN, Json, Stack, now_ms
 
@@ -76,6 +78,7 @@ def desk(make_stack: Callable[..., Stack], start_process: StartProcess) -> tuple
     stack = make_stack(cloud_lines="[liveness]\ntick_s = 0.2\n")
     stack.start(stack.north)
     stack.cloud_verb("init")
+    publish(stack.folder / "cloud")
     desk = Desk(stack, provision(stack.folder / "cloud"))
     stack.cloud.start()
     stack.cloud.wait_ready()
@@ -86,6 +89,15 @@ def desk(make_stack: Callable[..., Stack], start_process: StartProcess) -> tuple
     wait_for(lambda: '"failing"' in fleet.text(), 20, f"the fleet; its log:\n{fleet.text()}")
     wait_for(lambda: desk.get("/devices/counts")["gateways_online"] == GATEWAYS, 20, "everybody online")
     return desk, stack, fleet
+
+
+def publish(data_dir: Path) -> None:
+    """Two signed releases of the agent; the gateways run the first."""
+    world = World(data_dir)
+    world.begin()
+    for version in ("1.0.0", "2.0.0"):
+        world.add(b"a bundle", f"agent/agent-{version}.zip", Release(ReleaseKind.AGENT, "agent", version))
+    assert world.publish().installed
 
 
 def provision(data_dir: Path) -> dict[str, str]:
@@ -110,7 +122,7 @@ def test_a_campaign_of_200_simulated_gateways_with_5_percent_failing_pauses_resu
     failing = json.loads(fleet.text().splitlines()[0])["failing"]
     assert len(failing) == GATEWAYS * 5 // 100
     new = {
-        "kind": "agent", "title": "2.0.0", "subject": {"version": "2.0.0", "target": "agent-2.0.0", "from": "1.0.0"},
+        "kind": "agent", "title": "2.0.0", "subject": {"target": "agent/agent-2.0.0.zip"},
         "choice": {"without": [f"fleet-{GATEWAYS + 1:04d}"]}, "policy": POLICY,
     }  # fmt: skip
     preview = at.post("/campaigns/preview", new)
