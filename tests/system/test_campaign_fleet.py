@@ -69,7 +69,8 @@ class Desk:
             seen = self.see()
             return seen if test(seen) else None
 
-        found: Json = wait_for(shown, seconds, what)  # type: ignore[assignment]
+        found = wait_for(shown, seconds, what)
+        assert found is not None
         return found
 
 
