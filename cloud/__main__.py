@@ -15,6 +15,7 @@ import typer
 from cloud.config import Config, load_config
 from cloud.devices.broker.commands import app as broker
 from cloud.devices.enrolment import cli as enrolment
+from cloud.devices.releases import cli as releases
 from cloud.errors import RequestRefused
 from cloud.org.rules import Role
 from firmware_specs.cli import run_app
@@ -32,6 +33,7 @@ app.add_typer(gateways, name="gateway")
 app.add_typer(broker, name="broker")
 app.add_typer(enrolment.authority, name="authority")
 app.add_typer(enrolment.claims, name="claim")
+app.add_typer(releases.app, name="release")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="cloud.toml")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine output.")]

@@ -32,6 +32,7 @@ from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
 from cloud.devices.broker import keeping as broker
 from cloud.devices.enrolment import listener
+from cloud.devices.releases import work as releases
 from cloud.loaded import LOADED
 from cloud.presence import service as presence
 from cloud.reports import service as reports
@@ -72,6 +73,7 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "reports": reports.run,
     "self-watch": selfwatch.run,
     "broker": broker.run,
+    "releases": releases.run,
 }
 """Background work of the worker role, by name."""
 SERVED: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {"est": listener.run}

@@ -33,6 +33,7 @@ from cloud.console import (
     operations,
     organisation,
     presence,
+    releases,
     remote,
     reviews,
     rosters,
@@ -66,6 +67,7 @@ _PARTS: Final = (
     sign_in, alarms, devices, gateways, organisation, maps, presence, rosters, incidents, levels, drills, reviews,
     hazards, silences, channels, audit, install, claims, configs, config_changes, campaigns, fleet_health,
     remote,
+    hazards, silences, channels, audit, install, claims, configs, campaigns, releases, fleet_health, remote,
 )  # fmt: skip
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
