@@ -29,8 +29,8 @@ from firmware_specs.wire_fleet import UpdateOrder, UpdatePhase
 
 def step(verb: str, *rest: str) -> None:
     if verb == "fetch":
-        state, root, metadata_url, targets_url, target = rest
-        fetch(Path(state), Path(root).read_bytes(), metadata_url, targets_url, target, Path(state) / "downloads")
+        folder, root, metadata_url, targets_url, target = rest
+        fetch(Path(folder), Path(root).read_bytes(), metadata_url, targets_url, target, Path(folder) / "downloads")
         return
     if verb == "launch":
         out = os.open(rest[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
