@@ -210,3 +210,29 @@ def test_kill_at_every_write_of_the_download_D3_S10(
         assert all(path.read_bytes() == b"b" * 2000 for path in whole), place.name
         driver.does(words)
         assert [path.read_bytes() for path in downloads.iterdir()] == [b"b" * 2000], place.name
+
+
+def test_kill_at_every_write_of_a_publication_leaves_readers_the_old_or_the_new_D3_S10(
+    tmp_path: Path, driver: Driver
+) -> None:
+    def prepare(place: Path) -> Words:
+        world = World(place)
+        (place / "root.json").write_bytes(world.whole(b"old"))
+        world.add(b"new")
+        return "publish", world.repository.folder, world.targets_vault
+
+    served = Served(tmp_path)
+    try:
+        for place, words in driver.killed_everywhere(tmp_path, prepare):
+            base = f"{served.url}/{place.name}/updates"
+            fetched = (
+                "fetch", place / "gateway", place / "root.json", f"{base}/metadata", f"{base}/targets",
+                "agent/agent-1.1.0.zip",
+            )  # fmt: skip
+            driver.does(fetched)
+            assert next(path.read_bytes() for path in (place / "gateway" / "downloads").iterdir()) in {b"old", b"new"}
+            driver.does(words)
+            driver.does(fetched)
+            assert b"new" in {path.read_bytes() for path in (place / "gateway" / "downloads").iterdir()}, place.name
+    finally:
+        served.close()

@@ -5,6 +5,7 @@ the step: whoever wants to trace it attaches first. So what a run costs is the s
 
     fetch STATE ROOT METADATA_URL TARGETS_URL TARGET        a target to the disk
     install STATE INSTALL BUNDLE SHA VERSION                what the old agent does with it, up to the switch
+    publish DATA VAULT                                      what the ceremony's last step does at the cloud
     launch INSTALL PROGRAM OUT                              the launcher; PROGRAM is the package's agent
     commit STATE INSTALL SLOT VERSION                       what the new agent does once it is healthy
     leave STATE INSTALL SLOT VERSION                        what it does when it is not
@@ -17,25 +18,31 @@ import os
 import signal
 import sys
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 
+from cloud.devices.releases.repository import Repository
 from edge.launch import launch
 from edge.slots import BASE, Slots
 from edge.tufclient import fetch
 from edge.update_record import Version
 from edge.update_steps import Steps
 from firmware_specs.wire_fleet import UpdateOrder, UpdatePhase
+from tests.releases.release_support import LIFETIMES
 
 
 def step(verb: str, *rest: str) -> None:
     if verb == "fetch":
-        state, root, metadata_url, targets_url, target = rest
-        fetch(Path(state), Path(root).read_bytes(), metadata_url, targets_url, target, Path(state) / "downloads")
+        folder, root, metadata_url, targets_url, target = rest
+        fetch(Path(folder), Path(root).read_bytes(), metadata_url, targets_url, target, Path(folder) / "downloads")
         return
     if verb == "launch":
         out = os.open(rest[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         launch(Path(rest[0]), ["run"], base=[rest[1]])
+    if verb == "publish":
+        Repository(Path(rest[0]), LIFETIMES).publish(Path(rest[1]), None, datetime.now(UTC))
+        return
     state, install = Path(rest[0]), Path(rest[1])
     if verb == "install":
         bundle, sha256, version = rest[2:]
