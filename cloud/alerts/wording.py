@@ -34,6 +34,7 @@ OWN: Final = {
     "broker-list-stale": (
         "消息代理的证书吊销列表未能及时更新：超过允许的时间，或 60 秒内未反映吊销",
         "the broker's revocation list is older than is allowed, or has not followed a revocation for 60 s",
+    ),
     "release-renewal-failed": (
         "快照或时间戳元数据的有效期剩余不足四分之一仍未续签；续签后解除",
         "less than a quarter of the life of the snapshot or the timestamp is left; clears when it is signed again",
