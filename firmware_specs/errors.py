@@ -89,6 +89,14 @@ class StoreError(PatrolError):
         super().__init__(f"{store}: {reason}")
 
 
+class UpdateRejected(PatrolError):  # noqa: N818 - the design's name; it states a verdict, not a failure
+    """Bytes that must not be run, or cannot be shown to be meant: never try the same again, tell the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"update refused: {reason}")
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A hint such as ` (did you mean "baud"?)`, or the list of valid names when none is near."""
     names = sorted(valid)
