@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 
 _CRC: Final = b"C"
 _CAN: Final = b"\x18"
+_EOT: Final = b"\x04"
+_EOT_S: Final = 5.0
+"""What a receiver may take to believe in the end: `rx` waits three seconds whether it was noise."""
 _QUIET_S: Final = 0.05
 """A request for the first block stands alone; a `C` within text does not."""
 _LOOK_S: Final = 0.1
 _TRIES: Final = 10
+"""Of a block that does not arrive whole, and seconds for the first request."""
+_SILENT_TRIES: Final = 3
+"""Of a block that nobody says anything to."""
 
 
 class _GoneError(Exception):
@@ -74,6 +80,8 @@ class _Line:
         self._offset = 0
         self._begun = False
         self._cancels = 0
+        self._missed = 0
+        self._ended = False
         self.stop = threading.Event()
 
     def run(self) -> None:
@@ -107,7 +115,7 @@ class _Line:
 
     def get(self, size: int, timeout: float = 1) -> bytes | None:
         """Bytes of the line; None when none come in time."""
-        until = time.monotonic() + timeout
+        until = time.monotonic() + (max(timeout, _EOT_S) if self._ended else timeout)
         while (left := until - time.monotonic()) > 0:
             if self.stop.is_set():
                 raise _GoneError("the transfer was stopped")
@@ -115,6 +123,7 @@ class _Line:
                 continue
             data = self._receive(size if self._begun else 256)
             if self._begun:
+                self._missed = 0
                 self._cancels = self._cancels + 1 if data == _CAN else 0
                 if self._cancels > 1:
                     raise _GoneError("the device cancelled the transfer")
@@ -123,6 +132,9 @@ class _Line:
             if alone:
                 self._begun = True
                 return _CRC
+        self._missed += 1
+        if self._begun and self._missed >= _SILENT_TRIES:
+            raise _GoneError(f"the device said nothing for {_SILENT_TRIES} x {timeout:g} s")
         return None
 
     def _receive(self, size: int) -> bytes:
@@ -136,6 +148,7 @@ class _Line:
 
     def put(self, data: bytes, _timeout: float = 1) -> int:
         """Write all of it, as fast as the line takes it."""
+        self._ended = data == _EOT
         view = memoryview(data)
         while view:
             if self.stop.is_set():
