@@ -17,6 +17,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 import cloud.alerts.routes
+import cloud.devices.releases.serving
 import cloud.devices.routes
 import cloud.org.routes
 import cloud.stream_routes
@@ -102,6 +103,7 @@ def create_app(config: Config, role: Role = Role.ALL, failed: Failed | None = No
     if role in {Role.ALL, Role.API}:
         app.include_router(_api())
         app.include_router(console.router(state))
+        app.include_router(cloud.devices.releases.serving.router)
     problems.install(app)
     if role in {Role.ALL, Role.API}:
         errors.install(app)

@@ -279,6 +279,23 @@ class OidcConfig(Model):
         return self
 
 
+class UpdatesConfig(Model):
+    """The update repository of agents and firmware below `data_dir/updates`."""
+
+    url: WebAddress | None = None
+    """Where gateways reach this service; `http.public_url`, else `http.bind`, when left out."""
+    root_days: int = Field(default=365, ge=30, le=3650)
+    """How long the root is good for; its keys are with people."""
+    targets_days: int = Field(default=90, ge=7, le=3650)
+    """How long the list of targets is good for; its keys are with people."""
+    snapshot_days: float = Field(default=7, ge=0.5, le=365)
+    """How long a snapshot is good for; renewed by itself at half of it."""
+    timestamp_hours: float = Field(default=24, ge=1, le=24 * 30)
+    """How long a gateway may be shown the same state; renewed by itself at half of it."""
+    downloads: int = Field(default=64, ge=1, le=10_000)
+    """Targets that are sent at a time; who comes then is told when to come again."""
+
+
 class Config(Model):
     """cloud.toml."""
 
@@ -298,6 +315,7 @@ class Config(Model):
     limits: LimitsConfig = LimitsConfig()
     notify: NotifyConfig = NotifyConfig()
     map: MapConfig = MapConfig()
+    updates: UpdatesConfig = UpdatesConfig()
     oidc: OidcConfig | None = None
     """Left out, only local accounts sign in."""
 

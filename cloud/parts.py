@@ -30,6 +30,7 @@ import cloud.reports.hazards.routes
 import cloud.reports.routes
 from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
+from cloud.devices.releases import work as releases
 from cloud.loaded import LOADED
 from cloud.presence import service as presence
 from cloud.reports import service as reports
@@ -69,6 +70,7 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "notify": notify.run,
     "reports": reports.run,
     "self-watch": selfwatch.run,
+    "releases": releases.run,
 }
 """Background work of the worker role, by name."""
 assert LOADED  # noqa: S101 - what enters itself when it is loaded

@@ -50,6 +50,17 @@ def run(config: ConfigOption = Path("gateway.toml")) -> None:
         return
 
 
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def launch(
+    arguments: Annotated[list[str], typer.Argument(help="What the agent is started with: run --config FILE")],
+    install_dir: Annotated[Path, typer.Option(help="where versions of the agent are installed")],
+) -> None:
+    """Start the version of the agent that may run; go back from one that does not prove itself. For the service."""
+    from edge.launch import launch as become  # noqa: PLC0415
+
+    become(install_dir, arguments)
+
+
 @app.command()
 def check(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = False) -> None:
     """Every precondition in one table: configuration, clock, names, certificates, disk, ports, brokers, devices."""

@@ -30,6 +30,7 @@ from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
 from edge.supervise import supervise
+from edge.update import Updates
 from edge.uplink import Uplink
 from firmware_specs.errors import ConfigError, ProfileError
 from firmware_specs.wire import Reported, ReportedDevice, Status
@@ -113,7 +114,9 @@ class Gateway:
     def _start(self, built: dict[str, Connector]) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_now.set)
         self._put_in_force(self.plan)
+        updates = Updates(self)
         self._start_uplink()
+        self._task(updates.run(), "update")
         for name, connector in built.items():
             self._start_connector(name, connector)
         self._task(self.intake.run_timers(), "rules")

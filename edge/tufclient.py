@@ -131,7 +131,7 @@ def _look(pool: urllib3.PoolManager, state_dir: Path, root: bytes, metadata_url:
             sync_folder(folder)
         except ExpiredMetadataError as e:
             raise UpdateRejected(f"the metadata is frozen or the clock is wrong: {e}") from e
-        except (RepositoryError, DownloadLengthMismatchError) as e:
+        except (RepositoryError, DownloadLengthMismatchError, ValueError) as e:
             raise UpdateRejected(f"the metadata is not to be trusted: {_line(e)}") from e
         except DownloadError as e:
             raise LinkError(metadata_url, _line(e)) from e

@@ -63,6 +63,21 @@ class Target(msgspec.Struct, frozen=True):
     sha256: str
     release: Release
 
+    @property
+    def kind(self) -> ReleaseKind:
+        """What it is for."""
+        return self.release.kind
+
+    @property
+    def model(self) -> str:
+        """Which model it is for."""
+        return self.release.model
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.release.version
+
 
 def version_key(version: str) -> tuple[tuple[int, ...], int, tuple[int, ...], int, int]:
     """What sorts versions as PEP 440 and semantic versioning do; trailing zeros and build metadata do not count.

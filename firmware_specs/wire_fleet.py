@@ -84,7 +84,8 @@ class UpdateOrder(msgspec.Struct, frozen=True):
 
     campaign: which campaign orders it. target: path of the TUF target. metadata_url, targets_url: where the repository
     is. not_before_ms, ends_at_ms: the start window, ends_at_ms 0 for none. trial_s: a new version that is not healthy
-    within this is left again.
+    within this is left again. rollback: back to the version that was committed before; no other may be older.
+    issued_ms: when it was given; what failed is tried again by one that was given later.
     """
 
     campaign: _Count
@@ -95,6 +96,8 @@ class UpdateOrder(msgspec.Struct, frozen=True):
     not_before_ms: _Ms = 0
     ends_at_ms: _Ms = 0
     trial_s: Annotated[int, msgspec.Meta(ge=5, le=86400)] = 300
+    rollback: bool = False
+    issued_ms: _Ms = 0
 
 
 class UpdatePhase(StrEnum):

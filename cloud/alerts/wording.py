@@ -27,6 +27,14 @@ OWN: Final = {
         "有通知渠道连续 5 分钟发送失败；全部渠道恢复送达后解除",
         "a channel has failed for 5 minutes; clears when every channel delivers again",
     ),
+    "release-renewal-failed": (
+        "快照或时间戳元数据的有效期剩余不足四分之一仍未续签；续签后解除",
+        "less than a quarter of the life of the snapshot or the timestamp is left; clears when it is signed again",
+    ),
+    "release-expiring": (
+        "根或目标元数据的有效期剩余不足六分之一，需要持钥人重新签署；签署后解除",
+        "less than a sixth of the life of root or targets is left; clears when the key holders have signed again",
+    ),
 }  # fmt: skip
 """What the cloud judges by itself; another folder's kinds are named by their kind only."""
 

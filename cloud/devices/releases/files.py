@@ -82,12 +82,20 @@ class Files:
         version = self.snapshot().signed.meta["targets.json"].version
         return self.load(self.metadata / f"{version}.targets.json", Targets)
 
+    def versions(self) -> dict[str, int]:
+        """By role, the version in force."""
+        return {role: held.version for role, held in self._in_force().items()}
+
     def expiries(self) -> dict[str, datetime]:
         """By role, when what is in force expires."""
-        found = {"root": self.root().signed.expires}
+        return {role: held.expires for role, held in self._in_force().items()}
+
+    def _in_force(self) -> dict[str, Root | Targets | Snapshot | Timestamp]:
+        found: dict[str, Root | Targets | Snapshot | Timestamp] = {"root": self.root().signed}
         if self.published:
-            for role, load in (("targets", self.targets), ("snapshot", self.snapshot), ("timestamp", self.timestamp)):
-                found[role] = load().signed.expires
+            found["targets"] = self.targets().signed
+            found["snapshot"] = self.snapshot().signed
+            found["timestamp"] = self.timestamp().signed
         return found
 
     def listed(self) -> list[Target]:

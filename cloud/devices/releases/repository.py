@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -25,6 +25,7 @@ from firmware_specs.release import MAX_TARGET_BYTES, Release, Target, release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from securesystemslib.signer import CryptoSigner, Key
@@ -303,8 +304,3 @@ def _revoke(root: Root, keyid: str) -> None:
         raise Invalid(f"{keyid!r}: several keys have ids that begin so")
     for each, role in found:
         root.revoke_key(each, role)
-
-
-def utc(ms: int) -> datetime:
-    """Milliseconds UTC as python-tuf wants them: whole seconds."""
-    return datetime.fromtimestamp(ms // 1000, UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 DAY_MS: Final = 86_400_000
@@ -41,3 +42,8 @@ def ending(expires_ms: int, lifetime_ms: int, now_ms: int) -> bool:
 def days_left(expires_ms: int, now_ms: int) -> float:
     """Days until it expires, with one digit, negative once it has."""
     return round((expires_ms - now_ms) / DAY_MS, 1)
+
+
+def utc(ms: int) -> datetime:
+    """Milliseconds UTC as signed metadata has times: whole seconds."""
+    return datetime.fromtimestamp(ms // 1000, UTC)
