@@ -1,8 +1,9 @@
 """A device's own end of a firmware update, as `firmware_specs/device_firmware.py` has it, well-mannered or not.
 
-Owns what a device does with an image: it keeps what it has, says from where it wants to go on, checks the hash, restarts
-and tells its version. `Manners` are how one misbehaves: refuses, dies in the middle, forgets, stays silent, lies. Two
-endpoints of it: below a topic of a broker, and as a resource of a CoAP server. For a serial line there is `rx` of lrzsz.
+Owns what a device does with an image: it keeps what it has, says from where it wants to go on, checks the hash,
+restarts and tells its version. `Manners` are how one misbehaves: refuses, dies in the middle, forgets, stays silent,
+lies. Two endpoints of it: below a topic of a broker, and as a resource of a CoAP server. For a serial line there is
+`rx` of lrzsz.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import aiocoap
 import paho.mqtt.client as paho
 from aiocoap import resource
 from aiocoap.message import Message
 from aiocoap.numbers.codes import Code
+from aiocoap.protocol import Context
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from firmware_specs import device_firmware as wire
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 REBOOT_S: Final = 0.2
+_LONGEST_S: Final = 3600.0
 
 
 @dataclass
@@ -65,6 +67,10 @@ class Box:
     def is_dead(self, now_s: float) -> bool:
         """Whether it answers nothing now."""
         return now_s < self._dead_until
+
+    def dead_for(self, now_s: float) -> float:
+        """How long it answers nothing from now on."""
+        return max(0.0, self._dead_until - now_s)
 
     def starts(self, begin: wire.Begin) -> Ack:
         """An image is offered."""
@@ -243,14 +249,12 @@ class CoapFirmware(resource.Resource):
 
     async def _be_dead(self) -> None:
         """A dead device answers nothing; whoever asked has long given up when it does."""
-        loop = asyncio.get_running_loop()
-        while self.box.is_dead(loop.time()):
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(min(self.box.dead_for(asyncio.get_running_loop().time()), _LONGEST_S))
 
 
-async def coap_device(port: int, resources: Mapping[Sequence[str], resource.Resource]) -> aiocoap.Context:
+async def coap_device(port: int, resources: Mapping[Sequence[str], resource.Resource]) -> Context:
     """A CoAP server of a device on loopback. It can also POST, from the same port."""
     site = resource.Site()
     for path, each in resources.items():
         site.add_resource(tuple(path), each)
-    return await aiocoap.Context.create_server_context(site, bind=("::1", port))
+    return await Context.create_server_context(site, bind=("::1", port))

@@ -46,6 +46,7 @@ VALUES: Final[dict[str, Any]] = {
     "purpose": "silence", "Settings.purpose": "real", "seconds": 600, "level": 3, "follow_up": "words",
     "owner": "words", "users": "", "kinds": "", "ChainBody.kinds": [], "PlanPut.kinds": [], "reporting_s": 60,
     "steps": [{"after_s": 60, "roles": ["dispatcher"]}],
+    "NewCampaign.kind": "words", "NewCampaign.subject": {}, "choice": {}, "policy": {},
     "name": "words", "SilenceForm.kind": "smoke", "SilenceBody.kind": "smoke", "EquipmentForm.kind": "door",
     "NewEquipment.kind": "door", "Planned.kind": "incident", "Filed.kind": "exit-blocked", "roles": ["dispatcher"],
     "ChainForm.roles": ["0:dispatcher"], "after": ["60"], "up": ["0"], "min_severity": "major",

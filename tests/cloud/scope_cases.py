@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 YESTERDAY, TOMORROW = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
 PARAMETERS: Final = {
-    "alarm_id": "alarm", "area_id": "area", "chain_id": "chain", "channel_id": "channel", "declaration": "declaration",
+    "alarm_id": "alarm", "area_id": "area", "campaign_id": "campaign", "chain_id": "chain", "channel_id": "channel", "declaration": "declaration",
     "delivery_id": "delivery", "device": "device", "device_id": "device", "drill": "drill", "follow_up_id": "follow_up",
     "gateway": "gateway", "gateway_id": "gateway", "hazard_id": "hazard", "incident_id": "incident", "member": "member",
     "name": "user", "node_id": "street_id", "plan_id": "plan", "post_id": "post", "review_id": "review",
@@ -42,7 +42,7 @@ PLAIN: Final = frozenset({
     "action", "active", "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",
-    "status", "step", "subject", "to", "urgent", "last_event_id", "from_",
+    "reason", "status", "step", "subject", "to", "urgent", "wave", "last_event_id", "from_",
 })  # fmt: skip
 """Of queries: what names no thing."""
 GIVEN: Final = {

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cloud.alerts import service as alerts
 from cloud.db import metadata
 from cloud.devices import service as devices
+from cloud.devices.campaigns import hooks
 from cloud.incidents.levels import service as levels
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.presence import service as presence
@@ -41,6 +42,7 @@ MISSING: Final = 60_000_000
 """An id, and the number of a node, that nothing has."""
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
+hooks.KINDS["words"] = hooks.Kind(start=lambda *_: None, stop=lambda *_: None)
 FOREIGN: Final = re.compile(r"ZZB\w*|qqb[\w.-]*|(?<![\d.])7000\d{4}(?!\d)")
 """Anything of side B."""
 
@@ -114,7 +116,8 @@ class Filling:
     def fill(self) -> None:
         for part in (
             self._tree, self._people, self._channels, self._places, self._fleet, self._patrol, self._alarms,
-            self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._told,
+            self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._campaigns,
+            self._told,
         ):  # fmt: skip
             part()
 
@@ -321,6 +324,13 @@ class Filling:
         )  # fmt: skip
         self._ids["follow_up"] = asked["id"]
         assert made["state"] == "made"
+
+    def _campaigns(self) -> None:
+        made = self._post(
+            "/campaigns", kind="words", title=self._side.text("change"), subject={"to": self._side.text("version")},
+            choice={"node": self._ids["street"]},
+        )  # fmt: skip
+        self._ids["campaign"] = made["id"]
 
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]

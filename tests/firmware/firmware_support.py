@@ -21,7 +21,7 @@ from firmware_specs.wire_fleet import FirmwareJob, FirmwareOrder, UpdatePhase, U
 from tests.support import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 PROFILES = Path(__file__).parent / "profiles"
 ENDS = {UpdatePhase.COMMITTED, UpdatePhase.REFUSED, UpdatePhase.FAILED}
@@ -107,8 +107,10 @@ def write_config(folder: Path, connectors: str, devices: dict[str, tuple[str, st
     """gateway.toml. devices: id to profile, connector and address."""
     path = folder / "gateway.toml"
     lines = [
-        f'gateway = "gw-1"\nstate_dir = "{folder}/state"\nprofiles_dir = "{PROFILES}"\n'
-        f'[uplink]\nurl = "mqtt://127.0.0.1:{north}"\nbackoff_max_s = 1\n{connectors}'
+        (
+            f'gateway = "gw-1"\nstate_dir = "{folder}/state"\nprofiles_dir = "{PROFILES}"\n'
+            f'[uplink]\nurl = "mqtt://127.0.0.1:{north}"\nbackoff_max_s = 1\n{connectors}'
+        )
     ]
     lines += [
         f'[[devices]]\nid = "{name}"\nprofile = "{profile}"\nconnector = "{connector}"\naddress = "{address}"\n'
@@ -130,6 +132,10 @@ class Agent:
 
     def __init__(self, path: Path) -> None:
         self.gateway = Gateway(path)
+        self.port = 0
+        """Of the broker in the south, where there is one."""
+        self.heard_of: Callable[[], Awaitable[Any]] = asyncio.Event().wait
+        """Has a device speak, where one can be made to."""
 
     @property
     def up(self) -> bool:

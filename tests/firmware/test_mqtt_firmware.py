@@ -38,7 +38,7 @@ async def site(
     await peer.ready.wait()
     try:
         async with running(path) as agent:
-            agent.port = port  # type: ignore[attr-defined]
+            agent.port = port
             yield agent
     finally:
         await peer.stop()
@@ -110,7 +110,7 @@ async def test_an_alarm_of_the_same_connector_passes_while_firmware_is_sent(
     repository.add("fw/test-2.bin", image(600_000), "test-mqtt", "2.0.0")
     boxes = {name: Box("1.0.0") for name in ("a", "b")}
     async with site(tmp_path, repository, mosquitto, boxes) as agent:
-        other = MqttPeer(f"mqtt://127.0.0.1:{agent.port}", "other")  # type: ignore[attr-defined]
+        other = MqttPeer(f"mqtt://127.0.0.1:{agent.port}", "other")
         await other.start()
         await other.wait_connected(5)
         agent.gateway.firmware.take(repository.order(job("a", "fw/test-2.bin")))
