@@ -257,4 +257,5 @@ async def coap_device(port: int, resources: Mapping[Sequence[str], resource.Reso
     site = resource.Site()
     for path, each in resources.items():
         site.add_resource(tuple(path), each)
-    return await Context.create_server_context(site, bind=("::1", port))
+    context: Context = await Context.create_server_context(site, bind=("::1", port))
+    return context

@@ -17,6 +17,7 @@ from cloud.alerts import service as alerts
 from cloud.db import metadata
 from cloud.devices import service as devices
 from cloud.devices.campaigns import hooks
+from cloud.devices.firmware import service as firmware
 from cloud.incidents.levels import service as levels
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.presence import service as presence
@@ -26,6 +27,7 @@ from cloud.state import now_ms
 from cloud.telemetry.store import Point
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
 from firmware_specs.wire import Reported, ReportedDevice
+from firmware_specs.wire_fleet import FirmwareState, UpdatePhase, UpdateState, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +182,9 @@ class Filling:
             devices.heard(tx, gateway, self._now)
             devices.apply_reported(tx, gateway, Reported(1, "h", told), self._now)
             devices.apply_readings(tx, gateway, "e", [(1, smoke), (2, note)], self._now)
+            runs = UpdateState(UpdatePhase.IDLE, running=self._side.text("firmware"))
+            told_of = encode(FirmwareState({self._ids["device"]: runs}))
+            firmware.reported(tx, gateway, "", told_of, self._now)
         self._telemetry.write([Point(gateway, smoke), Point(gateway, note)])
         self._post("/places", gateway=gateway, device=self._ids["device"], node=self._ids["building"])
 

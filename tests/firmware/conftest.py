@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cloud.conftest import configured, database_url, db, serve, service
 from tests.firmware.firmware_support import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["configured", "database_url", "db", "repository", "serve", "service"]
 
 LIMIT_S = 30.0
 

@@ -29,6 +29,9 @@ SIZE = 5000
 class Value(resource.ObservableResource):
     """A sensor that can be observed."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     async def render_get(self, _request: Message) -> Message:
         return Message(payload=b'{"n":1,"fire":false}')
 
@@ -48,7 +51,8 @@ class Plain(resource.Resource):
 async def post(context: Context, port: int) -> Message:
     """A report of the device `p`."""
     report = Message(code=Code.POST, uri=f"coap://[::1]:{port}/s/p", payload=b'{"n":1,"fire":false}')
-    return await context.request(report).response
+    answer: Message = await context.request(report).response
+    return answer
 
 
 @contextlib.asynccontextmanager
@@ -66,13 +70,7 @@ async def site(tmp_path: Path, repository: Repository, *devices: Any) -> AsyncIt
     ]
     try:
         async with running(path) as agent:
-            agent.post = lambda: (
-                contexts[0]
-                .request(  # type: ignore[attr-defined]
-                    Message(code=Code.POST, uri=f"coap://[::1]:{own}/s/p", payload=b'{"n":1,"fire":false}')
-                )
-                .response
-            )
+            agent.heard_of = lambda: post(contexts[0], own)
             yield agent
     finally:
         for context in contexts:
