@@ -219,6 +219,20 @@ def test_the_api_gives_what_is_in_scope(service: Served) -> None:
         assert nobody.get("/api/v1/firmware").status_code == 401
 
 
+def test_the_page_of_a_device_shows_its_firmware(service: Served) -> None:
+    publish(service.db)
+    fleet(service.db, "a")
+    tell(service.db, a=UpdateState(UpdatePhase.IDLE, running="1.0.0"))
+    order(service.db, "a")
+    tell(service.db, a=state(UpdatePhase.REFUSED, reason="<b>battery low</b>"))
+    password = service.user("tina", Role.TECHNICIAN)
+    with service.anonymous() as client:
+        assert client.post("/sign-in", data={"user": "tina", "password": password}).status_code == 303
+        page = client.get("/devices/gw-1/a", headers={"Accept-Language": "en"}).text
+    assert "1.0.0" in page
+    assert "2.0.0 ordered · refused · &lt;b&gt;battery low&lt;/b&gt;" in page or "已下达 2.0.0 · 已拒绝" in page
+
+
 def test_S4_a_page_shows_what_the_list_holds(db: Database) -> None:
     fleet(db, *(f"d{n}" for n in range(5)))
     tell(db, **{f"d{n}": UpdateState(UpdatePhase.IDLE, running="1") for n in range(5)})
