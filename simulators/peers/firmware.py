@@ -23,12 +23,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from firmware_specs import device_firmware as wire
 from firmware_specs.device_firmware import Ack, AckState
 from firmware_specs.errors import FrameError
-from simulators.peers.mqtt import endpoint
+from simulators.peers.mqtt import MqttPeer, endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from simulators.device import Device
+
 REBOOT_S: Final = 0.2
+FIRST_VERSION: Final = "1.0.0"
+SHOWN_REBOOT_S: Final = 5.0
 _LONGEST_S: Final = 3600.0
 
 
@@ -197,6 +201,29 @@ class MqttFirmware:
             task.cancel()
         self._client.disconnect()
         self._client.loop_stop()
+
+
+class UpdatableMqttPeer(MqttPeer):
+    """A publisher for devices that also take firmware, each well-mannered and on its first version."""
+
+    def __init__(self, url: str, client_id: str, devices: Sequence[Device]) -> None:
+        super().__init__(url, client_id)
+        boxes = {
+            device.address: Box(FIRST_VERSION, device.profile.firmware.model, Manners(reboot_s=SHOWN_REBOOT_S))
+            for device in devices
+            if device.profile.firmware
+        }
+        self._firmware = MqttFirmware(url, f"{client_id}-firmware", boxes)
+
+    async def start(self) -> None:
+        """Connect in the background, again and again."""
+        await super().start()
+        await self._firmware.start()
+
+    async def stop(self) -> None:
+        """Disconnect both."""
+        await self._firmware.stop()
+        await super().stop()
 
 
 class CoapFirmware(resource.Resource):
