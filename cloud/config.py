@@ -334,6 +334,8 @@ class EstConfig(Model):
         if self.public_url and not self.public_url.startswith("https://"):
             raise ValueError(f"public_url: {self.public_url!r} is not https://host:port")
         return self
+
+
 class UpdatesConfig(Model):
     """The update repository of agents and firmware below `data_dir/updates`."""
 

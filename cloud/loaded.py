@@ -14,6 +14,7 @@ from cloud.devices.campaigns import service as campaigns
 from cloud.devices.configs import service as configs
 from cloud.devices.enrolment import service as enrolment
 from cloud.devices.field import service as field
+from cloud.devices.firmware import service as firmware
 from cloud.devices.health import service as health
 from cloud.devices.releases import service as releases
 from cloud.devices.remote import service as remote
@@ -28,5 +29,5 @@ from cloud.reports.hazards import service as hazards
 
 LOADED: Final = (
     node_files, presence, rosters, incidents, levels, drills, notify, reports, hazards, selfwatch,
-    enrolment, broker, configs, campaigns, releases, remote, health, field,
+    enrolment, broker, configs, campaigns, releases, remote, health, field, firmware,
 )  # fmt: skip

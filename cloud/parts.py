@@ -15,6 +15,7 @@ import cloud.devices.campaigns.routes
 import cloud.devices.configs.routes
 import cloud.devices.enrolment.routes
 import cloud.devices.field.routes
+import cloud.devices.firmware.routes
 import cloud.devices.health.routes
 import cloud.devices.releases.routes
 import cloud.devices.remote.routes
@@ -64,6 +65,7 @@ API: Final = (
     cloud.devices.remote.routes.router,
     cloud.devices.health.routes.router,
     cloud.devices.field.routes.router,
+    cloud.devices.firmware.routes.router,
 )
 """Routers below `/api/v1`."""
 

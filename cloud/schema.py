@@ -22,6 +22,7 @@ import cloud.devices.campaigns.store
 import cloud.devices.configs.store
 import cloud.devices.enrolment.store
 import cloud.devices.field.store
+import cloud.devices.firmware.store
 import cloud.devices.health.store
 import cloud.devices.releases.store
 import cloud.devices.remote.store

@@ -24,6 +24,7 @@ from edge.clock import GatewayClock
 from edge.commands import Downlink
 from edge.configure import Configure, StartOver
 from edge.connectors import Shared, build_connector
+from edge.firmware.jobs import Firmware
 from edge.health import Health
 from edge.intake import Intake
 from edge.outbox import Outbox
@@ -97,6 +98,8 @@ class Gateway:
             self.intake.restore(states)
             self.downlink = Downlink(self.intake, lambda kept: self.outbox.add((), (), kept))
             self.downlink.restore(states)
+            self.firmware = Firmware(config.state_dir, self.channel, self.intake, self.clock.now_ms)
+            self.firmware.open()
             self.outbox.on_new_file = self._all_states
             if _CONFIG_KEY in states:
                 self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
@@ -138,6 +141,7 @@ class Gateway:
         verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self)}
         self._task(control.serve(state_dir, self.intake, self.status, verbs), "control")
         self._task(self.configure.run(self), "configure")
+        self._task(self.firmware.run(), "firmware")
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)
@@ -169,6 +173,7 @@ class Gateway:
         def tell(state: str) -> None:
             self.connectors[name] = state
 
+        self.firmware.attach(name, connector)
         work = supervise(connector, self.intake, tell, config.backoff_max_s)
         self._running[name] = self._task(work, f"connector-{name}")
 
@@ -185,6 +190,7 @@ class Gateway:
         self.plan = plan
         drills = frozenset(device.id for device in plan.config.devices if device.drill)
         self.intake.configure(plan.profiles.items(), drills)
+        self.firmware.configure(plan)
         if plan.hash != self._in_force.hash:
             self._in_force = InForce(self._in_force.version + 1, plan.hash)
             self.outbox.add((), (), {_CONFIG_KEY: msgspec.json.encode(self._in_force)})
@@ -294,7 +300,7 @@ class Gateway:
             "repeats": intake.repeats, "frames_unknown": intake.unknown, "dropped": self.outbox.dropped,
             "timer_lateness_ms": intake.engine.lateness_ms, "off_shift": intake.gate.dropped,
             "desired_refused": self.downlink.refused, "orders_refused": self.channel.refused,
-            "answers_dropped": self.channel.dropped, **self.uplink.counters,
+            "answers_dropped": self.channel.dropped, "firmware_failed": self.firmware.failed, **self.uplink.counters,
         }  # fmt: skip
 
     def reported(self) -> Reported:

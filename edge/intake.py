@@ -66,6 +66,8 @@ class Intake:
         self.unknown = 0
         self.listener: Callable[[Sequence[Reading], Sequence[AlarmEvent]], None] | None = None
         """A technician who listens, if any: gets every reading, kept or not."""
+        self.watchers: dict[str, Callable[[Sequence[Sample]], None]] = {}
+        """By device: who else looks at what it says, as it came."""
 
     def restore(self, kept: dict[str, bytes]) -> None:
         """Take up the states of an earlier run, before `configure`."""
@@ -129,6 +131,7 @@ class Intake:
         if tracks is None or (committed and not room):
             self._turn_away(committed, known=tracks is not None)
             return
+        self.watchers.get(device, _nobody)(samples)
         moment = self._clock.now()
         self.frames += 1
         self.heard_at[device] = moment.wall_ms
@@ -187,6 +190,10 @@ class Intake:
         self.frames_refused += 1
         self.refused.append(Refused(self._clock.now_ms(), device, frame[:256], str(error)))
 
+    def excuse(self, devices: Collection[str]) -> None:
+        """These cannot be heard now, and we know why: it is no silence yet."""
+        self.engine.excuse(devices, self._clock.now())
+
     def after_commit(self, callback: Callable[[], None]) -> None:
         """See `Outbox.after_commit`."""
         self._outbox.after_commit(callback)
@@ -238,6 +245,10 @@ class Intake:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+
+def _nobody(_samples: Sequence[Sample]) -> None:
+    """Who looks at what most devices say."""
 
 
 def _seen(track: Track) -> bytes:

@@ -207,6 +207,11 @@ class MqttLink:
             if code.is_failure:
                 raise LinkError(self._endpoint.url, f"subscription to {topic} refused: {code}")
 
+    def unsubscribe(self, topic: str) -> None:
+        """Hear a topic no more; what is under way still comes."""
+        self.client.unsubscribe(topic)
+        self.flush()
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1; the connection's loss is how a failure shows."""
         self.client.publish(topic, payload, 1, retain)

@@ -154,6 +154,12 @@ class RuleEngine:
                 if step.change is not Change.NONE:
                     self._apply(slot, step, moment, events, states)
 
+    def excuse(self, devices: Collection[str], moment: Moment) -> None:
+        """Nobody could hear these until now, and we know why: rules that have not missed them yet begin anew."""
+        for slot in self._slots.values():
+            if slot.device in devices and isinstance(slot.rule.when, Missing) and not slot.state.raised:
+                slot.state.heard_ms = max(slot.state.heard_ms, moment.wall_ms)
+
     def next_due_ms(self) -> int | None:
         """When `due` wants to be called, by the wall clock."""
         return self._due[0][0] if self._due else None

@@ -276,12 +276,39 @@ Codec = Annotated[JsonCodec | SenmlCodec | NodesCodec | BinaryCodec | NamedCodec
 
 
 class FirmwareChannel(Model):
-    """Where releases for this device type come from."""
+    """How new firmware gets into a device of this type, and how it tells which it runs."""
 
-    channel: str = "stable"
-    """Which stream of releases."""
-    model: str
-    """What the releases call the device type."""
+    channel: Literal["mqtt-chunks", "coap-block", "xmodem"]
+    """Chunks below the device's topic, a block-wise PUT (RFC 7959), or XMODEM-CRC on its serial line."""
+    model: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    """What releases call the device type: a release that is signed for another model is refused."""
+    path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}(/[A-Za-z0-9._-]{1,64}){0,3}$")] = "fw"
+    """Below the device's topic or path; not for `xmodem`."""
+    chunk_bytes: int = Field(default=1024, ge=16, le=65536)
+    """At a time. `coap-block`: 16, 32, … 1024; `xmodem`: 128 or 1024."""
+    window: int = Field(default=4, ge=1, le=16)
+    """`mqtt-chunks`: how many chunks may be on their way without the device's word."""
+    ack_timeout_s: float = Field(default=10, gt=0, le=600)
+    """A device that says nothing for so long is asked where it stands."""
+    give_up_s: float = Field(default=900, gt=0, le=86400)
+    """A device that takes nothing for so long has failed."""
+    reboot_s: float = Field(default=120, gt=0, le=86400)
+    """Within so long of the last byte the device is back and tells its new version, or it has failed."""
+    version_metric: Metric | None = None
+    """The text metric by which the device tells its version; without one it answers on the channel."""
+    enter: Annotated[str, StringConstraints(max_length=64, pattern=r"^[\x20-\x7e]*$")] = ""
+    """`xmodem`: a line that is sent first and makes the device receive; CR LF follows it."""
+
+    @model_validator(mode="after")
+    def _fits_the_channel(self) -> Self:
+        sizes = {"coap-block": (16, 32, 64, 128, 256, 512, 1024), "xmodem": (128, 1024)}.get(self.channel)
+        if sizes and self.chunk_bytes not in sizes:
+            raise ValueError(f"chunk_bytes: {self.channel} knows {', '.join(map(str, sizes))}, not {self.chunk_bytes}")
+        if self.enter and self.channel != "xmodem":
+            raise ValueError(f"enter: {self.channel} has no such line")
+        if self.version_metric is None and self.channel == "xmodem":
+            raise ValueError("version_metric: xmodem has no answer that tells a version; name a metric")
+        return self
 
 
 class Profile(Model):
@@ -310,7 +337,7 @@ class Profile(Model):
     alarms: tuple[AlarmRule, ...] = ()
     """Its alarm defaults."""
     firmware: FirmwareChannel | None = None
-    """Where its firmware comes from, if we update it."""
+    """How its firmware is updated, if we do."""
 
     @property
     def silent_after_ms(self) -> int:
@@ -326,6 +353,23 @@ class Profile(Model):
         for where, metric in self._named_metrics():
             if metric not in self.metrics:
                 raise ValueError(f"{where}: no metric {metric!r}{nearest(metric, self.metrics)}")
+        return self
+
+    @model_validator(mode="after")
+    def _firmware_fits(self) -> Self:
+        firmware = self.firmware
+        if firmware is None:
+            return self
+        wanted = {"mqtt-chunks": "mqtt", "coap-block": "coap", "xmodem": "serial"}[firmware.channel]
+        if self.connector != wanted:
+            raise ValueError(
+                f"firmware.channel: {firmware.channel} goes over {wanted}, the device is on {self.connector}"
+            )
+        metric = firmware.version_metric
+        if metric is not None and self.metrics[metric].type != "text":
+            raise ValueError(
+                f"firmware.version_metric: {metric!r} is a {self.metrics[metric].type}, a version is a text"
+            )
         return self
 
     @model_validator(mode="after")
@@ -356,4 +400,6 @@ class Profile(Model):
             named += [("codec.nodes", metric) for metric in codec.nodes]
         elif isinstance(codec, BinaryCodec):
             named += [("codec.fields", field.metric) for field in codec.fields]
+        if self.firmware and self.firmware.version_metric is not None:
+            named.append(("firmware.version_metric", self.firmware.version_metric))
         return named

@@ -24,7 +24,7 @@ from firmware_specs.schema import (
 )
 
 if TYPE_CHECKING:
-    from firmware_specs.schema import Codec, Condition, MetricSpec, Profile
+    from firmware_specs.schema import Codec, Condition, FirmwareChannel, MetricSpec, Profile
 
 
 def show_profile(profile: Profile, console: Console | None = None) -> None:
@@ -51,6 +51,18 @@ def show_profile(profile: Profile, console: Console | None = None) -> None:
             when = f"{rule.metric} {condition(rule.when, profile)}{held}"
             alarms.add_row(rule.name, rule.kind, rule.severity.value, when, f"{rule.title.zh} / {rule.title.en}")
         out.print(alarms)
+    if profile.firmware:
+        out.print(f"firmware: {firmware(profile.firmware)}")
+
+
+def firmware(channel: FirmwareChannel) -> str:
+    """How firmware gets into the device, in words."""
+    told = f"the metric {channel.version_metric}" if channel.version_metric else "the channel"
+    where = "" if channel.channel == "xmodem" else f" at {channel.path!r}"
+    return (
+        f"{channel.channel}{where} in {channel.chunk_bytes} bytes, releases for the model {channel.model}; "
+        f"back within {channel.reboot_s:g} s, its version told by {told}"
+    )
 
 
 def layout(codec: Codec) -> str:

@@ -50,6 +50,29 @@ when = { kind = "missing" }        # three intervals, or after_s
 title = { zh = "设备失联", en = "The device is silent" }
 """
 
+_FIRMWARE: Final[dict[str, str]] = {
+    "mqtt": """
+# [firmware]                       # when the gateway may update it: docs/firmware.md says what the device has to speak
+# channel = "mqtt-chunks"
+# model = "{name}"                 # a release for another model is refused
+# reboot_s = 120                   # back with the new version within so long
+""",
+    "coap": """
+# [firmware]                       # when the gateway may update it: docs/firmware.md says what the device has to speak
+# channel = "coap-block"
+# model = "{name}"                 # a release for another model is refused
+# chunk_bytes = 256                # 16 to 1024
+""",
+    "serial": """
+# [firmware]                       # when the gateway may update it, by XMODEM-CRC
+# channel = "xmodem"
+# model = "{name}"                 # a release for another model is refused
+# chunk_bytes = 128                # or 1024
+# version_metric = "firmware"      # the text metric that tells the version
+# enter = "update"                 # the line that makes the device receive
+""",
+}
+
 _GOLDEN: Final = """\
 # Frames with what they mean. Work them by hand from the document or take them from a capture; never paste what a
 # decoder printed. `patrol-specs check` decodes them. See firmware_specs/golden.py for every key.
@@ -155,12 +178,13 @@ def write_skeleton(folder: Path, vendor: str, model: str, connector: str) -> tup
     name = checked_name("profile", f"{vendor}-{model}".lower().replace(" ", "-"))
     skeleton = SKELETONS[connector]
     head = _HEAD.format(vendor=vendor, model=model, name=name, connector=connector, address=skeleton.address)
+    firmware = _FIRMWARE.get(connector, "").format(name=name)
     profile, golden = folder / f"{name}.toml", folder / "golden" / f"{name}.toml"
     for path in (profile, golden):
         if path.exists():
             raise FileExistsError(f"{path}: exists and is not overwritten")
     golden.parent.mkdir(parents=True, exist_ok=True)
-    for path, text in ((profile, head + skeleton.codec + _METRICS), (golden, _GOLDEN + skeleton.frames)):
+    for path, text in ((profile, head + skeleton.codec + _METRICS + firmware), (golden, _GOLDEN + skeleton.frames)):
         with path.open("x", encoding="utf-8") as f:
             f.write(text)
     return profile, golden

@@ -123,7 +123,10 @@ ENDED: Final = frozenset({UpdatePhase.COMMITTED, UpdatePhase.REFUSED, UpdatePhas
 
 
 class UpdateState(msgspec.Struct, frozen=True):
-    """Gateway to cloud, `…/reported/update`: the last order and what runs now. done, size: bytes."""
+    """Gateway to cloud, `…/reported/update`: the last order and what runs now. done, size: bytes.
+
+    ordered_ms: of a device's job, as it was ordered.
+    """
 
     phase: UpdatePhase
     campaign: _Count = 0
@@ -133,10 +136,15 @@ class UpdateState(msgspec.Struct, frozen=True):
     running: _Line = ""
     done: _Count = 0
     size: _Count = 0
+    ordered_ms: _Ms = 0
 
 
 class FirmwareJob(msgspec.Struct, frozen=True):
-    """New firmware for one device of a gateway. See UpdateOrder."""
+    """New firmware for one device of a gateway. See UpdateOrder.
+
+    ordered_ms: when; a job that has ended is done again only when it is ordered at another time. back: an older version
+    is wanted.
+    """
 
     campaign: _Count
     device: _Name
@@ -144,6 +152,8 @@ class FirmwareJob(msgspec.Struct, frozen=True):
     version: _Line
     not_before_ms: _Ms = 0
     ends_at_ms: _Ms = 0
+    ordered_ms: _Ms = 0
+    back: bool = False
 
 
 class FirmwareOrder(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from firmware_specs.readings import Position
 from firmware_specs.schema import NamedCodec
 from simulators.device import Device, Outing, RoundPath, minutes_since
 from simulators.peers.coap import CoapPeer
+from simulators.peers.firmware import UpdatableMqttPeer
 from simulators.peers.gnss import GnssPeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.opcua import OpcuaPeer
@@ -162,6 +163,9 @@ def build_peers(community: Community, devices: Mapping[str, Device], ends: Ends,
 
 
 def _peer(connector: str, profile: Profile, devices: Sequence[Device], ends: Ends, prefix: str) -> Peer:
+    if profile.connector == "mqtt" and profile.firmware:
+        mates = [device for device in devices if device.profile.profile == profile.profile]
+        return UpdatableMqttPeer(ends.mqtt, f"{prefix}-{profile.profile}", mates)
     if profile.connector == "mqtt":
         return MqttPeer(ends.mqtt, f"{prefix}-{profile.profile}")
     if profile.connector == "coap":

@@ -14,6 +14,7 @@ from cloud.console import fleet, show
 from cloud.console.pages import PageRoute, render, viewer_ui
 from cloud.console.ui import Ui
 from cloud.devices import service
+from cloud.devices.firmware import service as firmware
 from cloud.devices.models import DeviceState
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
@@ -96,6 +97,7 @@ def device_page(ui: View, state: State, gateway: str, device_id: str) -> Respons
     with state.db.read() as tx:
         query = AlarmFilter(gateway=gateway, device=device_id)
         alarms = alerts.list_alarms(tx, ui.who, query, limit=SHOWN_ALARMS).items
+        runs = firmware.get(tx, ui.who, gateway, device_id)
         guarded = not ui.may(Permission.LOCATE) and (gateway, device_id) in rosters.worn(tx, [gateway])
     profile = catalogue.profile(device.profile)
     names = list(profile.metrics) if profile else []
@@ -111,4 +113,5 @@ def device_page(ui: View, state: State, gateway: str, device_id: str) -> Respons
         ui, "device.html", device=device, title=fleet.title(ui, device) or device.id, profile=profile, rules=rules,
         reason=_reason(ui, device), slots=[fleet.slot(ui, device, name, profile) for name in names],
         metrics=[each for each in _chartable(ui, device, profile) if each["name"] not in hidden], alarms=alarms,
+        runs=runs,
     )  # fmt: skip

@@ -19,6 +19,7 @@ import socket
 import time
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from edge.codecs import frame_decoder
 from edge.connectors.coap_observe import Observed, observe
@@ -58,6 +59,11 @@ class CoapConnector:
         self._posting: dict[tuple[str, ...], tuple[str, FrameDecoder]] = {}
         self._observed: list[Observed] = []
         self._pending = 0
+        self._server: Context | None = None
+        self._client_context: Context | None = None
+        self._sink: Sink | None = None
+        self._ways: dict[str, Any] = {}
+        """By device: the endpoint that it last posted from."""
         for device in devices:
             decode = frame_decoder(device.profile)
             if device.address.startswith("coap://"):
@@ -67,11 +73,13 @@ class CoapConnector:
 
     async def run(self, sink: Sink, started: Callable[[], None]) -> None:
         """Serve until cancelled. Raises LinkError when the port is taken or the address is not ours."""
+        self._sink = sink
         async with contextlib.AsyncExitStack() as contexts:
-            server = await self._listen(sink)
+            contexts.callback(self._ways.clear)
+            server = self._server = await self._listen(sink)
             contexts.push_async_callback(server.shutdown)
             if self._observed:
-                client = await self._client()
+                client = self._client_context = await self._client()
                 contexts.push_async_callback(client.shutdown)
                 async with asyncio.TaskGroup() as observers:
                     for observed in self._observed:
@@ -96,20 +104,42 @@ class CoapConnector:
         host, port = self._config.host_port
         await _probe(self._config.bind, host, port)
         transport = "udp6" if _has_ipv6() else "simplesocketserver"
-        root = _root(lambda path, payload: self._post(sink, path, payload), self._config.max_payload_bytes)
+        root = _root(
+            lambda path, payload, sender: self._post(sink, path, payload, sender), self._config.max_payload_bytes
+        )
         try:
             context: Context = await Context.create_server_context(root, bind=(host, port), transports=[transport])
         except (OSError, ValueError, error.Error) as e:  # ValueError: any-address without IPv6
             raise LinkError(self._config.bind, _reason(e)) from e
         return context
 
-    async def _post(self, sink: Sink, path: tuple[str, ...], payload: bytes) -> tuple[Answer, str]:
+    def way_to(self, device: str) -> tuple[Context, Any, str, tuple[str, ...]]:
+        """How a device is asked: the context, the endpoint that it posts from or None, its base, and its path.
+
+        Raises LinkError when it has not been heard since the endpoint was opened.
+        """
+        observed = next((o for o in self._observed if o.device == device), None)
+        if observed and self._client_context:
+            parts = urlsplit(observed.uri)
+            return self._client_context, None, f"coap://{parts.netloc}", tuple(p for p in parts.path.split("/") if p)
+        if self._server is None or device not in self._ways:
+            raise LinkError(device, "has not posted yet, so nobody knows where it is")
+        path = next(path for path, (name, _) in self._posting.items() if name == device)
+        return self._server, self._ways[device], "", path
+
+    def refuse(self, device: str, frame: bytes, error: FrameError) -> None:
+        """Count what a device answered that cannot be understood."""
+        if self._sink:
+            self._sink.refuse(device, frame, error)
+
+    async def _post(self, sink: Sink, path: tuple[str, ...], payload: bytes, sender: Any) -> tuple[Answer, str]:  # noqa: ANN401 - a library type stays here
         """Take one request's payload; answer when its readings are on disk."""
         device, decode = self._posting.get(path, ("", None))
         if decode is None:
             where = f"/{'/'.join(path)}"
             sink.refuse(self.name, payload, FrameError(where, 0, "no device posts here"))
             return Answer.NOT_FOUND, f"no device posts to {where}"
+        self._ways[device] = sender
         if self._pending >= MAX_PENDING:
             return Answer.SERVICE_UNAVAILABLE, "busy: try again"
         self._pending += 1
@@ -170,7 +200,7 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _root(answer: Callable[[tuple[str, ...], bytes], Awaitable[tuple[Answer, str]]], max_bytes: int) -> Any:  # noqa: ANN401 - a library type stays here
+def _root(answer: Callable[[tuple[str, ...], bytes, Any], Awaitable[tuple[Answer, str]]], max_bytes: int) -> Any:  # noqa: ANN401 - a library type stays here
     """The resource tree: one resource for all paths, since each is nothing but a device's name."""
     from aiocoap import error, resource  # noqa: PLC0415
     from aiocoap.message import Message  # noqa: PLC0415
@@ -187,7 +217,7 @@ def _root(answer: Callable[[tuple[str, ...], bytes], Awaitable[tuple[Answer, str
             return True
 
         async def render_post(self, request: Message) -> Message:
-            code, text = await answer(tuple(request.opt.uri_path), request.payload)
+            code, text = await answer(tuple(request.opt.uri_path), request.payload, request.remote)
             return Message(code=Code(code), payload=" ".join(text.split()).encode()[:MAX_TEXT_BYTES])
 
         render_put = render_post

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from firmware_specs.readings import Sample
 
     Decode = Callable[[bytes, int], list[Sample]]
+    Tap = Callable[[bytes, bool], None]
+    """Takes a payload, and whether it was retained."""
 
 _TOPICS_A_SUBSCRIBE: Final = 500
 _TOPICS_REMEMBERED: Final = 10_000
@@ -80,6 +82,7 @@ class MqttConnector:
             else:
                 self._routes[device.address.encode()] = (device.id, decode)
         self._topics = sorted({device.address for device in devices})
+        self._taps: dict[bytes, Tap] = {}
         self._link: MqttLink | None = None
         self._sink: GroupSink | None = None
         self._full = asyncio.Event()
@@ -112,8 +115,9 @@ class MqttConnector:
             early, self._early = self._early, []
             try:
                 self._heard(group_sink, early)
-                for start in range(0, len(self._topics), _TOPICS_A_SUBSCRIBE):
-                    await link.subscribe([(t, config.qos) for t in self._topics[start : start + _TOPICS_A_SUBSCRIBE]])
+                topics = [*self._topics, *(topic.decode() for topic in self._taps)]
+                for start in range(0, len(topics), _TOPICS_A_SUBSCRIBE):
+                    await link.subscribe([(t, config.qos) for t in topics[start : start + _TOPICS_A_SUBSCRIBE]])
                 started()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(link.keep_alive(), name=f"{self.name}-keepalive")
@@ -124,6 +128,37 @@ class MqttConnector:
                 self._link = None
                 self._acks.clear()
                 self._early.clear()
+
+    # what is not readings
+
+    def tap(self, topic: str, heard: Tap) -> None:
+        """Have what comes on a topic taken, which is no reading: from the next connection on, or `subscribe` now."""
+        self._taps[topic.encode()] = heard
+        self._routes.pop(topic.encode(), None)
+
+    async def subscribe(self, topic: str) -> None:
+        """Hear a topic that is tapped already now. Raises LinkError."""
+        await self._up().subscribe([(topic, 1)])
+
+    async def untap(self, topic: str) -> None:
+        """Be done with a topic that was tapped."""
+        self._taps.pop(topic.encode(), None)
+        if self._link is not None:
+            self._link.unsubscribe(topic)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 1 to a device. Raises LinkError when there is no connection."""
+        self._up().publish(topic, payload)
+
+    def refuse(self, device: str, frame: bytes, error: FrameError) -> None:
+        """Count what a device said that is no reading and cannot be understood."""
+        if self._sink:
+            self._sink.refuse(device, frame, error)
+
+    def _up(self) -> MqttLink:
+        if self._link is None:
+            raise LinkError(self._config.url, "no connection")
+        return self._link
 
     async def _hold_back(self, sink: Sink, link: MqttLink) -> None:
         """Stop reading while nothing more can be taken; reconnect when something was refused."""
@@ -154,7 +189,7 @@ class MqttConnector:
     def _take(self, sink: GroupSink, link: MqttLink, messages: list[Message]) -> None:
         now_ms = time.time_ns() // 1_000_000
         routes = self._routes
-        for topic, payload, mid, dup, _ in messages:
+        for topic, payload, mid, dup, retain in messages:
             mark = 0
             if mid:
                 mark = (zlib.crc32(payload, zlib.crc32(topic, self._seed)) << 16) | mid
@@ -162,6 +197,10 @@ class MqttConnector:
                     continue
             route = routes[topic] if topic in routes else self._find(topic)
             if route is None:
+                if topic in self._taps:
+                    self._taps[topic](payload, retain)
+                    self._done_with(mid)
+                    continue
                 sink.refuse(self.name, payload, FrameError(self.name, 0, f"no device publishes to {topic!r}"))
                 self._done_with(mid)
                 continue
@@ -195,7 +234,8 @@ class MqttConnector:
     def _find(self, topic: bytes) -> tuple[str, Decode] | None:
         """The device of a topic by the patterns; the answer is remembered."""
         text = topic.decode("utf-8", "replace")
-        found = next(((d, decode) for pattern, d, decode in self._patterns if topic_matches_sub(pattern, text)), None)
+        patterns = () if topic in self._taps else self._patterns
+        found = next(((d, decode) for pattern, d, decode in patterns if topic_matches_sub(pattern, text)), None)
         if len(self._routes) < _TOPICS_REMEMBERED:
             self._routes[topic] = found
         return found

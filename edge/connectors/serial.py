@@ -12,21 +12,25 @@ import errno
 import os
 import termios
 import time
+from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edge.codecs import line_codec
 from edge.codecs.lines import Heard
 from firmware_specs.errors import LinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     import serial as pyserial
 
     from edge.codecs.lines import LineCodec, Refused
     from edge.config import SerialConfig
     from edge.connectors.base import DeviceBinding, Sink
+
+    Use = Callable[[int], Coroutine[Any, Any, None]]
+    """What is done with a port that was lent."""
 
 READ_BYTES: Final = 4096
 """At a time; the loop gets its turn between two reads."""
@@ -55,6 +59,9 @@ class SerialConnector:
         self._profiles = {device.address: device.profile for device in devices}
         self._ids = {device.address: device.id for device in devices}
         self._codec_for_check = self._codec()
+        self._loans: deque[tuple[Use, asyncio.Future[None]]] = deque()
+        self._turn: asyncio.Future[None] | None = None
+        self._open = False
 
     def _codec(self) -> LineCodec | None:
         if not self._profiles:
@@ -64,11 +71,44 @@ class SerialConnector:
     async def run(self, sink: Sink, started: Callable[[], None]) -> None:
         """Read the line until cancelled. Raises LinkError when the port cannot be opened or went away."""
         port = _open(self._config)
+        self._open = True
         try:
             started()
             await self._read(port.fileno(), sink)
         finally:
+            self._open = False
+            while self._loans:
+                _tell(self._loans.popleft()[1], LinkError(self._config.port, "the port was closed"))
             port.close()
+
+    async def lend(self, use: Use) -> None:
+        """Let `use` have the port for itself: no frame is read until it is done. Raises LinkError, and what it does.
+
+        What was heard before is judged first. Cancelling ends a loan.
+        """
+        if not self._open:
+            raise LinkError(self._config.port, "the port is not open")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loans.append((use, done))
+        if self._turn and not self._turn.done():
+            self._turn.set_result(None)
+        await done
+
+    async def _serve_loans(self, fd: int) -> None:
+        """Hand the port over, one loan after the other; a loan that nobody waits for any more is ended."""
+        while self._loans:
+            use, done = self._loans.popleft()
+            if done.done():
+                continue
+            work = asyncio.ensure_future(use(fd))
+            try:
+                await asyncio.wait({work, done}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not work.done():
+                    work.cancel()
+                    await asyncio.wait({work})
+                error = None if work.cancelled() else work.exception()
+                _tell(done, LinkError(self._config.port, "the port was closed") if work.cancelled() else error)
 
     async def _read(self, fd: int, sink: Sink) -> None:
         codec = self._codec()
@@ -76,7 +116,12 @@ class SerialConnector:
         settled = True
         patience_s = min(PATH_CHECK_S, self._config.silence_s or PATH_CHECK_S)
         while True:
-            if await _readable(fd, patience_s if settled else SETTLE_S):
+            if self._loans:
+                if codec is not None:
+                    self._hand_on(codec.settle(_now_ms()), sink)
+                await self._serve_loans(fd)
+                codec, settled, heard_at = self._codec(), True, time.monotonic()
+            if await self._readable(fd, patience_s if settled else SETTLE_S):
                 data = self._chunk(fd)
                 heard_at = time.monotonic()
                 settled = codec is None
@@ -92,6 +137,28 @@ class SerialConnector:
             if time.monotonic() - checked_at >= PATH_CHECK_S:
                 checked_at = time.monotonic()
                 self._check_path(fd)
+
+    async def _readable(self, fd: int, timeout_s: float) -> bool:
+        """Whether the descriptor can be read, waiting at most `timeout_s`, or less when somebody wants the port."""
+        loop = asyncio.get_running_loop()
+        turn = self._turn = loop.create_future()
+        ready = False
+
+        def is_ready() -> None:
+            nonlocal ready
+            ready = True
+            if not turn.done():
+                turn.set_result(None)
+
+        loop.add_reader(fd, is_ready)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await turn
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(fd)
+        return ready
 
     def _chunk(self, fd: int) -> bytes:
         try:
@@ -151,24 +218,14 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-async def _readable(fd: int, timeout_s: float) -> bool:
-    """Whether the descriptor can be read, waiting at most `timeout_s`."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def is_ready() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(fd, is_ready)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await ready
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(fd)
-    return True
+def _tell(done: asyncio.Future[None], error: BaseException | None) -> None:
+    """End a future that somebody may have given up."""
+    if done.done():
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
 
 
 def _now_ms() -> int:

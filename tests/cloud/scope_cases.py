@@ -45,6 +45,7 @@ PLAIN: Final = frozenset({
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",
     "reason", "status", "step", "subject", "to", "urgent", "version", "wave", "last_event_id", "from_",
+    "phase", "running",
 })  # fmt: skip
 """Of queries: what names no thing."""
 GIVEN: Final = {

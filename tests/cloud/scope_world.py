@@ -19,6 +19,7 @@ from cloud.devices import service as devices
 from cloud.devices.campaigns import hooks
 from cloud.devices.enrolment import service as enrolment
 from cloud.devices.enrolment.authority import FOLDER, Authority
+from cloud.devices.firmware import service as firmware
 from cloud.incidents.levels import service as levels
 from cloud.ingest import hooks as ingest
 from cloud.org.rules import ROOT, Principal, Role
@@ -29,7 +30,7 @@ from cloud.state import now_ms
 from cloud.telemetry.store import Point
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
 from firmware_specs.wire import Reported, ReportedDevice
-from firmware_specs.wire_fleet import ConfigPhase, ConfigState, encode
+from firmware_specs.wire_fleet import ConfigPhase, ConfigState, FirmwareState, UpdatePhase, UpdateState, encode
 from tests.enrolment.enrolment_support import make_authority, request, use
 
 if TYPE_CHECKING:
@@ -187,6 +188,9 @@ class Filling:
             devices.heard(tx, gateway, self._now)
             devices.apply_reported(tx, gateway, Reported(1, "h", told), self._now)
             devices.apply_readings(tx, gateway, "e", [(1, smoke), (2, note)], self._now)
+            runs = UpdateState(UpdatePhase.IDLE, running=self._side.text("firmware"))
+            told_of = encode(FirmwareState({self._ids["device"]: runs}))
+            firmware.reported(tx, gateway, "", told_of, self._now)
         self._telemetry.write([Point(gateway, smoke), Point(gateway, note)])
         self._post("/places", gateway=gateway, device=self._ids["device"], node=self._ids["building"])
 

@@ -1,0 +1,1 @@
+"""Firmware of devices: which version each runs, the orders to their gateways, and the campaign kind that changes it."""

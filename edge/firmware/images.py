@@ -1,0 +1,141 @@
+"""Images on disk: fetched once for however many devices, verified, and thrown away when no job wants them.
+
+Owns `state_dir/firmware/images/<sha256>`. What is signed about a target is asked for each job anew while the cloud can
+be reached; a job that had its image verified before a restart goes on with the bytes on disk, by their hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from edge import VERSION
+from edge.firmware.base import Image
+from firmware_specs.device_firmware import MAX_IMAGE_BYTES
+from firmware_specs.errors import StoreError, UpdateRejected
+from firmware_specs.release import ReleaseKind, check_fits, is_older
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from firmware_specs.release import Target
+    from firmware_specs.wire_fleet import FirmwareJob
+
+FRESH_S: Final = 600.0
+"""How long what was signed about a target is believed without asking again: all devices of a wave share it."""
+_PIECE: Final = 1024 * 1024
+
+
+class Source:
+    """Where images come from: the repository's addresses, and who is trusted. root: None when nobody is yet."""
+
+    def __init__(self, metadata_url: str, targets_url: str, root: bytes | None, ca: Path | None) -> None:
+        self.metadata_url = metadata_url
+        self.targets_url = targets_url
+        self.root = root
+        self.ca = ca
+
+
+class Images:
+    """See the module."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._folder = state_dir / "firmware" / "images"
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._signed: dict[str, tuple[float, Target]] = {}
+        """By target: when it was asked for, and what is signed about it; its bytes are here."""
+
+    async def get(
+        self, source: Source, job: FirmwareJob, model: str, running: str, progress: Callable[[int, int], None]
+    ) -> Image:
+        """The image of a job. Raises UpdateRejected when it must not be used; LinkError, StoreError: try again."""
+        loop = asyncio.get_running_loop()
+        async with self._locks.setdefault(job.target, asyncio.Lock()):
+            asked_at, target = self._signed.get(job.target, (0.0, None))
+            if target is None or loop.time() - asked_at > FRESH_S or not (self._folder / target.sha256).exists():
+                self._signed.pop(job.target, None)
+                target = await self._fetch(source, job, model, running, progress)
+                self._signed[job.target] = loop.time(), target
+            _accept(target, job, model, running)
+        return Image(self._folder / target.sha256, target.size, target.sha256, job.version)
+
+    async def _fetch(
+        self, source: Source, job: FirmwareJob, model: str, running: str, progress: Callable[[int, int], None]
+    ) -> Target:
+        from edge.tufclient import fetch  # noqa: PLC0415 - loads python-tuf, which most runs never need
+
+        if source.root is None:
+            raise UpdateRejected("this gateway has no update root: it was not enrolled with one")
+        loop, root = asyncio.get_running_loop(), source.root
+        accepted: list[Target] = []
+
+        def accept(target: Target) -> None:
+            _accept(target, job, model, running)
+            accepted.append(target)
+
+        def tell(done: int, size: int) -> None:
+            loop.call_soon_threadsafe(progress, done, size)
+
+        await asyncio.to_thread(
+            fetch, self._state_dir, root, source.metadata_url, source.targets_url, job.target, self._folder,
+            ca=source.ca, accept=accept, progress=tell,
+        )  # fmt: skip
+        return accepted[-1]
+
+    async def kept(self, sha256: str, size: int, version: str) -> Image | None:
+        """An image that was verified before a restart, if its bytes are still what they were."""
+        path = self._folder / sha256
+        if not sha256 or await asyncio.to_thread(_digest, path) != sha256:
+            return None
+        return Image(path, size, sha256, version)
+
+    def clean(self, wanted: Collection[str]) -> None:
+        """Throw away what no job wants. Raises StoreError."""
+        try:
+            for path in self._folder.iterdir() if self._folder.exists() else ():
+                if path.name.removesuffix(".part") not in wanted:
+                    path.unlink(missing_ok=True)
+        except OSError as e:
+            raise StoreError(str(self._folder), (e.strerror or str(e)).lower()) from e
+
+
+def _accept(target: Target, job: FirmwareJob, model: str, running: str) -> None:
+    """Raises UpdateRejected: not for this model, not the version that was ordered, too large, older than what runs."""
+    try:
+        check_fits(target.release, kind=ReleaseKind.FIRMWARE, model=model, version=job.version, agent=VERSION)
+    except ValueError as e:
+        raise UpdateRejected(str(e)) from e
+    if target.size > MAX_IMAGE_BYTES or not target.size:
+        raise UpdateRejected(f"{target.size} bytes; an image has 1 to {MAX_IMAGE_BYTES}")
+    if running and not job.back and older(job.version, running):
+        raise UpdateRejected(f"version {job.version} is older than {running}, which runs")
+
+
+def older(version: str, than: str) -> bool:
+    """Whether a version comes before another; what is no version is never older."""
+    try:
+        return is_older(version, than)
+    except ValueError:
+        return False
+
+
+def same(version: str, other: str) -> bool:
+    """Whether both are one version, however they are written."""
+    try:
+        return version == other or not (is_older(version, other) or is_older(other, version))
+    except ValueError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as data:
+            while piece := data.read(_PIECE):
+                digest.update(piece)
+    except OSError:
+        return ""
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Device firmware: the channels against real peers, the jobs, and what is refused."""
