@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edge.config import GatewayConfig, load_config
+from edge.config import GatewayConfig, MqttConfig, load_config
 from edge.connectors.base import DeviceBinding
 from firmware_specs.errors import ConfigError, ProfileError, nearest
 from firmware_specs.load import load_profiles
 from firmware_specs.schema import NamedCodec, NodesCodec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from firmware_specs.schema import Profile
@@ -28,7 +30,7 @@ class Plan(NamedTuple):
     """A configuration that can be served, whole.
 
     devices: bindings by connector. profiles: by device, the gateway's own included. refused: profiles that are not
-    used, with the reason. hash: changes with anything that the plan was made from.
+    used, with the reason. hash: changes with anything that the plan was made from. known: all profiles by name.
     """
 
     config: GatewayConfig
@@ -36,6 +38,7 @@ class Plan(NamedTuple):
     devices: dict[str, tuple[DeviceBinding, ...]]
     profiles: dict[str, Profile]
     refused: tuple[ProfileError, ...]
+    known: Mapping[str, Profile] = MappingProxyType({})
 
 
 def make_plan(path: Path) -> Plan:
@@ -48,6 +51,10 @@ def make_plan(path: Path) -> Plan:
         index = list(kinds.values()).index("opcua")
         how = "pip install 'patrolgrid[edge,opcua]'"
         raise ConfigError(path, f"connectors[{index}].kind", f"OPC UA is not installed; {how}")
+    for index, connector in enumerate(config.connectors):
+        for topic in connector.discover if isinstance(connector, MqttConfig) else ():
+            if not _is_filter(topic):
+                raise ConfigError(path, f"connectors[{index}].discover", f"{topic!r} is not a topic filter")
     devices: dict[str, list[DeviceBinding]] = {name: [] for name in kinds}
     by_device = {config.gateway: profiles[GATEWAY_PROFILE]} if GATEWAY_PROFILE in profiles else {}
     for index, device in enumerate(config.devices):
@@ -65,7 +72,7 @@ def make_plan(path: Path) -> Plan:
     for name in sorted(profiles):
         digest.update(repr(profiles[name]).encode())
     bound = {name: tuple(bindings) for name, bindings in devices.items()}
-    return Plan(config, digest.hexdigest()[:16], bound, by_device, tuple(refused))
+    return Plan(config, digest.hexdigest()[:16], bound, by_device, tuple(refused), profiles)
 
 
 def _is_filter(address: str) -> bool:

@@ -1,7 +1,8 @@
 """The agent's socket for a technician on the same machine: what waits, and live readings.
 
-Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen` or
-`outbox`; answers are JSON lines. A listener that is too slow misses lines, the agent never waits for one.
+Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
+`outbox` or `discovered`; answers are JSON lines. A listener that is too slow
+misses lines, the agent never waits for one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edge.intake import Intake
     from firmware_specs.readings import AlarmEvent, Item, Reading
     from firmware_specs.wire import Status
+    from firmware_specs.wire_fleet import DiscoveredDevice
 
     Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -76,8 +78,11 @@ class _Listeners:
                     queue.put_nowait(line)
 
 
-async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status]) -> None:
-    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status."""
+async def serve(
+    state_dir: Path, intake: Intake, status: Callable[[bool], Status],
+    strangers: Callable[[], Sequence[DiscoveredDevice]] = tuple,
+) -> None:  # fmt: skip
+    """Answer until cancelled. A listener gets wire records as JSON; `outbox` the status, `discovered` strangers."""
     listeners = _Listeners(intake)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,6 +90,9 @@ async def serve(state_dir: Path, intake: Intake, status: Callable[[bool], Status
             request = (await reader.readline()).strip()
             if request == b"outbox":
                 writer.write(msgspec.json.encode(status(True)) + b"\n")
+                await writer.drain()
+            elif request == b"discovered":
+                writer.write(b"".join(msgspec.json.encode(each) + b"\n" for each in strangers()))
                 await writer.drain()
             elif request == b"listen":
                 await listeners.stream(writer)

@@ -24,6 +24,7 @@ from edge.channel import Channel
 from edge.clock import GatewayClock
 from edge.commands import Downlink
 from edge.connectors import Shared, build_connector
+from edge.discover import Discovery
 from edge.health import Health
 from edge.intake import Intake
 from edge.outbox import Outbox
@@ -65,6 +66,7 @@ class Gateway:
         self.plan = make_plan(path)
         self.clock = GatewayClock()
         self.channel = Channel()
+        self.discovery = Discovery(self.channel)
         self.connectors: dict[str, str] = {}
         """How each link is: `up`, `connecting`, or why it is down."""
         self.config_error = ""
@@ -94,7 +96,7 @@ class Gateway:
             if _CONFIG_KEY in states:
                 self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
             kept = msgspec_marks(marks)
-            self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT))
+            self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT), self.discovery.note)
             built = self._build(self.plan, list(self.plan.devices))
             stop_metrics = self._serve_metrics()
             try:
@@ -115,11 +117,12 @@ class Gateway:
             self._start_connector(name, connector)
         self._task(self.intake.run_timers(), "rules")
         self._task(self.outbox.keep(), "outbox-keeper")
+        self._task(self.discovery.run(), "discovery")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
-        self._task(control.serve(state_dir, self.intake, self.status), "control")
+        self._task(control.serve(state_dir, self.intake, self.status, self.discovery.listed), "control")
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)
@@ -167,6 +170,7 @@ class Gateway:
         self.plan = plan
         drills = frozenset(device.id for device in plan.config.devices if device.drill)
         self.intake.configure(plan.profiles.items(), drills)
+        self.discovery.configure(plan.known, ((d.connector, d.address) for d in plan.config.devices))
         if plan.hash != self._in_force.hash:
             self._in_force = InForce(self._in_force.version + 1, plan.hash)
             self.outbox.add((), (), {_CONFIG_KEY: msgspec.json.encode(self._in_force)})

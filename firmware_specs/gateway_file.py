@@ -166,6 +166,10 @@ class MqttConfig(_Connector, _MqttEndpoint):
     """Messages that may wait for our acknowledgement at a time (MQTT 5); bounds memory."""
     qos: Literal[0, 1] = 1
     """Of our subscriptions."""
+    discover: tuple[Annotated[str, StringConstraints(min_length=1, max_length=512)], ...] = Field(
+        default=(), max_length=16
+    )
+    """Topic filters under which new devices are listened for; what is heard there is offered for adoption, not kept."""
 
 
 class CoapConfig(_Connector):
@@ -231,6 +235,8 @@ class OpcuaConfig(_Connector):
     """A subscription that said nothing this long, keep-alives included, is replaced with a new client."""
     deadline_s: float = Field(default=15.0, gt=0, le=300)
     """Any step towards a working subscription must end within this."""
+    discover: bool = False
+    """Look through the server for folders that could be devices; what is found is offered for adoption."""
 
     @model_validator(mode="after")
     def _security_has_its_files(self) -> Self:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from edge.codecs import line_codec
 from edge.codecs.lines import Heard
+from edge.codecs.strangers import Strangers
+from edge.connectors.base import unnoted
 from firmware_specs.errors import LinkError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from edge.codecs.lines import LineCodec, Refused
     from edge.config import SerialConfig
-    from edge.connectors.base import DeviceBinding, Sink
+    from edge.connectors.base import DeviceBinding, Noted, Sink
 
 READ_BYTES: Final = 4096
 """At a time; the loop gets its turn between two reads."""
@@ -49,16 +51,17 @@ _REASONS: Final = {
 class SerialConnector:
     """One serial line with its devices."""
 
-    def __init__(self, config: SerialConfig, devices: Sequence[DeviceBinding]) -> None:
+    def __init__(self, config: SerialConfig, devices: Sequence[DeviceBinding], noted: Noted = unnoted) -> None:
         self.name = config.name
         self._config = config
         self._profiles = {device.address: device.profile for device in devices}
         self._ids = {device.address: device.id for device in devices}
+        self._noted = noted
         self._codec_for_check = self._codec()
 
-    def _codec(self) -> LineCodec | None:
+    def _codec(self) -> LineCodec:
         if not self._profiles:
-            return None
+            return Strangers()
         return line_codec(self._profiles, self._config.framing, self._config.max_frame_bytes)
 
     async def run(self, sink: Sink, started: Callable[[], None]) -> None:
@@ -79,11 +82,10 @@ class SerialConnector:
             if await _readable(fd, patience_s if settled else SETTLE_S):
                 data = self._chunk(fd)
                 heard_at = time.monotonic()
-                settled = codec is None
-                if codec is not None:
-                    self._hand_on(codec.feed(data, _now_ms()), sink)
+                settled = False
+                self._hand_on(codec.feed(data, _now_ms()), sink)
                 await sink.ready()
-            elif not settled and codec is not None:
+            elif not settled:
                 settled = True
                 self._hand_on(codec.settle(_now_ms()), sink)
             silent_s = time.monotonic() - heard_at
@@ -120,6 +122,8 @@ class SerialConnector:
                 sink.accept(device, item.samples)
             else:
                 sink.refuse(device, item.frame, item.error)
+                if item.stranger:
+                    self._noted(self.name, self._config.kind, item.stranger, item.frame)
 
 
 def _open(config: SerialConfig) -> pyserial.Serial:
