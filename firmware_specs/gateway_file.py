@@ -301,6 +301,9 @@ class GatewayConfig(Model):
     """Where the outbox lives; one agent at a time."""
     profiles_dir: Path | None = None
     """More profiles, beside those that come with the agent; the same name replaces."""
+    managed: bool = False
+    """Whether connectors, devices, location, outbox and metrics come from the cloud; then the first two may not stand
+    here, and the others are what holds where the cloud's document says nothing."""
     location: str = Field(default="", max_length=256)
     """Where the gateway stands, for people."""
     uplink: UplinkConfig

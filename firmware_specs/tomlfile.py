@@ -75,6 +75,17 @@ def validate(table: Mapping[str, Any], name: Path | str, model: type[M], error: 
         raise error(name, *_explained(first, table, model)) from e
 
 
+def validate_part(table: Mapping[str, Any], name: Path | str, model: type[BaseModel]) -> None:
+    """Check what there is of a table that is completed elsewhere. Raises ConfigError for the first thing wrong."""
+    try:
+        model.model_validate(table)
+    except ValidationError as e:
+        wrong = [d for d in e.errors(include_url=False) if d["type"] not in {"missing", "union_tag_not_found"}]
+        if wrong:
+            first = min(wrong, key=lambda d: d["type"] != "extra_forbidden")
+            raise ConfigError(name, *_explained(first, table, model)) from e
+
+
 def _explained(detail: ErrorDetails, table: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
     """The key as the file has it, and what is wrong with it."""
     loc, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})

@@ -1,0 +1,114 @@
+"""Templates: what the gateways of a node, or those with a device of a type, have in common.
+
+Owns the rows. A template that changes changes no gateway by itself: what it gives is taken over when a gateway's
+configuration is made the next time, which a change to many does in waves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from cloud import catalogue
+from cloud.devices.configs.faults import ConfigFault
+from cloud.devices.configs.merge import Layer, read_layer
+from cloud.devices.configs.models import NewTemplate, TemplateView
+from cloud.devices.configs.rules import TemplateKind
+from cloud.devices.configs.store import config_templates
+from cloud.errors import Forbidden, Invalid, NotFound
+from cloud.org import audit, tree
+from cloud.org.rules import ROOT, Permission, Principal, ancestors, scope
+from cloud.paging import at
+from cloud.text import clean
+from firmware_specs.errors import nearest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+
+def layers_for(tx: Connection, node: str, instead: NewTemplate | None = None) -> list[Layer]:
+    """The templates that hold for a gateway at a node: its nodes' from the root down, and every device type's.
+
+    instead: one that stands in place of what there is.
+    """
+    above = ancestors(node)
+    c = config_templates.c
+    mine = sa.or_(c.kind == TemplateKind.TYPE, sa.and_(c.kind == TemplateKind.NODE, c.key.in_(above)))
+    found = {(row.kind, row.key): row.text for row in tx.execute(_holding().where(mine))}
+    if instead and (instead.kind is TemplateKind.TYPE or instead.key in above):
+        found[instead.kind.value, instead.key] = instead.text
+    order = sorted(found, key=lambda known: (known[0] != TemplateKind.NODE, len(known[1]), known[1]))
+    return [Layer(TemplateKind(kind), key, found[kind, key]) for kind, key in order if found[kind, key].strip()]
+
+
+def list_templates(tx: Connection, principal: Principal) -> list[TemplateView]:
+    """Templates within scope: those of nodes, parents first, and those of every device type."""
+    c = config_templates.c
+    mine = sa.or_(c.kind == TemplateKind.TYPE, scope(principal, c.key))
+    rows = tx.execute(_holding().where(mine, c.text != "").order_by(c.kind, sa.func.length(c.key), c.key))
+    return [_view(row) for row in rows]
+
+
+def get_template(tx: Connection, principal: Principal, kind: TemplateKind, key: str) -> TemplateView:
+    """A template within scope as it is now. Raises NotFound."""
+    c = config_templates.c
+    mine = sa.or_(c.kind == TemplateKind.TYPE, scope(principal, c.key))
+    row = tx.execute(_holding().where(mine, c.kind == kind, c.key == key, c.text != "")).first()
+    if row is None:
+        raise NotFound(f"template {kind} {clean(key, 255)}: not found")
+    return _view(row)
+
+
+def check_template(tx: Connection, actor: Principal, given: NewTemplate) -> None:
+    """Raises Forbidden, NotFound when its node is not within scope, Invalid naming the key and the cause."""
+    if not actor.may(Permission.PROVISION):
+        raise Forbidden(f"role {actor.role} may not change configurations")
+    if given.kind is TemplateKind.NODE:
+        tree.get_node(tx, actor, given.key, hold=True)
+    elif actor.node != ROOT:
+        raise Forbidden("the template of a device type holds everywhere: only those at the root change it")
+    elif given.text.strip() and catalogue.profile(given.key) is None:
+        raise Invalid(f"key: no profile {given.key!r}{nearest(given.key, catalogue.profiles())}")
+    try:
+        read_layer(Layer(given.kind, given.key, given.text))
+    except ConfigFault as e:
+        raise Invalid(str(e)) from e
+
+
+def put_template(tx: Connection, actor: Principal, given: NewTemplate, now_ms: int) -> TemplateView:
+    """Put a template in place of what there is; the same text is no change. See `check_template`."""
+    check_template(tx, actor, given)
+    c = config_templates.c
+    before = tx.execute(_holding().where(c.kind == given.kind, c.key == given.key)).first()
+    text = clean(given.text, len(given.text)) if given.text.strip() else ""
+    if before is not None and before.text == text:
+        return _view(before)
+    row: dict[str, Any] = {
+        "kind": given.kind.value, "key": given.key, "version": before.version + 1 if before else 1, "text": text,
+        "comment": clean(given.comment, 500), "author": actor.label, "at": now_ms,
+    }  # fmt: skip
+    made = tx.execute(config_templates.insert().values(row).returning(config_templates)).one()
+    target = f"config-template/{given.kind}/{given.key}"
+    audit.record(tx, actor, "config.template", target, at=now_ms, detail=f"version {made.version} {row['comment']}")
+    return _view(made)
+
+
+def _holding() -> sa.Select[Any]:
+    """The newest version of every template."""
+    c = config_templates.c
+    newest = sa.select(sa.func.max(c.id)).group_by(c.kind, c.key).scalar_subquery()
+    return sa.select(config_templates).where(c.id.in_(newest))
+
+
+def _view(row: Row[Any]) -> TemplateView:
+    return TemplateView(
+        kind=TemplateKind(row.kind), key=row.key, version=row.version, text=row.text, comment=row.comment,
+        author=row.author, at=at(row.at),
+    )  # fmt: skip
+
+
+tree.OCCUPANTS["templates"] = lambda tx, path, _now: len(
+    tx.execute(_holding().where(config_templates.c.kind == "node", config_templates.c.key == path,
+                                config_templates.c.text != "")).all()
+)  # fmt: skip
