@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="gateway.toml")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="the zip file to write")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
@@ -73,6 +74,14 @@ def outbox(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = Fa
     from edge.waiting import show  # noqa: PLC0415
 
     show(config, as_json=json)
+
+
+@app.command()
+def diagnostics(out: OutOption, config: ConfigOption = Path("gateway.toml")) -> None:
+    """A bundle for who looks for a fault: no secret, no name and no place is in it."""
+    from edge.diagnostics import write  # noqa: PLC0415
+
+    print(f"{out}: {write(config, out):,} bytes")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The agent's socket for a technician on the same machine: what waits, and live readings.
 
 Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
-`outbox` or `discovered`; answers are JSON lines. A listener that is too slow
-misses lines, the agent never waits for one.
+`outbox`, `log` or `discovered`; answers are JSON lines. A listener that is too slow misses lines, the agent never waits
+for one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from edge.log import KEPT, RING
 from firmware_specs.wire import encode_item
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SOCKET: Final = "agent.sock"
 _QUEUE_LINES: Final = 1000
 _MAX_REQUEST_BYTES: Final = 1024
+_MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("control")
 
 
@@ -82,7 +84,10 @@ async def serve(
     state_dir: Path, intake: Intake, status: Callable[[bool], Status],
     strangers: Callable[[], Sequence[DiscoveredDevice]] = tuple,
 ) -> None:  # fmt: skip
-    """Answer until cancelled. A listener gets wire records as JSON; `outbox` the status, `discovered` strangers."""
+    """Answer until cancelled. A listener gets wire records as JSON; `outbox` the status; `log` the latest lines.
+
+    `discovered` gets who is heard and is no device, one a line.
+    """
     listeners = _Listeners(intake)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,6 +98,9 @@ async def serve(
                 await writer.drain()
             elif request == b"discovered":
                 writer.write(b"".join(msgspec.json.encode(each) + b"\n" for each in strangers()))
+                await writer.drain()
+            elif request == b"log":
+                writer.write(msgspec.json.encode({"lines": RING.last(KEPT)}) + b"\n")
                 await writer.drain()
             elif request == b"listen":
                 await listeners.stream(writer)
@@ -128,7 +136,7 @@ async def _listen(state_dir: Path, answer: Answer) -> asyncio.Server | None:
 async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:
     """The lines that a running agent answers. Raises OSError when none runs."""
     with _Folder(state_dir) as path:
-        reader, writer = await asyncio.open_unix_connection(path)
+        reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_ANSWER_BYTES)
     try:
         writer.write(request.encode() + b"\n")
         while line := await reader.readline():

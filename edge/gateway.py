@@ -8,7 +8,6 @@ parts.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gc
 import os
 import signal
@@ -27,8 +26,11 @@ from edge.connectors import Shared, build_connector
 from edge.discover import Discovery
 from edge.health import Health
 from edge.intake import Intake
+from edge.lock import take_lock
 from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
+from edge.remote import Remote
+from edge.remote_kinds import kinds
 from edge.supervise import supervise
 from edge.uplink import Uplink
 from firmware_specs.errors import ConfigError, ProfileError
@@ -76,6 +78,11 @@ class Gateway:
         self._reload_now = asyncio.Event()
         self._seen = self._mtimes()
 
+    @property
+    def path(self) -> Path:
+        """Of `gateway.toml`."""
+        return self._path
+
     async def run(self) -> None:
         """Serve until cancelled. Raises ConfigError when another agent has the state folder."""
         config = self.plan.config
@@ -112,6 +119,7 @@ class Gateway:
     def _start(self, built: dict[str, Connector]) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_now.set)
         self._put_in_force(self.plan)
+        self._start_remote()
         self._start_uplink()
         for name, connector in built.items():
             self._start_connector(name, connector)
@@ -147,6 +155,20 @@ class Gateway:
             channel=self.channel,
         )  # fmt: skip
         self._uplink_task = self._task(self.uplink.run(), "uplink")
+
+    def _start_remote(self) -> None:
+        config = self.plan.config
+        self.remote = Remote(config.gateway, self.channel, config.state_dir, self.clock.now_ms)
+        self.remote.kinds |= kinds(self)
+        self._task(self.remote.run(), "remote")
+
+    async def restart_connector(self, name: str) -> None:
+        """End a connector and begin it anew. Raises ConfigError when it is changing already or cannot be served."""
+        if name not in self._running:
+            raise ConfigError(self._path, "connectors", f"{name!r} is not running")
+        await _ended(self._running.pop(name))
+        if name in self.plan.devices and name not in self._running:
+            self._start_connector(name, self._build(self.plan, [name])[name])
 
     def _start_connector(self, name: str, connector: Connector) -> None:
         config = next(c for c in self.plan.config.connectors if c.name == name)
@@ -273,7 +295,7 @@ class Gateway:
             "repeats": intake.repeats, "frames_unknown": intake.unknown, "dropped": self.outbox.dropped,
             "timer_lateness_ms": intake.engine.lateness_ms, "off_shift": intake.gate.dropped,
             "desired_refused": self.downlink.refused, "orders_refused": self.channel.refused,
-            "answers_dropped": self.channel.dropped, **self.uplink.counters,
+            "answers_dropped": self.channel.dropped, **self.uplink.counters, **self.remote.counters,
         }  # fmt: skip
 
     def reported(self) -> Reported:
@@ -327,18 +349,3 @@ async def _ended(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)
-
-
-def take_lock(path: Path, state_dir: Path) -> int:
-    """The state folder for this process alone. Raises ConfigError when it cannot be made or another has it."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as e:
-        raise ConfigError(path, "state_dir", f"{state_dir}: {(e.strerror or str(e)).lower()}") from e
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(lock)
-        raise ConfigError(path, "state_dir", f"{state_dir}: another agent is running on it") from e
-    return lock

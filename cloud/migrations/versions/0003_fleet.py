@@ -89,3 +89,37 @@ def upgrade() -> None:
     with op.batch_alter_table("ingest_outgoing", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_ingest_outgoing_expires_at"), ["expires_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_ingest_outgoing_unsent"), ["unsent"], unique=False)
+
+    op.create_table(
+        "remote_commands",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("arguments", sa.Text(), nullable=False),
+        sa.Column("phase", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_part", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("stranger", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_remote_commands_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_remote_commands")),
+    )
+    with op.batch_alter_table("remote_commands", schema=None) as batch_op:
+        batch_op.create_index("ix_remote_commands_gateway_issued_at", ["gateway", "issued_at"], unique=False)
+
+    op.create_table(
+        "remote_parts",
+        sa.Column("command", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.BigInteger(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["command"], ["remote_commands.id"], name=op.f("fk_remote_parts_command"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("command", "part", name=op.f("pk_remote_parts")),
+    )
