@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge import VERSION, control, sdnotify
+from edge import VERSION, control, sdnotify, sign
 from edge.binding import Plan, make_plan
 from edge.channel import Channel
 from edge.clock import GatewayClock
@@ -159,7 +159,7 @@ class Gateway:
     def _start_remote(self) -> None:
         config = self.plan.config
         self.remote = Remote(config.gateway, self.channel, config.state_dir, self.clock.now_ms)
-        self.remote.kinds |= kinds(self)
+        self.remote.kinds |= {**kinds(self), sign.KIND: sign.kind(self)}
         self._task(self.remote.run(), "remote")
 
     async def restart_connector(self, name: str) -> None:

@@ -6,6 +6,7 @@ A device that is replaced keeps its id, and by that its telemetry, its alarms an
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from cloud.devices import service as devices
 from cloud.devices.configs import service as configs
 from cloud.devices.field import discovered
-from cloud.devices.field.models import Adoption, AdoptedView, DeviceProgress, Replacement, StepView
+from cloud.devices.field.models import AdoptedView, Adoption, DeviceProgress, Replacement, StepView
 from cloud.devices.field.news import tell
 from cloud.devices.field.store import device_steps
 from cloud.devices.placing import Point, place
@@ -80,8 +81,8 @@ def replace(
         raise Conflict(f"device {gateway}/{device}: has this address already")
     drill = False
     document = configs.current(tx, gateway)
-    for each in configs.devices_of(document) if document else ():
-        drill = drill or (each.id == device and each.drill)
+    for each in tomllib.loads(document.text).get("devices", ()) if document else ():
+        drill = drill or (each.get("id") == device and each.get("drill") is True)
     config = _config(
         id=device, profile=had.profile, connector=connector, address=given.address, location=had.location, drill=drill
     )
@@ -98,12 +99,13 @@ def replace(
 def note_gateway(tx: Connection, actor: Principal, gateway: str, note: str, now_ms: int) -> None:
     """Write into a gateway's history that its hardware is another one from now on. Raises NotFound."""
     home = devices.get_gateway(tx, actor, gateway)
+    note = clean(note, 1500)
     values = {
         "gateway": gateway, "device": "", "node": home.node, "at": now_ms, "actor": actor.label, "action": "replaced",
-        "connector": "", "address": "", "config_version": 0, "note": clean(note, 1500),
+        "connector": "", "address": "", "config_version": 0, "note": note,
     }  # fmt: skip
     tx.execute(device_steps.insert().values(values))
-    audit.record(tx, actor, "field.replaced", f"gateway/{gateway}", at=now_ms, detail=values["note"])
+    audit.record(tx, actor, "field.replaced", f"gateway/{gateway}", at=now_ms, detail=note)
     tell(tx, gateway, home.node, "replaced", now_ms)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from cloud.devices.field.rules import (  # noqa: TC001 - pydantic reads them
+from cloud.devices.field.rules import (
     MAX_DEVICES,
     MAX_MINUTES,
     MIN_MINUTES,

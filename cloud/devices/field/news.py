@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def tell(  # noqa: PLR0917 - where, what, when
+def tell(
     tx: Connection, gateway: str, node: str, about: str, now_ms: int, *, walk: int | None = None, device: str = "",
     mark: str = "",
 ) -> None:  # fmt: skip

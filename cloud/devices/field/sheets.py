@@ -89,12 +89,13 @@ def _data(  # noqa: PLR0917 - what the sheet is of, by whom, when
     zh, en = tree.names(tx, [home.node]).get(home.node, (home.node, home.node))
     count = rules.tally([Mark(str(each["mark"])) for each in lines])
     return {
-        "format": FORMAT, "gateway": home.id, "location": home.location, "site": {"path": home.node, "zh": zh, "en": en},
+        "format": FORMAT, "gateway": home.id, "location": home.location,
+        "site": {"path": home.node, "zh": zh, "en": en},
         "made_at": _time(at(now_ms), zone), "zone": zone, "technician": actor.label,
         "agent_version": home.agent_version, "config": {"version": home.config_version, "hash": home.config_hash},
         "certificates": [
-            {"serial": each.serial, "not_after": _time(each.not_after, zone)}
-            for each in enrolment.certificates(tx, home.id) if each.in_force
+            {"serial": each.serial, "not_after": _time(at(each.not_after), zone)}
+            for each in in_force(tx, home.id, now_ms)
         ],
         "walk": None if walk is None else {
             "id": walk.id, "started_at": _time(walk.started_at, zone), "ended_at": _time(walk.ended_at, zone),
@@ -103,6 +104,12 @@ def _data(  # noqa: PLR0917 - what the sheet is of, by whom, when
         "tally": count._asdict(), "complete": count.complete, "devices": lines,
         "missing": [each["id"] for each in lines if each["mark"] != Mark.PASSED.value], "note": note,
     }  # fmt: skip
+
+
+def in_force(tx: Connection, gateway: str, now_ms: int) -> list[enrolment.Given]:
+    """The certificates of a gateway that are good now."""
+    given = enrolment.certificates(tx, gateway)
+    return [each for each in given if each.revoked_at is None and each.not_before <= now_ms < each.not_after]
 
 
 def _time(time: Any, zone: str) -> str:  # noqa: ANN401 - a time or none
@@ -160,7 +167,7 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
         _settle(tx, row, now_ms, "unsigned", "the gateway's answer is no signature")
         return
     said = rules.statement(row.gateway, row.id, row.digest, answer.at_ms)
-    serials = [each.serial for each in enrolment.certificates(tx, row.gateway) if each.in_force]
+    serials = [each.serial for each in in_force(tx, row.gateway, now_ms)]
     verdict = signing.judge(answer, said, row.gateway, serials)
     if verdict.signed is None:
         _settle(tx, row, now_ms, "unsigned", verdict.reason)
@@ -172,9 +179,10 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
 
 
 def _settle(tx: Connection, row: Row[Any], now_ms: int, state: str, reason: str, **values: object) -> None:
-    changed = {"state": state, "reason": clean(reason, 500), **values}
+    reason = clean(reason, 500)
+    changed = {"state": state, "reason": reason, **values}
     tx.execute(sheets.update().where(sheets.c.id == row.id, sheets.c.state != "signed").values(changed))
-    audit.record(tx, SYSTEM, f"sheet.{state}", f"sheet/{row.id}", at=now_ms, detail=changed["reason"])
+    audit.record(tx, SYSTEM, f"sheet.{state}", f"sheet/{row.id}", at=now_ms, detail=reason)
     tell(tx, row.gateway, row.node, "sheet", now_ms)
 
 

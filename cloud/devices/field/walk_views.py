@@ -43,7 +43,9 @@ def view(tx: Connection, who: Principal, row: Row[Any]) -> WalkView:
 
 def detail(tx: Connection, who: Principal, row: Row[Any]) -> WalkDetail:
     """A walk with those of its devices that are within scope; those that wait first, then by place."""
-    shown = sorted(map(_device, _rows(tx, who, row.id)), key=lambda each: (ORDER[each.mark], each.location, each.device))
+    shown = sorted(
+        map(_device, _rows(tx, who, row.id)), key=lambda each: (ORDER[each.mark], each.location, each.device)
+    )
     return WalkDetail(**_values(row, [each.mark for each in shown]), devices=shown)
 
 

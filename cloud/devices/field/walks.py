@@ -85,11 +85,15 @@ def _chosen(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> li
     wanted = set(given.devices) or own.keys()
     chosen = [each for name, each in own.items() if name in wanted and each.location.startswith(given.part)]
     if len(chosen) > rules.MAX_DEVICES or page.next_cursor:
-        raise Invalid(f"part: {len(chosen)} devices; a walk has at most {rules.MAX_DEVICES}, take a building or a floor")
+        raise Invalid(
+            f"part: {len(chosen)} devices; a walk has at most {rules.MAX_DEVICES}, take a building or a floor"
+        )
     return chosen
 
 
-def _take_in(tx: Connection, actor: Principal, walk: int, device: DeviceView, seconds: int, now_ms: int) -> None:
+def _take_in(  # noqa: PLR0917 - who, what, how long, when
+    tx: Connection, actor: Principal, walk: int, device: DeviceView, seconds: int, now_ms: int
+) -> None:  # fmt: skip
     profile = profiles().get(device.profile)
     silence = silences.add_silence(
         tx, actor,
@@ -261,7 +265,7 @@ def end(tx: Connection, actor: Principal, walk: int, now_ms: int) -> WalkDetail:
     return get(tx, actor, walk)
 
 
-def mark(
+def mark(  # noqa: PLR0917 - who, what, how, when
     tx: Connection, actor: Principal, walk: int, device: str, given: MarkBody, now_ms: int
 ) -> WalkDetail:  # fmt: skip
     """Say by hand how a device stands, also after the walk. `waiting` has it tested once more, with its alarms held.

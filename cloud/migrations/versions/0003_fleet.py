@@ -14,6 +14,30 @@ down_revision = "0002"
 def upgrade() -> None:
     """Make the tables of the fleet."""
     op.create_table(
+        "acceptance_sheets",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("walk", sa.BigInteger(), nullable=True),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column("zone", sa.String(length=64), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("command", sa.String(length=64), nullable=True),
+        sa.Column("signed_at", sa.BigInteger(), nullable=True),
+        sa.Column("signature", sa.Text(), server_default="", nullable=False),
+        sa.Column("certificate", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_acceptance_sheets")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("acceptance_sheets", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_acceptance_sheets_gateway"), ["gateway"], unique=False)
+        batch_op.create_index(batch_op.f("ix_acceptance_sheets_node"), ["node"], unique=False)
+
+    op.create_table(
         "config_change_steps",
         sa.Column("campaign", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -76,6 +100,48 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "device_steps",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("config_version", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device_steps")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("device_steps", schema=None) as batch_op:
+        batch_op.create_index("ix_device_steps_thing", ["gateway", "device"], unique=False)
+
+    op.create_table(
+        "discovered",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.String(length=512), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("profiles", sa.Text(), nullable=False),
+        sa.Column("frames", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("sample", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("gateway", "connector", "address", name=op.f("pk_discovered")),
+    )
+    op.create_table(
+        "field_requests",
+        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_field_requests")),
+    )
+    with op.batch_alter_table("field_requests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_field_requests_at"), ["at"], unique=False)
+
+    op.create_table(
         "ingest_outgoing",
         sa.Column("gateway", sa.String(length=64), nullable=False),
         sa.Column("rest", sa.String(length=160), nullable=False),
@@ -89,6 +155,25 @@ def upgrade() -> None:
     with op.batch_alter_table("ingest_outgoing", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_ingest_outgoing_expires_at"), ["expires_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_ingest_outgoing_unsent"), ["unsent"], unique=False)
+
+    op.create_table(
+        "walks",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("started_by", sa.Text(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("storm", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_walks")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("walks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_walks_gateway"), ["gateway"], unique=False)
+        batch_op.create_index(batch_op.f("ix_walks_node"), ["node"], unique=False)
 
     op.create_table(
         "remote_commands",
@@ -113,6 +198,31 @@ def upgrade() -> None:
     with op.batch_alter_table("remote_commands", schema=None) as batch_op:
         batch_op.create_index("ix_remote_commands_gateway_issued_at", ["gateway", "issued_at"], unique=False)
 
+    op.create_table(
+        "walk_devices",
+        sa.Column("walk", sa.BigInteger(), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("profile", sa.String(length=64), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("proof", sa.String(length=16), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("silence", sa.BigInteger(), nullable=True),
+        sa.Column("mark", sa.String(length=16), nullable=False),
+        sa.Column("marked_at", sa.BigInteger(), nullable=True),
+        sa.Column("marked_by", sa.Text(), nullable=True),
+        sa.Column("what", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("alarm", sa.BigInteger(), nullable=True),
+        sa.Column("alarm_at", sa.BigInteger(), nullable=True),
+        sa.Column("observed_at", sa.BigInteger(), nullable=True),
+        sa.Column("received_at", sa.BigInteger(), nullable=True),
+        sa.Column("shown_at", sa.BigInteger(), nullable=True),
+        sa.Column("signal", sa.Float(), nullable=True),
+        sa.Column("battery", sa.Float(), nullable=True),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["walk"], ["walks.id"], name=op.f("fk_walk_devices_walk"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("walk", "device", name=op.f("pk_walk_devices")),
+    )
     op.create_table(
         "remote_parts",
         sa.Column("command", sa.String(length=64), nullable=False),
