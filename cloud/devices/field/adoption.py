@@ -1,7 +1,7 @@
 """Making devices of what is heard, putting other hardware in their place, and the history of both.
 
-Owns `device_steps`. What a gateway serves is its configuration, which `configs` owns; where a device belongs is a place.
-A device that is replaced keeps its id, and by that its telemetry, its alarms and its history.
+Owns `device_steps`. What a gateway serves is its configuration, which `configs` owns; where it belongs is a
+place. A device that is replaced keeps its id, and by that its telemetry, its alarms and its history.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def adopt(tx: Connection, actor: Principal, gateway: str, given: Adoption, now_m
     )  # fmt: skip
 
 
-def replace(
+def replace(  # noqa: PLR0917 - who, what, with what, when
     tx: Connection, actor: Principal, gateway: str, device: str, given: Replacement, now_ms: int
 ) -> AdoptedView:  # fmt: skip
     """Give a device another address: the same place, other hardware.
@@ -155,7 +155,7 @@ def history(tx: Connection, principal: Principal, gateway: str, device: str | No
     ]  # fmt: skip
 
 
-def progress(tx: Connection, principal: Principal, gateway: str, now_ms: int) -> list[DeviceProgress]:
+def progress(tx: Connection, principal: Principal, gateway: str) -> list[DeviceProgress]:
     """How far the devices are that were adopted or replaced last, the latest first. Raises NotFound."""
     running = configs.state(tx, gateway).running_version
     found: dict[str, DeviceProgress] = {}

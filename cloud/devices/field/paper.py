@@ -101,6 +101,7 @@ def file(archived: Archived, part: Part) -> Response:
     else:
         body = archived.certificate.encode()
     headers = {
-        "Content-Disposition": f'attachment; filename="acceptance-{view.id}.{part}"', "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="acceptance-{view.id}.{part}"',
+        "Cache-Control": "private, no-cache",
     }  # fmt: skip
     return Response(body, media_type=TYPES[part], headers=headers)

@@ -86,7 +86,7 @@ def discovered(state: State, who: Technician, gateway_id: GatewayId) -> Discover
 def adopted(state: State, who: Technician, gateway_id: GatewayId) -> Progress:
     """The devices adopted last: whether the gateway has each in force, and since when it is heard."""
     with state.db.read() as tx:
-        return Progress(items=service.progress(tx, who, gateway_id, now_ms()))
+        return Progress(items=service.progress(tx, who, gateway_id))
 
 
 @router.post("/gateways/{gateway_id}/adopted", status_code=201, responses=documented(404, 409))
