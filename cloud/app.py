@@ -125,6 +125,7 @@ def _jobs(state: AppState, role: Role, ingest: IngestService | None) -> dict[str
     broadcaster = state.broadcaster
     if role in {Role.ALL, Role.API}:
         jobs |= {"stream-pump": broadcaster.pump, "stream-live": broadcaster.live}
+        jobs |= {name: partial(run, state) for name, run in parts.SERVED.items()}
         if not state.db.sqlite:
             jobs["stream-listen"] = lambda: listen(state.db, broadcaster.committed)
     if role in {Role.ALL, Role.WORKER}:

@@ -30,6 +30,7 @@ import cloud.reports.hazards.routes
 import cloud.reports.routes
 from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
+from cloud.devices.enrolment import listener
 from cloud.loaded import LOADED
 from cloud.presence import service as presence
 from cloud.reports import service as reports
@@ -71,4 +72,6 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "self-watch": selfwatch.run,
 }
 """Background work of the worker role, by name."""
+SERVED: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {"est": listener.run}
+"""Background work of the api role, by name."""
 assert LOADED  # noqa: S101 - what enters itself when it is loaded

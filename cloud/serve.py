@@ -19,6 +19,7 @@ import uvicorn
 
 from cloud import logs
 from cloud.app import Role, create_app
+from cloud.devices.enrolment import listener as enrolment
 from firmware_specs.errors import LinkError, PatrolError, StoreError
 
 if TYPE_CHECKING:
@@ -101,8 +102,10 @@ def listening(bind: str) -> socket.socket:
 
 
 def run(config: Config, role: Role) -> None:
-    """Serve until SIGTERM or SIGINT. Raises LinkError, StoreError, ServiceFailed."""
+    """Serve until SIGTERM or SIGINT. Raises LinkError, StoreError, ConfigError, Invalid, ServiceFailed."""
     logs.configure(config.log_level)
+    if role in {Role.ALL, Role.API}:
+        enrolment.check(config)
     failures: list[str] = []
     with data_lock(config.data_dir, alone=False), listening(config.http.bind) as sock:
 

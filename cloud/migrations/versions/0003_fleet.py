@@ -38,6 +38,53 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_acceptance_sheets_node"), ["node"], unique=False)
 
     op.create_table(
+        "certificates",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("serial", sa.String(length=40), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("claim", sa.BigInteger(), nullable=True),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
+        sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.Column("pem", sa.Text(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_certificates")),
+        sa.UniqueConstraint("serial", name=op.f("uq_certificates_serial")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("certificates", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_certificates_gateway"), ["gateway"], unique=False)
+        batch_op.create_index(batch_op.f("ix_certificates_key"), ["key"], unique=False)
+
+    op.create_table(
+        "claims",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=True),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("used_key", sa.String(length=64), nullable=False),
+        sa.Column("used_from", sa.String(length=64), nullable=False),
+        sa.Column("enrolled", sa.String(length=64), nullable=True),
+        sa.Column("reused", sa.Integer(), nullable=False),
+        sa.Column("reused_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_claims")),
+        sa.UniqueConstraint("hash", name=op.f("uq_claims_hash")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("claims", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_claims_node"), ["node"], unique=False)
+
+    op.create_table(
         "config_change_steps",
         sa.Column("campaign", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -130,6 +177,23 @@ def upgrade() -> None:
         sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.Column("sample", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("gateway", "connector", "address", name=op.f("pk_discovered")),
+    )
+    op.create_table(
+        "enrolment_tries",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_enrolment_tries")),
+    )
+    with op.batch_alter_table("enrolment_tries", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_enrolment_tries_address"), ["address"], unique=False)
+        batch_op.create_index(batch_op.f("ix_enrolment_tries_at"), ["at"], unique=False)
+
+    op.create_table(
+        "est_address",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_est_address")),
     )
     op.create_table(
         "field_requests",

@@ -1,0 +1,192 @@
+"""From a claim and a request to a gateway with a certificate: one transaction, or nothing.
+
+Owns the order of things and the throttle. A try is counted before anything is looked at and taken back when it
+succeeds. Then, in one transaction: the claim's row is locked and judged, the gateway made, older certificates revoked,
+the new one issued and written down, the claim used up, the audit chain told. A crash before the commit leaves the claim
+open; after it, the same key gets the same certificate again. A refusal is on record, and a second use is an alarm.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from cloud.alerts import service as alerts
+from cloud.devices import service as devices
+from cloud.devices.enrolment import certificates, claims, hooks
+from cloud.devices.enrolment.authority import key_hash, serial_of
+from cloud.devices.enrolment.rules import REFUSALS, Verdict, code_hash, judge
+from cloud.devices.enrolment.store import claims as table
+from cloud.devices.enrolment.store import enrolment_tries as tries
+from cloud.devices.places import Place, gateway_node, hold
+from cloud.errors import Forbidden, NotFound, NotSignedIn, TooManyTries
+from cloud.org import audit, tree
+from cloud.org.rules import ROOT, Principal, Role
+from cloud.text import clean
+from firmware_specs.claims import ALPHABET, CodeRefused, normalised
+from firmware_specs.readings import Severity
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from sqlalchemy import Connection, Row
+
+    from cloud.db import Database
+    from cloud.devices.enrolment.authority import Authority
+
+REUSED: Final = "claim-reused"
+"""The kind of the alarm."""
+TRIES_LOCK: Final = 0x5061747200000045
+NAME_CHARS: Final = 8
+
+
+class Limits(NamedTuple):
+    """tries: failed ones from one address within the window; all_tries: from everywhere."""
+
+    days: int = 90
+    tries: int = 10
+    all_tries: int = 200
+    window_ms: int = 900_000
+
+
+class Asked(NamedTuple):
+    """What a client brings. holder: the gateway whose certificate it showed, if any."""
+
+    code: str
+    csr: x509.CertificateSigningRequest
+    address: str
+    holder: str = ""
+
+
+def _actor(node: str) -> Principal:
+    return Principal("system", 0, "est", Role.ADMINISTRATOR, node)
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: an IPv6 customer has a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return clean(address, 64)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((int(parsed), 64), strict=False))
+    return str(parsed)
+
+
+def count_try(db: Database, address: str, limits: Limits, now_ms: int) -> int:
+    """Count a try. Raises TooManyTries."""
+    since = now_ms - limits.window_ms
+    with db.begin() as tx:
+        if tx.dialect.name == "postgresql":
+            # Tries at the same moment must see each other; SQLite writes one at a time anyway.
+            tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TRIES_LOCK)))
+        tx.execute(tries.delete().where(tries.c.at <= since))
+        mine = tries.c.address == network_of(address)
+        for most, where in ((limits.tries, (mine,)), (limits.all_tries, ())):
+            count, oldest = tx.execute(sa.select(sa.func.count(), sa.func.min(tries.c.at)).where(*where)).one()
+            if count >= most:
+                wait_s = max(1, (int(oldest) - since + 999) // 1000)
+                raise TooManyTries(f"too many failed enrolments; again in {wait_s} s", wait_s)
+        put = tries.insert().values(address=network_of(address), at=now_ms).returning(tries.c.id)
+        return int(tx.execute(put).scalar_one())
+
+
+def enrol(db: Database, authority: Authority, asked: Asked, limits: Limits, now_ms: int) -> x509.Certificate:
+    """A gateway's first certificate, or its next after a re-claim.
+
+    Raises NotSignedIn for a claim that is not known, Forbidden for one that is no good, each on record. The caller has
+    counted the try by `count_try`; `forgive` takes it back.
+    """
+    try:
+        code = normalised(asked.code)
+    except CodeRefused:
+        code = ""
+    with db.begin() as tx:
+        wanted = sa.select(table).where(table.c.hash == code_hash(code)).with_for_update()
+        row = tx.execute(wanted).first() if code else None
+        done = _take(tx, authority, row, asked, limits.days, now_ms)
+        if isinstance(done, Verdict):
+            _refused(tx, row, done, asked, now_ms)
+    if isinstance(done, Verdict):
+        raise (NotSignedIn if done is Verdict.UNKNOWN else Forbidden)(REFUSALS[done])
+    return done
+
+
+def forgive(db: Database, mine: int) -> None:
+    """A try was none: it succeeded."""
+    with db.begin() as tx:
+        tx.execute(tries.delete().where(tries.c.id == mine))
+
+
+def _take(
+    tx: Connection, authority: Authority, row: Row[Any] | None, asked: Asked, days: int, now_ms: int
+) -> x509.Certificate | Verdict:  # fmt: skip
+    key = key_hash(asked.csr.public_key())
+    verdict = judge(claims.standing(row) if row else None, key, now_ms)
+    if row is None:
+        return verdict
+    if verdict is Verdict.AGAIN:
+        given = certificates.by_claim(tx, row.id, key, now_ms)
+        if given is None:
+            return Verdict.USED
+        again = serial_of(given[1])
+        audit.record(tx, _actor(row.node), "claim.repeat", f"claim/{row.id}", at=now_ms, detail=again)
+        return given[1]
+    if verdict is not Verdict.NEW:
+        return verdict
+    if certificates.owners(tx, key) - {row.gateway} or (asked.holder and asked.holder != row.gateway):
+        return Verdict.FOREIGN
+    try:
+        tree.get_node(tx, _actor(ROOT), row.node, hold=True)
+    except NotFound:
+        return Verdict.REVOKED
+    gateway = _gateway(tx, row, now_ms)
+    if gateway is None:
+        return Verdict.FOREIGN
+    made = certificates.write(tx, authority, asked.csr, gateway, claim=row.id, days=days, now_ms=now_ms)
+    address = clean(asked.address, 64)
+    used = {"used_at": now_ms, "used_key": key, "used_from": address, "enrolled": gateway}
+    tx.execute(table.update().where(table.c.id == row.id).values(used))
+    detail = f"{gateway} {serial_of(made)} {address}"
+    audit.record(tx, _actor(row.node), "claim.use", f"claim/{row.id}", at=now_ms, detail=detail)
+    claims.tell(tx, row.id, now_ms)
+    for call in hooks.ENROLLED:
+        call(tx, gateway, row.node, now_ms)
+    return made
+
+
+def _gateway(tx: Connection, row: Row[Any], now_ms: int) -> str | None:
+    """The gateway of a claim: made now, or there already and stripped of its certificates. None when it is elsewhere."""
+    actor = _actor(row.node)
+    if row.gateway is None:
+        name = "gw-" + "".join(secrets.choice(ALPHABET) for _ in range(NAME_CHARS)).lower()
+        devices.add_gateway(tx, actor, name, now_ms, row.location)
+        return name
+    name = str(row.gateway)
+    hold(tx, name)
+    home = gateway_node(tx, name)
+    if home is None:
+        devices.add_gateway(tx, actor, name, now_ms, row.location)
+    elif home != row.node:
+        return None
+    certificates.revoke(tx, actor, name, "superseded", now_ms)
+    return name
+
+
+def _refused(tx: Connection, row: Row[Any] | None, verdict: Verdict, asked: Asked, now_ms: int) -> None:
+    """Put a refusal on record; a second use is an alarm where the claim belongs."""
+    target = f"claim/{row.id}" if row else "claim/unknown"
+    detail = f"{verdict} {clean(asked.address, 64)}"
+    audit.record(tx, _actor(row.node if row else ROOT), "claim.refused", target, at=now_ms, detail=detail)
+    if row is None or verdict is not Verdict.USED:
+        return
+    tx.execute(table.update().where(table.c.id == row.id).values(reused=table.c.reused + 1, reused_at=now_ms))
+    claims.tell(tx, row.id, now_ms)
+    alerts.raise_own(
+        tx, "", f"claim:{row.id}", REUSED, Severity.MAJOR, at_ms=now_ms, now_ms=now_ms,
+        where=Place(row.node, row.location or row.enrolled or ""),
+    )  # fmt: skip
