@@ -21,8 +21,16 @@ from cloud.devices import service as fleet
 from cloud.devices.enrolment import service as enrolment
 from cloud.devices.enrolment.models import IssuedClaim, NewClaim
 from cloud.devices.field import service
-from cloud.devices.field.models import Adoption, AdoptedView, MaintenanceBody, NewSheet, NewWalk, Replacement
-from cloud.devices.field.models import SheetView, WalkDetail
+from cloud.devices.field.models import (
+    AdoptedView,
+    Adoption,
+    MaintenanceBody,
+    NewSheet,
+    NewWalk,
+    Replacement,
+    SheetView,
+    WalkDetail,
+)
 from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from cloud.devices.field.models import DiscoveredView
+    from cloud.devices.models import GatewayView
     from cloud.state import AppState
 
 PAGE: Final = 50
@@ -162,8 +171,21 @@ def _by_label(tx: Connection, ui: Ui, label: str) -> str:
 def issue(request: Request, ui: Technician, state: State, form: Annotated[ClaimForm, Form()]) -> Response:
     """Issue a claim, and show its code this once."""
     auth.check_csrf(request, form.csrf)
-    given = checked(NewClaim, node=form.node, gateway=form.gateway.strip(), location=form.location)
+    name, node, location = form.gateway.strip(), form.node, form.location
+    if name:
+        with state.db.read() as tx:
+            home = _known(tx, ui, name)
+        if home:  # it comes again: where it belongs is not asked anew
+            node, location = home.node, location or home.location
+    given = checked(NewClaim, node=node, gateway=name, location=location)
     return _issued(ui, state, given)
+
+
+def _known(tx: Connection, ui: Ui, gateway: str) -> GatewayView | None:
+    try:
+        return fleet.get_gateway(tx, ui.who, gateway)
+    except NotFound:
+        return None
 
 
 def _issued(ui: Ui, state: AppState, given: NewClaim, note: str | None = None) -> Response:
@@ -176,6 +198,11 @@ def _issued(ui: Ui, state: AppState, given: NewClaim, note: str | None = None) -
 
 
 # ---- one gateway
+
+
+def _connectors(up: dict[str, str], strangers: list[DiscoveredView]) -> list[tuple[str, str]]:
+    """The connectors of a gateway, as far as they are known."""
+    return [(name, name) for name in sorted({*up, *(each.connector for each in strangers)})]
 
 
 def _suggested(strangers: list[DiscoveredView], ui: Ui) -> DiscoveredView | None:
@@ -203,7 +230,8 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
         ui, "install_gateway.html", gateway=home, view=view, strangers=strangers, progress=progress, history=history,
         devices=[each for each in devices if each.id != gateway], walk=walk, sheets=sheets, looks=LOOKS,
         profiles=sorted((name, title) for name, title in names.items() if name != "patrolgrid-gateway"),
-        chosen=_suggested(strangers, ui), key=fresh_key, nodes=[("", t("install.node_own")), *nodes],
+        chosen=_suggested(strangers, ui), key=fresh_key, connectors=_connectors(home.connectors, strangers),
+        nodes=[("", t("install.node_own")), *nodes],
         minutes=[(str(each), t("install.minutes", n=each)) for each in MINUTES],
     )  # fmt: skip
 
@@ -312,5 +340,3 @@ def make_sheet(
             lambda: service.make_sheet(tx, ui.who, given, now, state.config.time_zone),
         )  # fmt: skip
     return back_to(f"/install/{gateway}#sheets")
-
-

@@ -25,7 +25,7 @@ FIELDS: Final = {
     "HandOver.to": "relief", "HandOverForm.to": "relief",
     "cloud.incidents.models.HandOver.user": "user", "NewMember.user": "chief", "MemberChange.user": "chief",
     "MemberForm.user": "chief",
-    "cloud.console.incidents.Act.user": "user", "ShiftForm.where": "where",
+    "NewWalk.devices": ["device"], "cloud.console.incidents.Act.user": "user", "ShiftForm.where": "where",
     "/organisation/{node_id}/users/{act}.name": "user",
 }  # fmt: skip
 """Of bodies: the field, or path or model and field, and what it stands for; a list: several of them."""
@@ -56,6 +56,8 @@ VALUES: Final[dict[str, Any]] = {
         {"level": 3, "headcount_percent": 110, "revisit_percent": 90, "reporting_s": 60, "escalation_percent": 80}
     ],
     "PlanForm.category": "fire", "PlanForm.checklist": "words", "Act.line": 0,
+    "AdoptForm.address": "words", "AdoptForm.connector": "words", "AdoptForm.profile": "words",
+    "ReplaceForm.address": "words", "MarkForm.mark": "failed", "ShownBody.devices": {"words": 1},
     "arrivals": 2, "receive_s": 60, "escalate_s": 300, "scene_m": 80.0, "is_done": True, "state": "underway",
 }  # fmt: skip
 """Of bodies: what is said of what names no thing, by field, or model and field."""

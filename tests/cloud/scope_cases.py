@@ -27,19 +27,22 @@ PARAMETERS: Final = {
     "delivery_id": "delivery", "device": "device", "device_id": "device", "drill": "drill", "follow_up_id": "follow_up",
     "gateway": "gateway", "gateway_id": "gateway", "hazard_id": "hazard", "incident_id": "incident", "member": "member",
     "name": "user", "node_id": "street_id", "plan_id": "plan", "post_id": "post", "review_id": "review",
-    "route_id": "route", "shift": "shift", "silence_id": "silence", "thing": "equipment", "token_id": "token",
+    "route_id": "route", "sheet_id": "sheet", "shift": "shift", "silence_id": "silence", "thing": "equipment",
+    "token_id": "token", "walk_id": "walk",
 }  # fmt: skip
 """Of paths: the name, and what of a side it stands for."""
-CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "line": "0"}
+CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "line": "0", "part": "json"}
 """Of paths: what names no thing."""
 QUERIES: Final = {
     "actor": "user", "bbox": "box", "below": "street", "channel": "channel", "device": "device", "edit": "chain",
-    "gateway": "gateway", "group": "group", "made": "silence", "member": "member", "node": "street", "parent": "street",
+    "gateway": "gateway", "group": "group",
+    "label": "gateway", "made": "silence", "member": "member", "node": "street", "parent": "street",
     "q": "device", "search": "device", "subject_id": "alarm", "target": "target",
 }  # fmt: skip
 """Of queries, the same."""
 PLAIN: Final = frozenset({
-    "action", "active", "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
+    "action", "active", "address", "connector",
+    "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",
     "status", "step", "subject", "to", "urgent", "last_event_id", "from_",

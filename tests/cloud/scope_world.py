@@ -16,15 +16,19 @@ import sqlalchemy as sa
 from cloud.alerts import service as alerts
 from cloud.db import metadata
 from cloud.devices import service as devices
+from cloud.devices.configs import service as configs
 from cloud.incidents.levels import service as levels
+from cloud.ingest import hooks
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.presence import service as presence
 from cloud.presence.judge import Judge
 from cloud.presence.rosters import service as rosters
 from cloud.state import now_ms
 from cloud.telemetry.store import Point
+from firmware_specs import wire_fleet
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
 from firmware_specs.wire import Reported, ReportedDevice
+from firmware_specs.wire_fleet import Discovered, DiscoveredDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +119,7 @@ class Filling:
         for part in (
             self._tree, self._people, self._channels, self._places, self._fleet, self._patrol, self._alarms,
             self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._told,
+            self._field,
         ):  # fmt: skip
             part()
 
@@ -325,6 +330,21 @@ class Filling:
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]
         self._ids["delivery"] = listed[0]["id"]
+
+    def _field(self) -> None:
+        gateway = self._ids["gateway"]
+        actor = Principal("system", 0, "tests", Role.ADMINISTRATOR, self._ids["community"])
+        line = '[[connectors]]\nname = "c"\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:1883"\n'
+        heard = DiscoveredDevice("c", "mqtt", self._side.text("stranger"), (), 1, self._now, self._now, "")
+        with self._db.begin() as tx:
+            configs.propose(tx, actor, gateway, line, self._now)
+            told = wire_fleet.encode(Discovered(self._now, (heard,)))
+            hooks.DOCUMENTS["discovered"](tx, gateway, "", told, self._now)
+        replaced = f"/gateways/{gateway}/devices/{self._ids['device']}/replacement"
+        self._post(replaced, address=self._side.text("new"), note=self._side.text("broken"))
+        self._ids["walk"] = self._post("/walk-tests", gateway=gateway)["id"]
+        self._post(f"/walk-tests/{self._ids['walk']}/end")
+        self._ids["sheet"] = self._post("/acceptance-sheets", gateway=gateway)["id"]
 
 
 def rows_of(db: Database, wanted: Callable[[str], object]) -> set[str]:

@@ -34,6 +34,7 @@ from cloud.text import clean
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
+    from cloud.devices.enrolment.models import CertificateView
     from cloud.devices.field.models import NewSheet, WalkDetail
     from cloud.devices.models import GatewayView
     from cloud.timers import Timer
@@ -94,7 +95,7 @@ def _data(  # noqa: PLR0917 - what the sheet is of, by whom, when
         "made_at": _time(at(now_ms), zone), "zone": zone, "technician": actor.label,
         "agent_version": home.agent_version, "config": {"version": home.config_version, "hash": home.config_hash},
         "certificates": [
-            {"serial": each.serial, "not_after": _time(at(each.not_after), zone)}
+            {"serial": each.serial, "not_after": _time(each.not_after, zone)}
             for each in in_force(tx, home.id, now_ms)
         ],
         "walk": None if walk is None else {
@@ -106,10 +107,9 @@ def _data(  # noqa: PLR0917 - what the sheet is of, by whom, when
     }  # fmt: skip
 
 
-def in_force(tx: Connection, gateway: str, now_ms: int) -> list[enrolment.Given]:
-    """The certificates of a gateway that are good now."""
-    given = enrolment.certificates(tx, gateway)
-    return [each for each in given if each.revoked_at is None and each.not_before <= now_ms < each.not_after]
+def in_force(tx: Connection, gateway: str, now_ms: int) -> list[CertificateView]:
+    """The certificates of a gateway that are good now, the newest first."""
+    return [each for each in enrolment.certificates(tx, gateway, now_ms) if each.in_force]
 
 
 def _time(time: Any, zone: str) -> str:  # noqa: ANN401 - a time or none

@@ -18,7 +18,7 @@ from cloud.devices.field.models import FindingView, InstallView, StageView
 from cloud.devices.field.rules import Step, StepState, worst_of
 from cloud.devices.remote import service as remote
 from cloud.devices.remote.rules import OVER, Phase
-from cloud.paging import MAX_LIMIT, at
+from cloud.paging import MAX_LIMIT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -104,7 +104,7 @@ def _enrolled(tx: Connection, home: GatewayView, now_ms: int) -> StageView:
     certificates = sheets.in_force(tx, home.id, now_ms)
     if certificates:
         newest = certificates[0]
-        return StageView(step=Step.ENROLLED, state=StepState.DONE, at=at(newest.issued_at), detail=newest.serial)
+        return StageView(step=Step.ENROLLED, state=StepState.DONE, at=newest.issued_at, detail=newest.serial)
     return StageView(step=Step.ENROLLED, state=StepState.WARN if home.online else StepState.OPEN)
 
 
