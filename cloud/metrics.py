@@ -49,6 +49,13 @@ NOTIFY_UNHEARD: Final = Counter(
 NOTIFY_WAITING: Final = Gauge("patrol_notify_waiting", "Notifications that wait", registry=REGISTRY)
 NOTIFY_OLDEST: Final = Gauge("patrol_notify_oldest_seconds", "Age of the oldest that waits", registry=REGISTRY)
 
+CAMPAIGN_OUTCOMES: Final = Counter(
+    "patrol_campaign_outcomes_total", "What came of members of campaigns", ["kind", "outcome"], registry=REGISTRY
+)
+CAMPAIGN_STEPS: Final = Counter(
+    "patrol_campaign_steps_total", "What campaigns did by themselves", ["kind", "step"], registry=REGISTRY
+)
+
 
 def render() -> bytes:
     """Everything in Prometheus text format."""

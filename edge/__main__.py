@@ -34,6 +34,7 @@ def _verbs() -> None:
 def run(config: ConfigOption = Path("gateway.toml")) -> None:
     """Run the agent until it is told to stop."""
     from edge import log  # noqa: PLC0415
+    from edge.configure import StartOver  # noqa: PLC0415
     from edge.gateway import Gateway  # noqa: PLC0415
 
     log.set_up()
@@ -43,7 +44,9 @@ def run(config: ConfigOption = Path("gateway.toml")) -> None:
         if task:
             for which in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(which, task.cancel)
-        await Gateway(config).run()
+        while True:
+            with contextlib.suppress(StartOver):
+                await Gateway(config).run()
 
     try:
         asyncio.run(serve())
@@ -82,6 +85,17 @@ def diagnostics(out: OutOption, config: ConfigOption = Path("gateway.toml")) -> 
     from edge.diagnostics import write  # noqa: PLC0415
 
     print(f"{out}: {write(config, out):,} bytes")
+
+
+@app.command("config")
+def config_verb(
+    verb: Annotated[str, typer.Argument(metavar="show|revert")], config: ConfigOption = Path("gateway.toml"), *,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Which configuration runs, or go back to the one before, on the spot and without the cloud."""
+    from edge import configure_verbs  # noqa: PLC0415
+
+    sys.exit(configure_verbs.run(verb, config, as_json=json))
 
 
 def main() -> None:

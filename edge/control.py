@@ -1,8 +1,8 @@
 """The agent's socket for a technician on the same machine: what waits, and live readings.
 
 Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
-`outbox`, `log` or `discovered`; answers are JSON lines. A listener that is too slow misses lines, the agent never waits
-for one.
+`outbox`, `log`, or a verb that the agent gives; answers are JSON lines. A listener that is too slow
+misses lines, the agent never waits for one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from edge.log import KEPT, RING
 from firmware_specs.wire import encode_item
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from edge.intake import Intake
     from firmware_specs.readings import AlarmEvent, Item, Reading
     from firmware_specs.wire import Status
-    from firmware_specs.wire_fleet import DiscoveredDevice
 
     Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -82,11 +81,11 @@ class _Listeners:
 
 async def serve(
     state_dir: Path, intake: Intake, status: Callable[[bool], Status],
-    strangers: Callable[[], Sequence[DiscoveredDevice]] = tuple,
+    verbs: Mapping[bytes, Callable[[], Awaitable[object]]],
 ) -> None:  # fmt: skip
     """Answer until cancelled. A listener gets wire records as JSON; `outbox` the status; `log` the latest lines.
 
-    `discovered` gets who is heard and is no device, one a line.
+    verbs: further requests, each with what answers it.
     """
     listeners = _Listeners(intake)
 
@@ -96,14 +95,14 @@ async def serve(
             if request == b"outbox":
                 writer.write(msgspec.json.encode(status(True)) + b"\n")
                 await writer.drain()
-            elif request == b"discovered":
-                writer.write(b"".join(msgspec.json.encode(each) + b"\n" for each in strangers()))
-                await writer.drain()
             elif request == b"log":
                 writer.write(msgspec.json.encode({"lines": RING.last(KEPT)}) + b"\n")
                 await writer.drain()
             elif request == b"listen":
                 await listeners.stream(writer)
+            elif request in verbs:
+                writer.write(msgspec.json.encode(await verbs[request]()) + b"\n")
+                await writer.drain()
         writer.close()
 
     server = await _listen(state_dir, answer)

@@ -184,6 +184,10 @@ class Discovery:
             for (connector, address), heard in reversed(self._heard.items())
         )  # fmt: skip
 
+    async def told(self) -> Discovered:
+        """The same, for a technician at the gateway."""
+        return Discovered(time.time_ns() // 1_000_000, self.listed())
+
     async def run(self) -> None:
         """Tell the cloud until cancelled; a gateway that never heard a stranger tells nothing."""
         while True:

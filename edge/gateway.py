@@ -18,10 +18,10 @@ import msgspec
 import structlog
 
 from edge import VERSION, control, sdnotify, sign
-from edge.binding import Plan, make_plan
 from edge.channel import Channel
 from edge.clock import GatewayClock
 from edge.commands import Downlink
+from edge.configure import Configure, StartOver
 from edge.connectors import Shared, build_connector
 from edge.discover import Discovery
 from edge.health import Health
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from edge.binding import Plan
     from edge.connectors.base import Connector
 
 _HEALTH_EVERY_S: Final = 30.0
@@ -65,13 +66,16 @@ class Gateway:
     def __init__(self, path: Path) -> None:
         """path: of `gateway.toml`. Raises ConfigError when it cannot be served."""
         self._path = path
-        self.plan = make_plan(path)
+        self.configure = Configure(path)
+        self.plan = self.configure.plan_at_start()
         self.clock = GatewayClock()
         self.channel = Channel()
         self.discovery = Discovery(self.channel)
         self.connectors: dict[str, str] = {}
         """How each link is: `up`, `connecting`, or why it is down."""
         self.config_error = ""
+        self.changing = asyncio.Lock()
+        """Held from the look at what runs until something else does."""
         self._in_force = InForce()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._health = Health(self.plan.config.state_dir)
@@ -84,10 +88,11 @@ class Gateway:
         return self._path
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises ConfigError when another agent has the state folder."""
+        """Serve until cancelled. Raises StartOver, and ConfigError when another agent has the state folder."""
         config = self.plan.config
         lock = take_lock(self._path, config.state_dir)
         try:
+            self.configure.begin()
             self.outbox = Outbox(
                 config.state_dir,
                 self.clock.boot,
@@ -106,13 +111,19 @@ class Gateway:
             self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT), self.discovery.note)
             built = self._build(self.plan, list(self.plan.devices))
             stop_metrics = self._serve_metrics()
+            over = False
             try:
                 async with asyncio.TaskGroup() as self._group:
                     self._start(built)
+            except* StartOver:
+                over = True
             finally:
-                sdnotify.notify("STOPPING=1")
+                if not over:
+                    sdnotify.notify("STOPPING=1")
                 stop_metrics()
                 await self.outbox.close()
+            if over:
+                raise StartOver
         finally:
             os.close(lock)
 
@@ -130,7 +141,9 @@ class Gateway:
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
-        self._task(control.serve(state_dir, self.intake, self.status, self.discovery.listed), "control")
+        verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self), b"discovered": self.discovery.told}
+        self._task(control.serve(state_dir, self.intake, self.status, verbs), "control")
+        self._task(self.configure.run(self), "configure")
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE, 20, 50)
@@ -231,28 +244,34 @@ class Gateway:
 
     async def reload(self) -> None:
         """Stage the files as they are; change over when all of it can be served, else keep what is in force."""
-        try:
-            plan = make_plan(self._path)
-            if plan.hash == self.plan.hash:
-                self.config_error = ""
+        async with self.changing:
+            try:
+                plan = self.configure.plan()
+                if plan.hash == self.plan.hash:
+                    self.config_error = ""
+                    return
+                self._check_fixed(plan)
+                built = self.prepare(plan)
+            except ConfigError as e:
+                self.config_error = str(e)
+                _log.error("configuration refused, the last good one stays", reason=str(e))
+                self.uplink.publish_status()
                 return
-            self._check_fixed(plan)
-            old = self.plan
-            configs = {c.name: c for c in old.config.connectors}
-            changed = [
-                c.name for c in plan.config.connectors
-                if configs.get(c.name) != c or old.devices[c.name] != plan.devices[c.name]
-            ]  # fmt: skip
-            built = self._build(plan, changed)
-        except ConfigError as e:
-            self.config_error = str(e)
-            _log.error("configuration refused, the last good one stays", reason=str(e))
-            self.uplink.publish_status()
-            return
-        self.config_error = ""
-        await self._change_over(plan, built)
+            self.config_error = ""
+            await self.change_over(plan, built)
 
-    async def _change_over(self, plan: Plan, built: dict[str, Connector]) -> None:
+    def prepare(self, plan: Plan) -> dict[str, Connector]:
+        """The connectors that a plan needs anew, built. Raises ConfigError when one cannot serve its devices."""
+        old = self.plan
+        configs = {c.name: c for c in old.config.connectors}
+        changed = [
+            c.name for c in plan.config.connectors
+            if configs.get(c.name) != c or old.devices[c.name] != plan.devices[c.name]
+        ]  # fmt: skip
+        return self._build(plan, changed)
+
+    async def change_over(self, plan: Plan, built: dict[str, Connector]) -> None:
+        """Run another plan: what did not change keeps running."""
         old = self.plan
         gone = [name for name in self._running if name not in plan.devices]
         for name in (*gone, *(name for name in built if name in self._running)):
@@ -271,7 +290,7 @@ class Gateway:
 
     def _check_fixed(self, plan: Plan) -> None:
         old, new = self.plan.config, plan.config
-        for key in ("gateway", "state_dir", "outbox", "metrics"):
+        for key in ("gateway", "state_dir", "managed", "outbox", "metrics"):
             if getattr(old, key) != getattr(new, key):
                 raise ConfigError(self._path, key, "cannot change while the agent runs; restart it")
 
@@ -280,7 +299,8 @@ class Gateway:
     def status(self, online: bool) -> Status:
         """The status as it is now."""
         moment = self.clock.now()
-        degraded = self.outbox.degraded or (f"config: {self.config_error}" if self.config_error else "")
+        error = self.config_error or self.configure.error
+        degraded = self.outbox.degraded or (f"config: {error}" if error else "")
         return Status(
             online=online, agent_version=VERSION, boot=self.clock.boot, config_hash=self._in_force.hash,
             at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.status(),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def show(path: Path, *, as_json: bool) -> None:
     """Print a table, or one JSON object. Raises ConfigError, StoreError."""
-    config, _ = load_config(path)
+    config = load_config(path).config
     status = asyncio.run(_of_agent(config.state_dir))
     lanes = status.lanes if status else _of_file(path, config.state_dir)
     if as_json:

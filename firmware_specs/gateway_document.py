@@ -8,7 +8,6 @@ and passwords stay where they are, in the gateway's own files. Pure: reads no fi
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -20,11 +19,12 @@ from firmware_specs.gateway_file import (
     DeviceConfig,
     GatewayConfig,
     MetricsConfig,
+    MqttConfig,
     OutboxConfig,
     split_url,
 )
 from firmware_specs.schema import NamedCodec, NodesCodec
-from firmware_specs.tomlfile import Model, validate, validate_part
+from firmware_specs.tomlfile import Model, parse_table, validate, validate_part
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -82,10 +82,7 @@ def hash_of(text: str) -> str:
 
 def parse(text: str, name: Path | str) -> dict[str, Any]:
     """A document's tables. Raises ConfigError naming the line when it is not TOML."""
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise ConfigError(name, "", f"not TOML: {e}") from e
+    return parse_table(text.encode("utf-8", "surrogatepass"), name)
 
 
 def check_part(table: Mapping[str, Any], name: Path | str) -> None:
@@ -124,6 +121,10 @@ def check_devices(
     config: GatewayConfig, profiles: Mapping[str, Profile], refused: Collection[ProfileError], name: Path | str
 ) -> None:
     """Check that each device's profile exists and can be spoken on its connector. Raises ConfigError."""
+    for index, connector in enumerate(config.connectors):
+        for topic in connector.discover if isinstance(connector, MqttConfig) else ():
+            if not _is_filter(topic):
+                raise ConfigError(name, f"connectors[{index}].discover", f"{topic!r} is not a topic filter")
     kinds = {connector.name or connector.kind: connector.kind for connector in config.connectors}
     for index, device in enumerate(config.devices):
         profile = profiles.get(device.profile)

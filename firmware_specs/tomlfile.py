@@ -56,13 +56,17 @@ def read_file(path: Path, error: FileError = ConfigError) -> bytes:
 
 def parse_toml(data: bytes, name: Path | str, model: type[M], error: FileError = ConfigError) -> M:
     """The same for bytes that were read elsewhere; `name` stands for them in errors."""
+    return validate(parse_table(data, name, error), name, model, error)
+
+
+def parse_table(data: bytes, name: Path | str, error: FileError = ConfigError) -> dict[str, Any]:
+    """The tables of a file that was read elsewhere. Raises `error` when it is not TOML."""
     try:
-        table: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as e:
         raise error(name, "", f"byte {e.start}: not UTF-8") from e
     except (tomllib.TOMLDecodeError, RecursionError) as e:
         raise error(name, "", f"not TOML: {e}") from e
-    return validate(table, name, model, error)
 
 
 def validate(table: Mapping[str, Any], name: Path | str, model: type[M], error: FileError = ConfigError) -> M:

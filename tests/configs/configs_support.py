@@ -52,8 +52,10 @@ def ordered(db: Database, gateway: str) -> tuple[ConfigOrder, int] | None:
     return (decode(row.payload, ConfigOrder), row.version) if row else None
 
 
-def tell(db: Database, gateway: str, phase: ConfigPhase, document: configs.ConfigDocument, reason: str = "",
-         now_ms: int = NOW + 1000, running: configs.ConfigDocument | None = None) -> None:  # fmt: skip
+def tell(
+    db: Database, gateway: str, phase: ConfigPhase, document: configs.ConfigDocument, reason: str = "", *,
+    now_ms: int = NOW + 1000, running: configs.ConfigDocument | None = None,
+) -> None:  # fmt: skip
     """A gateway says how an order stands."""
     runs = running or (document if phase in {ConfigPhase.IN_FORCE, ConfigPhase.TRIAL} else None)
     state = ConfigState(

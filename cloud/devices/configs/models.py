@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from cloud.devices.campaigns.models import Choice
 from cloud.devices.configs.rules import Phase, TemplateKind  # noqa: TC001 - pydantic reads them
 from cloud.paging import View
 from firmware_specs.readings import NAME_PATTERN
@@ -120,21 +121,6 @@ class NewTemplate(BaseModel):
     comment: Comment = ""
 
 
-class Selection(BaseModel):
-    """Which gateways; all conditions hold together. Only those that have a configuration are chosen."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    gateways: Annotated[list[Name], Field(max_length=10_000)] = []
-    """These; any when empty."""
-    node: Annotated[str, StringConstraints(max_length=255)] = "/"
-    """At or below this path."""
-    profile: Annotated[str, StringConstraints(max_length=64)] = ""
-    """That have a device of this type."""
-    version: Annotated[str, StringConstraints(max_length=64)] = ""
-    """That run this agent version."""
-
-
 class Edit(BaseModel):
     """What is done to each: one key is set, a template is put, or what templates say now is taken over."""
 
@@ -147,6 +133,7 @@ class Edit(BaseModel):
     """Of `set`; none takes the key out."""
     template: NewTemplate | None = None
     """Of `template`."""
+    comment: Comment = ""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -158,13 +145,12 @@ class Edit(BaseModel):
 
 
 class NewChange(BaseModel):
-    """A change to many gateways."""
+    """A change to many gateways. The same edit is the subject of a campaign of kind `config`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    selection: Selection
+    choice: Choice = Choice()
     edit: Edit
-    comment: Comment = ""
 
 
 class PreviewGroup(View):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloud.devices import service as fleet
-from cloud.devices.configs import documents, rules, standings, templates
+from cloud.devices.configs import changes, documents, rules, standings, templates
 from cloud.devices.configs.documents import (
     ConfigDocument,
     Note,
@@ -23,10 +23,10 @@ from cloud.devices.configs.documents import (
     version,
     view,
 )
-from cloud.devices.configs.edits import with_devices
+from cloud.devices.configs.edits import diff, with_devices
 from cloud.devices.configs.faults import ConfigFault, Fault
-from cloud.devices.configs.models import ConfigView, PartView, StandingView
-from cloud.devices.configs.templates import get_template, list_templates, put_template
+from cloud.devices.configs.models import ConfigView, PartView, StandingView, VersionView
+from cloud.devices.configs.templates import get_template, list_templates, page_templates, put_template
 from cloud.devices.places import hold
 from cloud.errors import Conflict
 from cloud.org.rules import SYSTEM
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from firmware_specs.gateway_file import DeviceConfig
 
 ConfigStanding = StandingView
+preview = changes.preview
 __all__ = [
-    "ConfigDocument", "ConfigStanding", "bootstrap", "change_devices", "current", "find_fault", "get_config",
-    "get_template", "history", "list_standings", "list_templates", "propose", "propose_from", "put_template", "restore",
-    "see_version", "state", "version",
+    "ConfigDocument", "ConfigStanding", "Note", "bootstrap", "change_devices", "current", "find_fault", "get_config",
+    "get_template", "history", "list_standings", "list_templates", "page_templates", "preview", "propose",
+    "propose_from", "put_template", "restore", "see_diff", "see_history", "see_version", "state", "version", "view",
 ]  # fmt: skip
 
 
@@ -121,6 +122,21 @@ def see_version(tx: Connection, principal: Principal, gateway: str, number: int)
     """One version of a gateway within scope. Raises NotFound."""
     node_of(tx, principal, gateway)
     return version(tx, gateway, number)
+
+
+def see_history(
+    tx: Connection, principal: Principal, gateway: str, *, limit: int = 100, cursor: str | None = None
+) -> Page[VersionView]:
+    """The versions of a gateway within scope, newest first. Raises NotFound, Invalid on a bad cursor."""
+    node_of(tx, principal, gateway)
+    return history(tx, gateway, limit, cursor)
+
+
+def see_diff(tx: Connection, principal: Principal, gateway: str, before: int, after: int) -> str:
+    """The difference between what two versions have a gateway within scope run; 0 is nothing. Raises NotFound."""
+    node_of(tx, principal, gateway)
+    texts = [version(tx, gateway, number).text if number else "" for number in (before, after)]
+    return diff(texts[0], texts[1], (f"version {before}", f"version {after}"))
 
 
 def find_fault(tx: Connection, principal: Principal, gateway: str, text: str) -> Fault | None:

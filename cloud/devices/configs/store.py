@@ -61,19 +61,6 @@ config_templates: Final = sa.Table(
 """Every version of every template; the highest of a kind and key holds, and an empty one is none. kind: node, type.
 key: a node's path, a profile's name."""
 
-config_changes: Final = sa.Table(
-    "config_changes",
-    metadata,
-    sa.Column("id", BigId, primary_key=True, autoincrement=True),
-    sa.Column("node", Path, nullable=False),
-    sa.Column("edit", sa.Text, nullable=False),
-    sa.Column("comment", sa.Text, nullable=False),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("at", sa.BigInteger, nullable=False),
-    sqlite_autoincrement=True,
-)
-"""Changes to many gateways. node: of who made it. edit: what is done to each, as JSON."""
-
 config_change_steps: Final = sa.Table(
     "config_change_steps",
     metadata,
@@ -81,6 +68,8 @@ config_change_steps: Final = sa.Table(
     sa.Column("gateway", Name, primary_key=True),
     sa.Column("before", sa.BigInteger),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("back", sa.Boolean, nullable=False),
     sa.Index("ix_config_change_steps_gateway_version", "gateway", "version"),
 )
-"""What a campaign did to a gateway: from which version to which; before is NULL when there was none."""
+"""What a campaign did to a gateway: from which version to which; before is NULL when there was none. back: whether it
+was on the way back."""

@@ -19,7 +19,7 @@ from cloud.devices.configs.store import config_templates
 from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
 from cloud.org.rules import ROOT, Permission, Principal, ancestors, scope
-from cloud.paging import at
+from cloud.paging import Page, at, decode_cursor, encode_cursor
 from cloud.text import clean
 from firmware_specs.errors import nearest
 
@@ -48,6 +48,22 @@ def list_templates(tx: Connection, principal: Principal) -> list[TemplateView]:
     mine = sa.or_(c.kind == TemplateKind.TYPE, scope(principal, c.key))
     rows = tx.execute(_holding().where(mine, c.text != "").order_by(c.kind, sa.func.length(c.key), c.key))
     return [_view(row) for row in rows]
+
+
+def page_templates(
+    tx: Connection, principal: Principal, *, limit: int = 100, cursor: str | None = None
+) -> Page[TemplateView]:  # fmt: skip
+    """The same, a page at a time. Raises Invalid on a bad cursor."""
+    found = list_templates(tx, principal)
+    if cursor:
+        after = decode_cursor(cursor, str, int, str)
+        found = [each for each in found if (each.kind.value, len(each.key), each.key) > after]
+    shown = found[:limit]
+    more = len(found) > limit
+    return Page(
+        items=shown,
+        next_cursor=encode_cursor(shown[-1].kind.value, len(shown[-1].key), shown[-1].key) if more else None,
+    )
 
 
 def get_template(tx: Connection, principal: Principal, kind: TemplateKind, key: str) -> TemplateView:

@@ -38,6 +38,34 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_acceptance_sheets_node"), ["node"], unique=False)
 
     op.create_table(
+        "campaigns",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("choice", sa.Text(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("approved_by", sa.Text(), nullable=True),
+        sa.Column("approved_at", sa.BigInteger(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("wave", sa.Integer(), nullable=False),
+        sa.Column("approved_wave", sa.Integer(), nullable=False),
+        sa.Column("awaits", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_campaigns")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("campaigns", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_campaigns_node"), ["node"], unique=False)
+        batch_op.create_index(batch_op.f("ix_campaigns_state"), ["state"], unique=False)
+
+    op.create_table(
         "certificates",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("serial", sa.String(length=40), nullable=False),
@@ -90,22 +118,12 @@ def upgrade() -> None:
         sa.Column("gateway", sa.String(length=64), nullable=False),
         sa.Column("before", sa.BigInteger(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("back", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("campaign", "gateway", name=op.f("pk_config_change_steps")),
     )
     with op.batch_alter_table("config_change_steps", schema=None) as batch_op:
         batch_op.create_index("ix_config_change_steps_gateway_version", ["gateway", "version"], unique=False)
 
-    op.create_table(
-        "config_changes",
-        sa.Column("id", BigId, autoincrement=True, nullable=False),
-        sa.Column("node", sa.String(length=255), nullable=False),
-        sa.Column("edit", sa.Text(), nullable=False),
-        sa.Column("comment", sa.Text(), nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_config_changes")),
-        sqlite_autoincrement=True,
-    )
     op.create_table(
         "config_documents",
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -239,6 +257,76 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_walks_gateway"), ["gateway"], unique=False)
         batch_op.create_index(batch_op.f("ix_walks_node"), ["node"], unique=False)
 
+    op.create_table(
+        "campaign_claims",
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("campaign", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["campaign"], ["campaigns.id"], name=op.f("fk_campaign_claims_campaign"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("kind", "gateway", name=op.f("pk_campaign_claims")),
+    )
+    with op.batch_alter_table("campaign_claims", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_campaign_claims_campaign"), ["campaign"], unique=False)
+
+    op.create_table(
+        "campaign_history",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("campaign", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("what", sa.String(length=32), nullable=False),
+        sa.Column("wave", sa.Integer(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["campaign"], ["campaigns.id"], name=op.f("fk_campaign_history_campaign"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign_history")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("campaign_history", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_campaign_history_campaign"), ["campaign"], unique=False)
+
+    op.create_table(
+        "campaign_members",
+        sa.Column("campaign", sa.BigInteger(), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("wave", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("phase", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("deadline_at", sa.BigInteger(), nullable=True),
+        sa.Column("stopped", sa.Boolean(), nullable=False),
+        sa.Column("checked", sa.Boolean(), nullable=False),
+        sa.Column("unhealthy", sa.Boolean(), nullable=False),
+        sa.Column("forgiven", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["campaign"], ["campaigns.id"], name=op.f("fk_campaign_members_campaign"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("campaign", "gateway", "device", name=op.f("pk_campaign_members")),
+    )
+    with op.batch_alter_table("campaign_members", schema=None) as batch_op:
+        batch_op.create_index("ix_campaign_members_gateway", ["gateway", "state"], unique=False)
+        batch_op.create_index("ix_campaign_members_tally", ["campaign", "wave", "state"], unique=False)
+
+    op.create_table(
+        "campaign_waves",
+        sa.Column("campaign", sa.BigInteger(), nullable=False),
+        sa.Column("wave", sa.Integer(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=True),
+        sa.Column("gate_at", sa.BigInteger(), nullable=True),
+        sa.Column("passed_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["campaign"], ["campaigns.id"], name=op.f("fk_campaign_waves_campaign"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("campaign", "wave", name=op.f("pk_campaign_waves")),
+    )
     op.create_table(
         "remote_commands",
         sa.Column("id", sa.String(length=64), nullable=False),

@@ -1,0 +1,269 @@
+"""The engine: one turn of a campaign, called when its timer is due.
+
+Owns what `rules.next_step` decides being done. A turn holds the campaign's row, so a campaign takes one turn at a time
+whatever processes there are; all that it does is one transaction, so a process that dies in it has done nothing, and
+the timer is there again. At most 200 members are started, stopped, looked at or brought back a turn; then the timer is
+due at once. Locks are taken in one order: the timer's row, the campaign's, the members'.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import sqlalchemy as sa
+
+from cloud import metrics, timers
+from cloud.devices import selecting
+from cloud.devices.campaigns import hooks, members, rules, telling
+from cloud.devices.campaigns.models import PolicyBody
+from cloud.devices.campaigns.rules import Act, Do, Event, Standing, State, Step, Tally, View
+from cloud.devices.campaigns.store import campaigns, claims, waves
+from cloud.devices.campaigns.store import members as members_table
+from cloud.devices.health import service as health
+from cloud.org import tree, zones
+from cloud.org.rules import SYSTEM
+from firmware_specs.errors import PatrolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Row
+
+    from cloud.devices.campaigns.members import Key
+
+TIMER: Final = "campaign"
+LOOK_MS: Final = 60_000
+"""How often those who wait for their gateways are looked at, whatever their statuses told."""
+STEPS: Final = 12
+"""Of one turn, before the timer's next."""
+_c: Final = members_table.c
+
+
+def nudge(tx: Connection, campaign: int, at_ms: int) -> None:
+    """Have a campaign take its turn at a time."""
+    timers.set_timer(tx, TIMER, str(campaign), at_ms)
+
+
+def hold(tx: Connection, campaign: int) -> Row[Any] | None:
+    """A campaign's row, kept from others until the transaction ends."""
+    return tx.execute(sa.select(campaigns).where(campaigns.c.id == campaign).with_for_update()).first()
+
+
+def change(tx: Connection, row: Row[Any], **values: Any) -> Row[Any]:  # noqa: ANN401 - the columns of a campaign
+    """Give a campaign other values; the row as it is then."""
+    tx.execute(campaigns.update().where(campaigns.c.id == row.id).values(**values))
+    return tx.execute(sa.select(campaigns).where(campaigns.c.id == row.id)).one()
+
+
+def turn(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
+    """Take a campaign as far as it goes now."""
+    row = hold(tx, int(timer.key))
+    if row is None:
+        return
+    before = (row.state, row.wave, members.tallies(tx, [row.id]))
+    late = _time_out(tx, row, now_ms)
+    policy = PolicyBody.model_validate_json(row.policy).rule()
+    again: int | None = now_ms
+    for _ in range(STEPS if late < rules.BATCH else 0):
+        view = look(tx, row, policy, now_ms)
+        step = rules.next_step(view, policy)
+        if step.do is Do.WAIT:
+            again = step.until
+            if any(each.waiting for each in view.waves[: view.wave]) and view.state is State.RUNNING:
+                again = min(again or now_ms + LOOK_MS, now_ms + LOOK_MS)
+            break
+        row = _DO[step.do](tx, row, step, now_ms)
+        if step.do in _BY_BATCH:
+            break
+        if step.do in _LAST:
+            again = step.until
+            break
+    if again is not None:
+        nudge(tx, row.id, max(again, now_ms + 1))
+    if before != (row.state, row.wave, members.tallies(tx, [row.id])):
+        telling.moved(tx, row, now_ms)
+
+
+def look(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> View:
+    """What is decided on."""
+    opened = {each.wave: each for each in tx.execute(sa.select(waves).where(waves.c.campaign == row.id))}
+    counted = members.tallies(tx, [row.id]).get(row.id, {})
+    by_wave = tuple(counted.get(number, Tally()) for number in range(1, len(opened) + 1))
+    open_now = [number for number in range(1, row.wave + 1) if by_wave[number - 1].waiting]
+    missed = {n: (opened[n].opened_at or now_ms) + 1000 * policy.offline_s for n in open_now}
+    over = [n for n in open_now if missed[n] <= now_ms]
+    stoppable = (*members.flying(row.id, Standing.STARTED), _c.stopped.is_(False))
+    return View(
+        state=State(row.state), wave=row.wave, waves=by_wave, approved_wave=row.approved_wave,
+        gate_at=opened[row.wave].gate_at if row.wave else None, opens_at=_opens_at(tx, row, policy, now_ms),
+        reachable=members.count(tx, *members.waiting(row.id, online=True, waves_=open_now)) if open_now else 0,
+        overdue=members.count(tx, *members.waiting(row.id, online=False, waves_=over)) if over else 0,
+        missed_at=min((each for each in missed.values() if each > now_ms), default=None),
+        deadline=members.deadline(tx, row.id), now_ms=now_ms, unstopped=members.count(tx, *stoppable),
+        closed=row.ended_at is not None,
+    )  # fmt: skip
+
+
+def _opens_at(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> int:
+    if not policy.windows:
+        return now_ms
+    try:
+        zone = ZoneInfo(str(tree.inherited(tx, row.node, "time_zone") or zones.ZONE))
+    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
+        zone = ZoneInfo(zones.ZONE)
+    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone)
+    minutes = rules.opens_in(policy.windows, local.isoweekday(), local.hour * 60 + local.minute)
+    return now_ms - now_ms % 60_000 + 60_000 * minutes if minutes else now_ms
+
+
+def _time_out(tx: Connection, row: Row[Any], now_ms: int) -> int:
+    """Silence is failure: of those in flight whose time is over. How many there were."""
+    flying = members.flying(row.id, *rules.IN_FLIGHT)
+    late = members.batch(tx, *flying, _c.deadline_at <= now_ms)
+    for key in late:
+        if members.fail(tx, key, Event.FAIL, "timeout", now_ms):
+            metrics.CAMPAIGN_OUTCOMES.labels(row.kind, "timeout").inc()
+            _stop(tx, row, key, now_ms)
+        else:
+            members.fail(tx, key, Event.BACK_FAIL, "timeout", now_ms)
+    return len(late)
+
+
+def _stop(tx: Connection, row: Row[Any], key: Key, now_ms: int) -> None:
+    hooks.KINDS[row.kind].stop(tx, row.id, json.loads(row.subject), key.gateway, key.device, now_ms)
+
+
+def _order(tx: Connection, row: Row[Any], key: Key, order: hooks.Order, now_ms: int) -> str:
+    """Put an order out. Gives why that cannot be done, empty when it was."""
+    try:
+        with tx.begin_nested():
+            order(tx, row.id, json.loads(row.subject), key.gateway, key.device, now_ms)
+    except PatrolError as e:
+        return str(e) or type(e).__name__
+    return ""
+
+
+def _pause(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
+    row = change(tx, row, state=State.PAUSED.value, reason=step.reason, detail=step.detail)
+    telling.happened(tx, row, SYSTEM, "pause", now_ms, wave=row.wave, detail=f"{step.reason} {step.detail}")
+    telling.notified(tx, row, "paused", now_ms)
+    return row
+
+
+def _open(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
+    if row.wave:
+        mine = (waves.c.campaign == row.id, waves.c.wave == row.wave)
+        tx.execute(waves.update().where(*mine).values(passed_at=now_ms))
+    mine = (waves.c.campaign == row.id, waves.c.wave == step.wave)
+    tx.execute(waves.update().where(*mine).values(opened_at=now_ms))
+    row = change(tx, row, wave=step.wave)
+    telling.happened(tx, row, SYSTEM, "wave", now_ms, wave=step.wave)
+    return row
+
+
+def _start(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    policy = PolicyBody.model_validate_json(row.policy)
+    opened = range(1, row.wave + 1)
+    due = now_ms + 1000 * policy.timeout_s
+    for key in members.batch(tx, *members.waiting(row.id, online=True, waves_=opened)):
+        fresh = {"phase": "", "reason": "", "started_at": now_ms, "ended_at": None, "deadline_at": due,
+                 "attempt": _c.attempt + 1, "stopped": False}  # fmt: skip
+        if not members.move(tx, key, Event.START, **fresh):
+            continue
+        metrics.CAMPAIGN_OUTCOMES.labels(row.kind, "started").inc()
+        why = _order(tx, row, key, hooks.KINDS[row.kind].start, now_ms)
+        if why:
+            members.fail(tx, key, Event.FAIL, why, now_ms)
+    return row
+
+
+def _miss(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    policy = PolicyBody.model_validate_json(row.policy)
+    opened = sa.select(waves.c.wave, waves.c.opened_at).where(waves.c.campaign == row.id, waves.c.wave <= row.wave)
+    over = [each.wave for each in tx.execute(opened) if (each.opened_at or now_ms) + 1000 * policy.offline_s <= now_ms]
+    gone = members.waiting(row.id, online=False, waves_=over)
+    count = members.move_all(tx, row.id, Event.MISS, *gone, reason="offline", ended_at=now_ms)
+    telling.happened(tx, row, SYSTEM, "miss", now_ms, wave=row.wave, detail=str(count))
+    return row
+
+
+def _soak(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
+    mine = (waves.c.campaign == row.id, waves.c.wave == row.wave)
+    tx.execute(waves.update().where(*mine).values(gate_at=step.until))
+    telling.happened(tx, row, SYSTEM, "soak", now_ms, wave=row.wave)
+    return row
+
+
+def _check(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    unchecked = (*members.flying(row.id, Standing.COMMITTED), _c.wave == row.wave, _c.checked.is_(False))
+    for key in members.batch(tx, *unchecked):
+        good, why = health.healthy(tx, key.gateway, now_ms)
+        mine = (_c.campaign == key.campaign, _c.gateway == key.gateway, _c.device == key.device)
+        values = {"checked": True, "unhealthy": not good} | ({} if good else {"reason": why[: members.REASON]})
+        tx.execute(members_table.update().where(*mine).values(**values))
+    return row
+
+
+def _ask(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
+    if row.awaits == step.wave:
+        return row
+    row = change(tx, row, awaits=step.wave)
+    telling.happened(tx, row, SYSTEM, "ask", now_ms, wave=step.wave)
+    telling.notified(tx, row, "asks", now_ms)
+    return row
+
+
+def _back(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
+    policy = PolicyBody.model_validate_json(row.policy)
+    back = hooks.KINDS[row.kind].back
+    only = (_c.wave == step.wave,) if step.wave else ()
+    due = sa.case(
+        (selecting.online(_c.gateway), sa.literal(now_ms + 1000 * policy.timeout_s, sa.BigInteger)),
+        else_=sa.literal(now_ms + 1000 * policy.offline_s, sa.BigInteger),
+    )
+    for key in members.batch(tx, *members.flying(row.id, Standing.COMMITTED), *only):
+        values = {"phase": "", "reason": "", "ended_at": None, "deadline_at": due}
+        if not members.move(tx, key, Event.GO_BACK, **values):
+            continue
+        why = _order(tx, row, key, back, now_ms) if back else "nothing leads back"
+        if why:
+            members.fail(tx, key, Event.BACK_FAIL, why, now_ms)
+    return row
+
+
+def _stop_some(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    for key in members.batch(tx, *members.flying(row.id, Standing.STARTED), _c.stopped.is_(False)):
+        mine = (_c.campaign == key.campaign, _c.gateway == key.gateway, _c.device == key.device)
+        tx.execute(members_table.update().where(*mine).values(stopped=True))
+        _stop(tx, row, key, now_ms)
+    return row
+
+
+def _finish(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    state = rules.after(State(row.state), Act.FINISH) or State(row.state)
+    if row.wave and state is State.ENDED:
+        mine = (waves.c.campaign == row.id, waves.c.wave == row.wave)
+        tx.execute(waves.update().where(*mine).values(passed_at=now_ms))
+    row = change(tx, row, state=state.value, ended_at=now_ms, awaits=None, reason="", detail="")
+    tx.execute(claims.delete().where(claims.c.campaign == row.id))
+    telling.happened(tx, row, SYSTEM, "end", now_ms, detail=state.value)
+    telling.notified(tx, row, "ended", now_ms)
+    return row
+
+
+def _reopen(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    row = change(tx, row, state=State.ROLLING_BACK.value, ended_at=None)
+    telling.happened(tx, row, SYSTEM, "reopen", now_ms)
+    return row
+
+
+_DO: Final[dict[Do, Callable[[Connection, Row[Any], Step, int], Row[Any]]]] = {
+    Do.PAUSE: _pause, Do.OPEN: _open, Do.START: _start, Do.MISS: _miss, Do.SOAK: _soak, Do.CHECK: _check,
+    Do.ASK: _ask, Do.BACK: _back, Do.STOP: _stop_some, Do.FINISH: _finish, Do.REOPEN: _reopen,
+}  # fmt: skip
+_BY_BATCH: Final = frozenset({Do.START, Do.CHECK, Do.BACK, Do.STOP})
+_LAST: Final = frozenset({Do.ASK, Do.FINISH})
+timers.HANDLERS[TIMER] = turn

@@ -1,0 +1,448 @@
+"""How a campaign goes on. Pure.
+
+Owns the state machines of a campaign and of its members as tables, and the one decision that the engine asks for:
+
+- Members are drawn into waves once; a wave opens when the gate of the one before it has passed, and only its members
+  are started, each at most once an attempt, while the campaign runs and the start window is open.
+- An outcome counts whatever order it comes in: whoever committed has committed, also when it was thought to have
+  failed. So the same outcomes in any order, however often each, give the same counts.
+- It pauses by itself when `failed >= pause_least` and `failed x 100 >= pause_percent x started`, both counted without
+  what was forgiven when somebody resumed; failed: members that failed, and those that the gate found unhealthy;
+  started: every member that was ever started. And at the end of a wave in which some failed and nobody who committed
+  is healthy.
+- Silence is failure: no outcome within `timeout_s` of its start. A gateway that is offline is not started; one that
+  does not come within `offline_s` of its wave's opening has missed it, which is no failure. Until then it starts when
+  it comes, and the waves do not wait for it.
+- A gate is passed when nobody of the wave that is online is still to end, somebody has committed or nobody is left,
+  `soak_s` have gone by since, and the health of who committed was looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+DAY_MIN: Final = 1440
+BATCH: Final = 200
+"""Members that are started, stopped, brought back or looked at in one go."""
+MAX_MEMBERS: Final = 100_000
+
+
+class State(StrEnum):
+    """Where a campaign stands."""
+
+    DRAFT = "draft"
+    """Somebody else must approve it."""
+    APPROVED = "approved"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ENDED = "ended"
+    ABORTED = "aborted"
+    ROLLING_BACK = "rolling-back"
+    ROLLED_BACK = "rolled-back"
+
+
+class Act(StrEnum):
+    """What moves a campaign. The last two are the engine's own."""
+
+    APPROVE = "approve"
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    ROLL_BACK = "rollback"
+    RETRY = "retry"
+    FINISH = "finish"
+    REOPEN = "reopen"
+    """Somebody committed after everybody had gone back."""
+
+
+CAMPAIGN: Final[Mapping[tuple[State, Act], State]] = {
+    (State.DRAFT, Act.APPROVE): State.APPROVED,
+    (State.APPROVED, Act.START): State.RUNNING,
+    (State.RUNNING, Act.APPROVE): State.RUNNING,
+    (State.PAUSED, Act.APPROVE): State.PAUSED,
+    (State.RUNNING, Act.PAUSE): State.PAUSED,
+    (State.PAUSED, Act.RESUME): State.RUNNING,
+    (State.DRAFT, Act.ABORT): State.ABORTED,
+    (State.APPROVED, Act.ABORT): State.ABORTED,
+    (State.RUNNING, Act.ABORT): State.ABORTED,
+    (State.PAUSED, Act.ABORT): State.ABORTED,
+    (State.RUNNING, Act.ROLL_BACK): State.ROLLING_BACK,
+    (State.PAUSED, Act.ROLL_BACK): State.ROLLING_BACK,
+    (State.ABORTED, Act.ROLL_BACK): State.ROLLING_BACK,
+    (State.ENDED, Act.ROLL_BACK): State.ROLLING_BACK,
+    (State.RUNNING, Act.RETRY): State.RUNNING,
+    (State.PAUSED, Act.RETRY): State.PAUSED,
+    (State.ENDED, Act.RETRY): State.RUNNING,
+    (State.ROLLED_BACK, Act.RETRY): State.ROLLING_BACK,
+    (State.RUNNING, Act.FINISH): State.ENDED,
+    (State.ROLLING_BACK, Act.FINISH): State.ROLLED_BACK,
+    (State.ROLLED_BACK, Act.REOPEN): State.ROLLING_BACK,
+}
+"""What is not here is refused."""
+OPEN: Final = frozenset({State.RUNNING, State.PAUSED, State.ROLLING_BACK})
+"""States in which a campaign has its gateways for itself; an aborted one too, until nothing is in flight."""
+
+
+class Standing(StrEnum):
+    """Where a member stands."""
+
+    PENDING = "pending"
+    STARTED = "started"
+    COMMITTED = "committed"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    """It failed, and waits to be started again."""
+    MISSED = "missed"
+    """It was never started: its gateway was offline all the time."""
+    CANCELLED = "cancelled"
+    BACKING = "backing"
+    """What was before has been ordered."""
+    BACK = "back"
+    STUCK = "stuck"
+    """It did not go back."""
+
+
+class Event(StrEnum):
+    """What moves a member."""
+
+    START = "start"
+    DONE = "done"
+    FAIL = "fail"
+    MISS = "miss"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    GO_BACK = "go-back"
+    BACK_DONE = "back-done"
+    BACK_FAIL = "back-fail"
+
+
+MEMBER: Final[Mapping[tuple[Standing, Event], Standing]] = {
+    (Standing.PENDING, Event.START): Standing.STARTED,
+    (Standing.PENDING, Event.MISS): Standing.MISSED,
+    (Standing.PENDING, Event.CANCEL): Standing.CANCELLED,
+    (Standing.STARTED, Event.DONE): Standing.COMMITTED,
+    (Standing.STARTED, Event.FAIL): Standing.FAILED,
+    (Standing.FAILED, Event.DONE): Standing.COMMITTED,
+    (Standing.FAILED, Event.RETRY): Standing.RETRYING,
+    (Standing.RETRYING, Event.START): Standing.STARTED,
+    (Standing.RETRYING, Event.DONE): Standing.COMMITTED,
+    (Standing.RETRYING, Event.MISS): Standing.FAILED,
+    (Standing.RETRYING, Event.CANCEL): Standing.FAILED,
+    (Standing.MISSED, Event.RETRY): Standing.PENDING,
+    (Standing.COMMITTED, Event.GO_BACK): Standing.BACKING,
+    (Standing.BACKING, Event.BACK_DONE): Standing.BACK,
+    (Standing.BACKING, Event.BACK_FAIL): Standing.STUCK,
+    (Standing.STUCK, Event.BACK_DONE): Standing.BACK,
+    (Standing.STUCK, Event.RETRY): Standing.COMMITTED,
+}
+"""What is not here changes nothing: it comes late, or again."""
+WAITING: Final = frozenset({Standing.PENDING, Standing.RETRYING})
+IN_FLIGHT: Final = frozenset({Standing.STARTED, Standing.BACKING})
+UNSTARTED: Final = frozenset({Standing.PENDING, Standing.MISSED, Standing.CANCELLED})
+
+
+class Window(NamedTuple):
+    """When members may be started. days: 1 Monday to 7 Sunday. begins, ends: minutes of the local day.
+
+    One that ends before it begins goes over midnight and belongs to the day on which it begins.
+    """
+
+    days: tuple[int, ...]
+    begins: int
+    ends: int
+
+
+class Policy(NamedTuple):
+    """How a campaign is to go; see this module's text.
+
+    waves: `5` members, or `10%` of all. approve_waves: each but the first needs an approval of its own. back_in_waves:
+    the latest wave goes back first, and the one before it when that is done.
+    """
+
+    waves: tuple[str, ...] = ("1%", "10%", "100%")
+    approve_waves: bool = False
+    windows: tuple[Window, ...] = ()
+    timeout_s: int = 3600
+    offline_s: int = 7 * 86_400
+    soak_s: int = 3600
+    health: bool = True
+    pause_percent: int = 5
+    pause_least: int = 2
+    back_in_waves: bool = False
+
+
+class Tally(NamedTuple):
+    """How many members stand where. failed, unhealthy: without the forgiven ones, which are apart."""
+
+    pending: int = 0
+    started: int = 0
+    committed: int = 0
+    failed: int = 0
+    forgiven: int = 0
+    retrying: int = 0
+    missed: int = 0
+    cancelled: int = 0
+    backing: int = 0
+    back: int = 0
+    stuck: int = 0
+    unhealthy: int = 0
+    """Part of the committed ones."""
+    unchecked: int = 0
+    """The same: the gate has not looked at them."""
+
+    @property
+    def total(self) -> int:
+        """All members."""
+        return self.ever + self.pending + self.missed + self.cancelled
+
+    @property
+    def ever(self) -> int:
+        """Members that were ever started."""
+        known = self.started + self.committed + self.failed + self.forgiven + self.retrying
+        return known + self.backing + self.back + self.stuck
+
+    @property
+    def waiting(self) -> int:
+        """Members that are still to be started."""
+        return self.pending + self.retrying
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Counted(NamedTuple):
+    """Some members that stand alike."""
+
+    standing: Standing
+    number: int
+    unhealthy: bool = False
+    checked: bool = False
+    forgiven: bool = False
+
+
+def tally(counted: Iterable[Counted]) -> Tally:
+    """Add up what was counted."""
+    sums = dict.fromkeys(Tally._fields, 0)
+    for each in counted:
+        forgiven = each.forgiven and each.standing is Standing.FAILED
+        sums["forgiven" if forgiven else each.standing.value] += each.number
+        if each.standing is Standing.COMMITTED:
+            sums["unhealthy"] += each.number * (each.unhealthy and not each.forgiven)
+            sums["unchecked"] += each.number * (not each.checked)
+    return Tally(**sums)
+
+
+def after(state: State, act: Act) -> State | None:
+    """Where an act leads, None when it is refused."""
+    return CAMPAIGN.get((state, act))
+
+
+def acts(state: State) -> list[Act]:
+    """What somebody may do with a campaign that stands there."""
+    return [act for (at, act) in CAMPAIGN if at is state and act not in {Act.FINISH, Act.REOPEN}]
+
+
+def moved(standing: Standing, event: Event) -> Standing:
+    """Where an event leaves a member; where it was when the event means nothing there."""
+    return MEMBER.get((standing, event), standing)
+
+
+def sources(event: Event) -> list[Standing]:
+    """From where an event moves a member."""
+    return [standing for (standing, each) in MEMBER if each is event]
+
+
+def event_of(*, ok: bool, back: bool) -> Event:
+    """What an outcome means. back: it is of the way back."""
+    if back:
+        return Event.BACK_DONE if ok else Event.BACK_FAIL
+    return Event.DONE if ok else Event.FAIL
+
+
+def wave_sizes(total: int, spec: Sequence[str]) -> list[int]:
+    """How many members each wave gets: percents of all of them, rounded up; what is left over is a last wave.
+
+    Raises ValueError: a size that is none.
+    """
+    left, sizes = total, []
+    for text in spec:
+        number = text.removesuffix("%")
+        if not (number.isascii() and number.isdigit()) or not int(number) or (text != number and int(number) > 100):
+            raise ValueError(f"{text!r} is no size of a wave: 5, or 10%")
+        wanted = int(number) if text == number else -(-total * int(number) // 100)
+        size = min(wanted, left)
+        left -= size
+        sizes += [size] if size else []
+    return [*sizes, left] if left else sizes
+
+
+def drawn(names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Members in the order in which they are taken into waves: by a hash of gateway and device, so spread out."""
+    return sorted(names, key=lambda pair: hashlib.sha256("\0".join(pair).encode()).digest())
+
+
+def opens_in(windows: Sequence[Window], weekday: int, minute: int) -> int:
+    """In how many minutes a start window opens, 0 when one is open or there is none. weekday: 1 to 7."""
+    if not windows:
+        return 0
+    return min(_opens_in(window, day, weekday, minute) for window in windows for day in window.days)
+
+
+def _opens_in(window: Window, day: int, weekday: int, minute: int) -> int:
+    since = ((weekday - day) * DAY_MIN + minute - window.begins) % (7 * DAY_MIN)
+    length = (window.ends - window.begins) % DAY_MIN or DAY_MIN
+    return 0 if since < length else 7 * DAY_MIN - since
+
+
+def too_many(all_of_it: Tally, policy: Policy) -> str | None:
+    """How many of how many failed, when a campaign pauses by itself for it; None when it does not."""
+    bad = all_of_it.failed + all_of_it.unhealthy
+    of = all_of_it.ever - all_of_it.forgiven
+    if not bad or bad < policy.pause_least or bad * 100 < policy.pause_percent * of:
+        return None
+    return f"{bad}/{of}"
+
+
+class Do(StrEnum):
+    """What the engine does next."""
+
+    WAIT = "wait"
+    PAUSE = "pause"
+    OPEN = "open"
+    """The next wave."""
+    START = "start"
+    """The next members of the wave, those that are online."""
+    MISS = "miss"
+    """Who of the wave still is not there."""
+    SOAK = "soak"
+    """The wave has ended: set its gate."""
+    CHECK = "check"
+    """Look at the health of the next members."""
+    ASK = "ask"
+    """For the approval of the next wave."""
+    BACK = "back"
+    """Order the next members back."""
+    STOP = "stop"
+    """Take the orders of the next members back that are under way."""
+    FINISH = "finish"
+    REOPEN = "reopen"
+
+
+class Step(NamedTuple):
+    """What to do next.
+
+    reason, detail: why it pauses, `failed-share` or `wave-lost`. until: when to look again at the latest, None when
+    only something new can change it.
+    """
+
+    do: Do
+    reason: str = ""
+    detail: str = ""
+    until: int | None = None
+    wave: int = 0
+
+
+class View(NamedTuple):
+    """What is decided on.
+
+    waves: by number from 1, every wave's tally. gate_at: of the open wave. opens_at: when the start window is open, at
+    most now when it is. reachable, overdue: members of opened waves that wait and are online, or are not and had their
+    time; missed_at: when that is of the next. deadline: the first of those in flight. unstopped: members
+    under way whose order nobody took back. closed: nothing more to come.
+    """
+
+    state: State
+    wave: int
+    waves: tuple[Tally, ...]
+    approved_wave: int
+    gate_at: int | None
+    opens_at: int
+    reachable: int
+    overdue: int
+    missed_at: int | None
+    deadline: int | None
+    now_ms: int
+    unstopped: int = 0
+    closed: bool = False
+
+    @property
+    def all(self) -> Tally:
+        """Every member."""
+        found = Tally()
+        for each in self.waves:
+            found = found.plus(each)
+        return found
+
+
+def next_step(view: View, policy: Policy) -> Step:
+    """What happens next. Doing it and asking again leads to WAIT, ASK, PAUSE or FINISH after a bounded time."""
+    if view.state is State.RUNNING:
+        return _running(view, policy)
+    if view.state in {State.ROLLING_BACK, State.ABORTED} and view.unstopped:
+        return Step(Do.STOP)
+    if view.state is State.ROLLING_BACK:
+        return _rolling_back(view, policy)
+    if view.state is State.ROLLED_BACK and view.all.committed:
+        return Step(Do.REOPEN)
+    if view.state is State.ABORTED and not view.all.started and not view.closed:
+        return Step(Do.FINISH)
+    return Step(Do.WAIT, until=view.deadline)
+
+
+def _running(view: View, policy: Policy) -> Step:
+    share = too_many(view.all, policy)
+    if share:
+        return Step(Do.PAUSE, "failed-share", share)
+    return _in_wave(view, policy) if view.wave else Step(Do.OPEN, wave=1)
+
+
+def _in_wave(view: View, policy: Policy) -> Step:
+    if view.reachable and view.opens_at <= view.now_ms:
+        return Step(Do.START)
+    if view.overdue:
+        return Step(Do.MISS)
+    opens_at = view.opens_at if view.reachable else None
+    waits = Step(Do.WAIT, until=_first(view.deadline, view.missed_at, opens_at))
+    here = view.waves[view.wave - 1]
+    # Who is offline does not keep those who are there; but somebody of a wave must have shown that it works.
+    if here.started or view.reachable or (here.waiting and not here.committed):
+        return waits
+    if here.failed + here.unhealthy and here.committed <= here.unhealthy:
+        return Step(Do.PAUSE, "wave-lost", str(view.wave))
+    return _gate(view, policy, waits)
+
+
+def _gate(view: View, policy: Policy, waits: Step) -> Step:
+    if view.gate_at is None:
+        return Step(Do.SOAK, until=view.now_ms + 1000 * policy.soak_s)
+    if view.now_ms < view.gate_at:
+        return Step(Do.WAIT, until=_first(view.gate_at, waits.until))
+    if policy.health and view.waves[view.wave - 1].unchecked:
+        return Step(Do.CHECK)
+    if view.wave < len(view.waves):
+        asks = policy.approve_waves and view.approved_wave <= view.wave
+        return Step(Do.ASK if asks else Do.OPEN, wave=view.wave + 1, until=waits.until)
+    return waits if view.all.started or view.all.waiting else Step(Do.FINISH)
+
+
+def _rolling_back(view: View, policy: Policy) -> Step:
+    for number in range(len(view.waves), 0, -1):
+        each = view.waves[number - 1]
+        if each.committed:
+            return Step(Do.BACK, wave=number if policy.back_in_waves else 0)
+        if policy.back_in_waves and (each.backing or each.started):
+            return Step(Do.WAIT, until=view.deadline)
+    if view.all.backing or view.all.started:
+        return Step(Do.WAIT, until=view.deadline)
+    return Step(Do.FINISH)
+
+
+def _first(*times: int | None) -> int | None:
+    return min((each for each in times if each is not None), default=None)
