@@ -19,6 +19,7 @@ from firmware_specs.gateway_file import (
     ConnectorConfig,
     DeviceConfig,
     GatewayConfig,
+    HealthConfig,
     MetricsConfig,
     MqttConfig,
     OpcuaConfig,
@@ -31,8 +32,9 @@ from firmware_specs.gateway_file import (
 from firmware_specs.tomlfile import parse_toml, read_file
 
 __all__ = [
-    "CoapConfig", "ConnectorConfig", "DeviceConfig", "GatewayConfig", "MetricsConfig", "MqttConfig", "OpcuaConfig",
-    "SerialConfig", "UplinkConfig", "is_loopback", "load_config", "read_secret", "split_bind", "split_url",
+    "CoapConfig", "ConnectorConfig", "DeviceConfig", "GatewayConfig", "HealthConfig", "MetricsConfig",
+    "MqttConfig", "OpcuaConfig", "SerialConfig", "UplinkConfig", "is_loopback",
+    "load_config", "read_secret", "split_bind", "split_url",
 ]  # fmt: skip
 _M = TypeVar("_M", bound=BaseModel)
 
