@@ -31,8 +31,10 @@ from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
 from edge.remote import Remote
 from edge.remote_kinds import kinds
+from edge.starts import Starts
 from edge.supervise import supervise
 from edge.uplink import Uplink
+from edge.vitals import VitalSigns
 from firmware_specs.errors import ConfigError, ProfileError
 from firmware_specs.wire import Reported, ReportedDevice, Status
 
@@ -79,6 +81,9 @@ class Gateway:
         self._in_force = InForce()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._health = Health(self.plan.config.state_dir)
+        state_dir = self.plan.config.state_dir
+        self.starts = Starts(state_dir, self.clock.boot, self.clock.now_ms)
+        self.vitals = VitalSigns(state_dir, self.clock.boot, self.starts, self.clock.now_ms)
         self._reload_now = asyncio.Event()
         self._seen = self._mtimes()
 
@@ -113,8 +118,9 @@ class Gateway:
             stop_metrics = self._serve_metrics()
             over = False
             try:
-                async with asyncio.TaskGroup() as self._group:
-                    self._start(built)
+                with self.starts.running():
+                    async with asyncio.TaskGroup() as self._group:
+                        self._start(built)
             except* StartOver:
                 over = True
             finally:
@@ -305,6 +311,7 @@ class Gateway:
             online=online, agent_version=VERSION, boot=self.clock.boot, config_hash=self._in_force.hash,
             at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.status(),
             connectors=dict(self.connectors), counters=self.counters(),
+            vitals=self.vitals.now(self.plan.config) if online else None,
         )  # fmt: skip
 
     def counters(self) -> dict[str, int]:
@@ -341,7 +348,7 @@ class Gateway:
                 gateway,
                 self._health.samples(
                     sum(lane.waiting for lane in lanes), 100 * self.outbox.used_bytes / budget,
-                    self.intake.frames_refused, self.uplink.state == "up",
+                    self.intake.frames_refused, self.uplink.state == "up", self.vitals.now(self.plan.config),
                 ),
             )  # fmt: skip
             await asyncio.sleep(_HEALTH_EVERY_S)

@@ -16,7 +16,7 @@ back backoff bad baud be because been before began begun below bind blocked boot
 budget buffer bus busy but by bytes
 ca cannot capacity cause cert certificate certificates changed channel chain check checked checksum cleared client
 clock close closed closing coap command commands commit committed configuration configured config connect connected
-connecting connection connections connector connectors corrupt could counter counters cpu crash current cut
+connecting connection connections connector connectors corrupt could count counted counter counters cpu crash current cut
 damaged data database days dead deadline decode default degraded deleted denied desired device devices did
 different directory disabled disciplined disconnect disconnected disk document does done down dropped due
 duplicate
@@ -29,10 +29,10 @@ had handshake has have heard held here hold holds host hostname hours how
 id identifier idle if ignored in incomplete info initial input inside instead insufficient internal interrupted
 invalid io is issuer it its itself
 journal json
-keep keepalive kept key kind knows known
+keep keepalive kept key kill killed kind knows known
 lane last late later least left length less level limit line link live load local locked log longer lost low
 made many marked mb memory message messages metric metrics minutes missing mode more mqtt mqtts ms must
-name name network never new newer next no node nodes none not nothing now null number
+name network nothing note never new newer next no node nodes none not nothing now null number
 of off offline offset ok old older on once one online only opcua open opened or order orders other out outbox over
 own
 pack packs packet parity parse part parts password path pending permission permitted places plan platform port
@@ -40,7 +40,7 @@ position power precondition preconditions prefix problem process profile profile
 quality queue quick quiet
 rate read readable reading readings ready reason rebooted received recovered refused rejected reload released
 removed repeat repeated repeats replaced reply request reset resolution resolve resource restart restarted result
-retry running
+retry run running runs
 same schema seconds secure security self sent sequence serial server service session set short should signal
 signature signed since size slow socket something space stale start started state states status stay stays still
 stop stopped storage store stored subscribe subscription succeeded synced system

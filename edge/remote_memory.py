@@ -7,12 +7,12 @@ a clock that was wrong for a while must not make an old command a new one; beyon
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
+from edge import kept
 from firmware_specs.wire_fleet import ResultPhase
 
 if TYPE_CHECKING:
@@ -79,14 +79,4 @@ class Memory:
             raise
 
     def _write(self) -> None:
-        new = self._folder / f"{FILE}.new"
-        with new.open("wb") as file:
-            file.write(msgspec.json.encode(self._taken))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._folder / FILE)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        kept.write(self._folder / FILE, msgspec.json.encode(self._taken))

@@ -278,6 +278,13 @@ class OutboxConfig(Model):
     """Telemetry waits this long for company before a commit, which spares an SD card; alarms never wait."""
 
 
+class HealthConfig(Model):
+    """What the gateway's own health is measured against."""
+
+    written_mb_day: int = Field(default=1000, ge=1, le=10_000_000)
+    """What may be written to the disk a day, in 10⁶ bytes; an SD card of 32 GB bears some 1,000 for ten years."""
+
+
 class MetricsConfig(Model):
     """Prometheus metrics of the agent."""
 
@@ -310,6 +317,7 @@ class GatewayConfig(Model):
     connectors: tuple[ConnectorConfig, ...] = Field(default=(), max_length=256)
     devices: tuple[DeviceConfig, ...] = Field(default=(), max_length=10_000)
     outbox: OutboxConfig = OutboxConfig()
+    health: HealthConfig = HealthConfig()
     metrics: MetricsConfig | None = None
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 YESTERDAY, TOMORROW = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
 PARAMETERS: Final = {
+    "bundle": "bundle", "command": "command",
     "alarm_id": "alarm", "area_id": "area", "chain_id": "chain", "channel_id": "channel", "declaration": "declaration",
     "delivery_id": "delivery", "device": "device", "device_id": "device", "drill": "drill", "follow_up_id": "follow_up",
     "gateway": "gateway", "gateway_id": "gateway", "hazard_id": "hazard", "incident_id": "incident", "member": "member",
@@ -41,7 +42,7 @@ QUERIES: Final = {
 }  # fmt: skip
 """Of queries, the same."""
 PLAIN: Final = frozenset({
-    "action", "active", "address", "connector",
+    "action", "active", "address", "after", "connector",
     "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",

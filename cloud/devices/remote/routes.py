@@ -56,13 +56,13 @@ def get_command(
 
 
 @router.get(
-    "/commands/{command}/file",
+    "/commands/{bundle}/file",
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}, "description": "The file."}, **documented(404)},
 )
-def download(state: State, who: Helper, command: CommandId) -> Response:
+def download(state: State, who: Helper, bundle: CommandId) -> Response:
     """The diagnostics bundle that a gateway made; taking it is put on record."""
     with state.db.begin() as tx:
-        data = service.download(tx, who, command, now_ms())
-    headers = {"Content-Disposition": f'attachment; filename="{command}.zip"'}
+        data = service.download(tx, who, bundle, now_ms())
+    headers = {"Content-Disposition": f'attachment; filename="{bundle}.zip"'}
     return Response(data, media_type="application/zip", headers=headers)

@@ -328,6 +328,49 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("campaign", "wave", name=op.f("pk_campaign_waves")),
     )
     op.create_table(
+        "health_days",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("day", sa.BigInteger(), nullable=False),
+        sa.Column("written", sa.BigInteger(), nullable=False),
+        sa.Column("budget", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["gateway"], ["gateways.id"], name=op.f("fk_health_days_gateway"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("gateway", "day", name=op.f("pk_health_days")),
+    )
+    op.create_table(
+        "health_line",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("online", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["gateway"], ["gateways.id"], name=op.f("fk_health_line_gateway"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("gateway", "at", name=op.f("pk_health_line")),
+    )
+    op.create_table(
+        "health_starts",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.String(length=16), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_health_starts_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("gateway", "at", name=op.f("pk_health_starts")),
+    )
+    op.create_table(
+        "health_vitals",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.Text(), nullable=False),
+        sa.Column("unsynced_since", sa.BigInteger(), nullable=True),
+        sa.Column("synced_since", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reasons", sa.Text(), nullable=False),
+        sa.Column("judged_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_health_vitals_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("gateway", name=op.f("pk_health_vitals")),
+    )
+    op.create_table(
         "remote_commands",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("gateway", sa.String(length=64), nullable=False),
