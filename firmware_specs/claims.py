@@ -1,4 +1,4 @@
-"""Claim codes: what a technician types or scans to make a gateway the cloud's. Pure; the cloud and the gateway share it.
+"""Claim codes: what a technician types or scans to make a gateway the cloud's. Pure; both sides share it.
 
 Owns the form of a code and of the text of its QR picture. A code is 15 characters of Crockford's base32 (75 bits) and a
 check character, in four groups of four: `7K2M-X0QD-4TVB-9E3H`. The check is a weighted sum over GF(32), each place

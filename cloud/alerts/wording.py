@@ -43,6 +43,10 @@ OWN: Final = {
         "有通知渠道连续 5 分钟发送失败；全部渠道恢复送达后解除",
         "a channel has failed for 5 minutes; clears when every channel delivers again",
     ),
+    "claim-reused": (
+        "已使用过的认领码又被另一把密钥使用；确认后由人解除",
+        "a claim code that was used already came with another key; somebody clears it once it is understood",
+    ),
 }  # fmt: skip
 """What the cloud judges by itself; another folder's kinds are named by their kind only."""
 

@@ -31,7 +31,9 @@ SCRIPT_WORDS: Final = (
 )  # fmt: skip
 """The words that scripts need."""
 
-OWN_WORDS: Final = {"post": "presence.post", "route": "presence.kind_route", "area": "presence.kind_area"}
+OWN_WORDS: Final = {
+    "post": "presence.post", "route": "presence.kind_route", "area": "presence.kind_area", "claim": "claims.claim",
+}  # fmt: skip
 """The words for what the cloud judges itself, by the first part of what its alarms call it."""
 KIND_ICONS: Final = {
     "fire": "fire", "smoke": "fire", "heat": "temperature", "overheating": "temperature", "frost": "temperature",
@@ -170,7 +172,8 @@ class Ui:
         kind, _, number = (alarm.device or "").partition(":")
         if alarm.gateway or kind not in OWN_WORDS:
             return None
-        return OwnThing(OWN_WORDS[kind], f"/presence/{number}" if kind == "post" else "/presence")
+        paths = {"post": f"/presence/{number}", "claim": "/claims"}
+        return OwnThing(OWN_WORDS[kind], paths.get(kind, "/presence"))
 
     def alarm_title(self, alarm: AlarmView) -> str:
         """What an alarm is called in the viewer's language."""

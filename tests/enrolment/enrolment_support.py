@@ -35,10 +35,10 @@ URL = "https://127.0.0.1:8443"
 LIMITS = enrol.Limits()
 
 
-def make_authority(data_dir: Path, *hosts: str, site: str = "test") -> Authority:
+def make_authority(data_dir: Path, *hosts: str, site: str = "test", at: int = NOW) -> Authority:
     """An authority below a data directory; its root lies in `root` beside it."""
-    making.make_root(data_dir / "root", site, when(NOW))
-    making.make_intermediate(data_dir / "root", data_dir / FOLDER, hosts, when(NOW))
+    making.make_root(data_dir / "root", site, when(at))
+    making.make_intermediate(data_dir / "root", data_dir / FOLDER, hosts, when(at))
     return Authority.load(data_dir / FOLDER)
 
 
@@ -67,7 +67,7 @@ def claim(
         return service.issue_claim(tx, SYSTEM, given, at)
 
 
-def use(
+def use(  # noqa: PLR0917 - what a client brings
     db: Database, authority: Authority, code: str, csr: x509.CertificateSigningRequest, at: int = NOW + 1000,
     address: str = "10.0.0.9", holder: str = "",
 ) -> x509.Certificate:  # fmt: skip
@@ -94,9 +94,7 @@ class Listening(NamedTuple):
 @contextlib.contextmanager
 def listening(db: Database, config: Config, folder: Path) -> Iterator[Listening]:
     """A real EST listener with an authority of now."""
-    making.make_root(folder / "root", "test", when(now_ms()))
-    making.make_intermediate(folder / "root", folder / FOLDER, (), when(now_ms()))
-    authority = Authority.load(folder / FOLDER)
+    authority = make_authority(folder, at=now_ms())
     context = tls(authority)
     assert config.est
     certify(context, authority, folder / FOLDER, config.est)

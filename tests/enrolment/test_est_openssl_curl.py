@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cloud.db import Database
 
 EST = "/.well-known/est"
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""What is the database's own, `test_enrolling` looks at on both."""
 BASE64 = ("-H", "Content-Type: application/pkcs10", "-H", "Content-Transfer-Encoding: base64")
 
 
@@ -45,7 +47,7 @@ def est(db: Database, configured: Callable[..., Config], tmp_path: Path) -> Iter
         yield found
 
 
-def fresh(db: Database, est: Listening, **more: Any) -> str:
+def fresh(db: Database, est: Listening, **more: object) -> str:
     made = claim(db, at=now_ms(), **more)
     with db.begin() as tx:
         enrolment.announce(tx, est.url)
@@ -108,6 +110,7 @@ def test_enrolment_by_openssl_req_and_curl_succeeds_S2(db: Database, est: Listen
     assert est.authority.root in x509.load_pem_x509_certificates(told["broker_ca"].encode())
 
 
+@on_sqlite
 def test_a_used_claim_is_refused_with_alarm_and_audit_S2(db: Database, est: Listening, tmp_path: Path) -> None:
     code = fresh(db, est)
     assert simple_enroll(est, code, openssl_request(tmp_path))[0] == 200
@@ -119,6 +122,7 @@ def test_a_used_claim_is_refused_with_alarm_and_audit_S2(db: Database, est: List
         assert enrolment.get_claim(tx, SYSTEM, 1, now_ms()).reused == 1
 
 
+@on_sqlite
 def test_guessed_expired_withdrawn_and_foreign_claims_are_refused_S2(
     db: Database, est: Listening, tmp_path: Path
 ) -> None:  # fmt: skip
@@ -141,6 +145,7 @@ def test_guessed_expired_withdrawn_and_foreign_claims_are_refused_S2(
     assert simple_enroll(est, foreign, openssl_request(tmp_path, "b"))[0] == 200  # a refusal uses nothing up
 
 
+@on_sqlite
 def test_what_cannot_be_read_is_refused_in_one_line(db: Database, est: Listening, tmp_path: Path) -> None:
     code = fresh(db, est)
     where = f"{est.url}{EST}/simpleenroll"
@@ -157,6 +162,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(db: Database, est: Listening
     assert simple_enroll(est, code, openssl_request(tmp_path))[0] == 200
 
 
+@on_sqlite
 def test_too_many_tries_from_one_address_are_put_off_S2(db: Database, est: Listening, tmp_path: Path) -> None:
     body = openssl_request(tmp_path)
     for _ in range(8):
@@ -167,6 +173,7 @@ def test_too_many_tries_from_one_address_are_put_off_S2(db: Database, est: Liste
     assert len(audited(db, "claim.refused")) == 8
 
 
+@on_sqlite
 def test_renewal_needs_the_gateways_certificate_and_keeps_its_name(
     db: Database, est: Listening, tmp_path: Path
 ) -> None:
@@ -194,6 +201,7 @@ def test_renewal_needs_the_gateways_certificate_and_keeps_its_name(
         assert (status, said) == (403, b"certificate: that of gw.1 is revoked; a new claim is needed\n")
 
 
+@on_sqlite
 def test_a_certificate_of_another_authority_ends_the_handshake(est: Listening, tmp_path: Path) -> None:
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
         "-keyout", tmp_path / "k", "-out", tmp_path / "c", "-subj", "/CN=gw-1")  # fmt: skip
@@ -202,6 +210,7 @@ def test_a_certificate_of_another_authority_ends_the_handshake(est: Listening, t
     assert status == 0
 
 
+@on_sqlite
 def test_a_server_certificate_cannot_pass_for_a_gateways(est: Listening, tmp_path: Path) -> None:
     files = tmp_path / "authority" / "servers"
     status, _ = curl(est.trust, "--cert", files / "est.pem", "--key", files / "est-key.pem",
@@ -209,6 +218,7 @@ def test_a_server_certificate_cannot_pass_for_a_gateways(est: Listening, tmp_pat
     assert status == 0
 
 
+@on_sqlite
 def test_a_lost_answer_is_given_again_to_the_same_key_only(db: Database, est: Listening) -> None:
     csr, key = request()
     code = fresh(db, est)
@@ -219,6 +229,7 @@ def test_a_lost_answer_is_given_again_to_the_same_key_only(db: Database, est: Li
     assert [target for target, _ in audited(db, "claim.use")] == ["claim/1"]
 
 
+@on_sqlite
 def test_the_listeners_certificate_is_checked_by_the_root_alone(est: Listening) -> None:
     port = est.url.rpartition(":")[2]
     done = subprocess.run(

@@ -62,12 +62,12 @@ def _load(row: Row[Any]) -> x509.Certificate:
     return x509.load_pem_x509_certificate(row.pem.encode())
 
 
-def by_claim(tx: Connection, claim: int, key: str, now_ms: int) -> tuple[str, x509.Certificate] | None:
-    """The gateway and the certificate that a claim gave to a key, while it is in force."""
+def by_claim(tx: Connection, claim: int, key: str, now_ms: int) -> x509.Certificate | None:
+    """The certificate that a claim gave to a key, while it is in force."""
     c = certificates.c
     wanted = sa.select(certificates).where(c.claim == claim, c.key == key, c.revoked_at.is_(None), c.not_after > now_ms)
     row = tx.execute(wanted.order_by(c.id.desc()).limit(1)).first()
-    return (row.gateway, _load(row)) if row and gateway_node(tx, row.gateway) is not None else None
+    return _load(row) if row and gateway_node(tx, row.gateway) is not None else None
 
 
 def owners(tx: Connection, key: str) -> set[str]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
 from cloud.devices.enrolment import certificates, claims, hooks
-from cloud.devices.enrolment.authority import key_hash, serial_of
+from cloud.devices.enrolment.authority import common_name, key_hash, serial_of
 from cloud.devices.enrolment.rules import REFUSALS, Verdict, code_hash, judge
 from cloud.devices.enrolment.store import claims as table
 from cloud.devices.enrolment.store import enrolment_tries as tries
@@ -105,15 +105,25 @@ def enrol(db: Database, authority: Authority, asked: Asked, limits: Limits, now_
         code = normalised(asked.code)
     except CodeRefused:
         code = ""
+    key = key_hash(asked.csr.public_key())
     with db.begin() as tx:
         wanted = sa.select(table).where(table.c.hash == code_hash(code)).with_for_update()
         row = tx.execute(wanted).first() if code else None
-        done = _take(tx, authority, row, asked, limits.days, now_ms)
-        if isinstance(done, Verdict):
-            _refused(tx, row, done, asked, now_ms)
-    if isinstance(done, Verdict):
-        raise (NotSignedIn if done is Verdict.UNKNOWN else Forbidden)(REFUSALS[done])
-    return done
+        verdict = _judge(tx, row, key, asked.holder, now_ms)
+        made = None
+        if row and verdict is Verdict.AGAIN:
+            made = _again(tx, row, key, now_ms)
+            verdict = verdict if made else Verdict.USED
+        elif row and verdict is Verdict.NEW:
+            made = certificates.write(
+                tx, authority, asked.csr, _gateway(tx, row, now_ms), claim=row.id, days=limits.days, now_ms=now_ms
+            )
+            _used(tx, row, made, asked.address, now_ms)
+        if made is None:
+            _refused(tx, row, verdict, asked.address, now_ms)
+    if made is None:
+        raise (NotSignedIn if verdict is Verdict.UNKNOWN else Forbidden)(REFUSALS[verdict])
+    return made
 
 
 def forgive(db: Database, mine: int) -> None:
@@ -122,65 +132,61 @@ def forgive(db: Database, mine: int) -> None:
         tx.execute(tries.delete().where(tries.c.id == mine))
 
 
-def _take(
-    tx: Connection, authority: Authority, row: Row[Any] | None, asked: Asked, days: int, now_ms: int
-) -> x509.Certificate | Verdict:  # fmt: skip
-    key = key_hash(asked.csr.public_key())
+def _judge(tx: Connection, row: Row[Any] | None, key: str, holder: str, now_ms: int) -> Verdict:
+    """What a claim comes to, in the hands of a key and of a gateway that has a certificate already."""
     verdict = judge(claims.standing(row) if row else None, key, now_ms)
-    if row is None:
+    if row is None or verdict is not Verdict.NEW:
         return verdict
-    if verdict is Verdict.AGAIN:
-        given = certificates.by_claim(tx, row.id, key, now_ms)
-        if given is None:
-            return Verdict.USED
-        again = serial_of(given[1])
-        audit.record(tx, _actor(row.node), "claim.repeat", f"claim/{row.id}", at=now_ms, detail=again)
-        return given[1]
-    if verdict is not Verdict.NEW:
-        return verdict
-    if certificates.owners(tx, key) - {row.gateway} or (asked.holder and asked.holder != row.gateway):
+    if certificates.owners(tx, key) - {row.gateway} or (holder and holder != row.gateway):
         return Verdict.FOREIGN
     try:
         tree.get_node(tx, _actor(ROOT), row.node, hold=True)
     except NotFound:
-        return Verdict.REVOKED
-    gateway = _gateway(tx, row, now_ms)
-    if gateway is None:
-        return Verdict.FOREIGN
-    made = certificates.write(tx, authority, asked.csr, gateway, claim=row.id, days=days, now_ms=now_ms)
-    address = clean(asked.address, 64)
-    used = {"used_at": now_ms, "used_key": key, "used_from": address, "enrolled": gateway}
+        return Verdict.REVOKED  # its unit is archived
+    if row.gateway is not None:
+        hold(tx, row.gateway)
+        if gateway_node(tx, row.gateway) not in {None, row.node}:
+            return Verdict.FOREIGN  # it was moved since
+    return verdict
+
+
+def _again(tx: Connection, row: Row[Any], key: str, now_ms: int) -> x509.Certificate | None:
+    """What the claim gave to the same key, if it is in force still."""
+    made = certificates.by_claim(tx, row.id, key, now_ms)
+    if made is not None:
+        audit.record(tx, _actor(row.node), "claim.repeat", f"claim/{row.id}", at=now_ms, detail=serial_of(made))
+    return made
+
+
+def _gateway(tx: Connection, row: Row[Any], now_ms: int) -> str:
+    """The gateway of a claim: made now, or there already and stripped of its certificates."""
+    actor = _actor(row.node)
+    generated = "gw-" + "".join(secrets.choice(ALPHABET) for _ in range(NAME_CHARS)).lower()
+    name: str = row.gateway or generated
+    if gateway_node(tx, name) is None:
+        devices.add_gateway(tx, actor, name, now_ms, row.location)
+    certificates.revoke(tx, actor, name, "superseded", now_ms)
+    return name
+
+
+def _used(tx: Connection, row: Row[Any], made: x509.Certificate, address: str, now_ms: int) -> None:
+    """The claim is used up: its row, the audit chain, the stream, and whoever waits for gateways."""
+    gateway, address = common_name(made), clean(address, 64)
+    used = {
+        "used_at": now_ms, "used_key": key_hash(made.public_key()), "used_from": address, "enrolled": gateway,
+    }  # fmt: skip
     tx.execute(table.update().where(table.c.id == row.id).values(used))
     detail = f"{gateway} {serial_of(made)} {address}"
     audit.record(tx, _actor(row.node), "claim.use", f"claim/{row.id}", at=now_ms, detail=detail)
     claims.tell(tx, row.id, now_ms)
     for call in hooks.ENROLLED:
         call(tx, gateway, row.node, now_ms)
-    return made
 
 
-def _gateway(tx: Connection, row: Row[Any], now_ms: int) -> str | None:
-    """The gateway of a claim: made now, or there already and stripped of its certificates. None when it is elsewhere."""
-    actor = _actor(row.node)
-    if row.gateway is None:
-        name = "gw-" + "".join(secrets.choice(ALPHABET) for _ in range(NAME_CHARS)).lower()
-        devices.add_gateway(tx, actor, name, now_ms, row.location)
-        return name
-    name = str(row.gateway)
-    hold(tx, name)
-    home = gateway_node(tx, name)
-    if home is None:
-        devices.add_gateway(tx, actor, name, now_ms, row.location)
-    elif home != row.node:
-        return None
-    certificates.revoke(tx, actor, name, "superseded", now_ms)
-    return name
-
-
-def _refused(tx: Connection, row: Row[Any] | None, verdict: Verdict, asked: Asked, now_ms: int) -> None:
+def _refused(tx: Connection, row: Row[Any] | None, verdict: Verdict, address: str, now_ms: int) -> None:
     """Put a refusal on record; a second use is an alarm where the claim belongs."""
     target = f"claim/{row.id}" if row else "claim/unknown"
-    detail = f"{verdict} {clean(asked.address, 64)}"
+    detail = f"{verdict} {clean(address, 64)}"
     audit.record(tx, _actor(row.node if row else ROOT), "claim.refused", target, at=now_ms, detail=detail)
     if row is None or verdict is not Verdict.USED:
         return

@@ -129,6 +129,7 @@ class Server:
     def stop(self) -> None:
         """Cut whatever is open and wait for its threads."""
         self._stopping.set()
+        _cut(self._sock)
         self._loop.join()
         self._sock.close()
         with self._lock:
@@ -145,6 +146,8 @@ class Server:
             except TimeoutError:
                 continue
             except OSError as e:
+                if self._stopping.is_set():
+                    return
                 log.warning("a connection could not be taken", error=str(e))
                 self._stopping.wait(LOOK_S)
                 continue
@@ -186,8 +189,8 @@ class Server:
             connection.close()
 
 
-def _cut(connection: ssl.SSLSocket) -> None:
-    """End a connection under whoever reads from it. The TLS layer's own `shutdown` would drop its state meanwhile."""
+def _cut(connection: socket.socket) -> None:
+    """End a socket under whoever waits for it. The TLS layer's own `shutdown` would drop its state meanwhile."""
     try:
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
@@ -225,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         except _BodyRefusedError as e:
             answer = Answer(e.status, f"{e}\n".encode())
         except StoreError as e:
-            log.error("store refused", error=str(e))
+            log.warning("store refused", error=str(e))
             answer = Answer(503, b"a store cannot be reached now; try again\n", headers={"Retry-After": "5"})
         if answer.status >= 400:
             log.info("refused", status=answer.status, path=self.path[:200], address=self.client_address[0],

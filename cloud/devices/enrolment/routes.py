@@ -7,8 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from cloud.devices.enrolment import service
-from cloud.devices.enrolment.models import CertificateView, ClaimView, IssuedClaim, NewClaim, Revoked
-from cloud.devices.enrolment.rules import ClaimState
+from cloud.devices.enrolment.models import (  # noqa: TC001 - FastAPI reads annotations
+    CertificateView,
+    ClaimView,
+    IssuedClaim,
+    NewClaim,
+    Revoked,
+)
+from cloud.devices.enrolment.rules import ClaimState  # noqa: TC001 - FastAPI reads annotations
 from cloud.errors import Forbidden
 from cloud.org.auth import State, Viewer, require
 from cloud.org.rules import Permission, Principal

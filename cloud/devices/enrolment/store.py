@@ -69,4 +69,4 @@ est_address: Final = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
 )
-"""One row: where gateways reach the EST listener, as whoever serves it last said. Claims made by any process name it."""
+"""One row: where gateways reach the EST listener, as whoever serves it last said. Claims of any process name it."""
