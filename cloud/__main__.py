@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cloud.config import Config, load_config
+from cloud.devices.broker.commands import app as broker
 from cloud.devices.enrolment import cli as enrolment
 from cloud.errors import RequestRefused
 from cloud.org.rules import Role
@@ -28,6 +29,7 @@ gateways = typer.Typer(help="Gateways whose packs are accepted.", **_options)
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
 app.add_typer(gateways, name="gateway")
+app.add_typer(broker, name="broker")
 app.add_typer(enrolment.authority, name="authority")
 app.add_typer(enrolment.claims, name="claim")
 

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cloud.devices.broker.settings import BrokerHttpConfig, MosquittoConfig
 from firmware_specs.errors import ConfigError
 from firmware_specs.tomlfile import Model, load_toml
 
@@ -115,6 +116,17 @@ class BrokerConfig(Model):
     """The PEM key of `cert`."""
     group: str = Field(default="ingest", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """The shared subscription's name; all ingest processes of one cloud use the same."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether the link is encrypted."""
+        return self.url.startswith("mqtts:")
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """The broker's host and port."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or (8883 if self.tls else 1883)
 
     def password(self) -> str | None:
         """The broker's password, when one is configured."""
@@ -337,6 +349,9 @@ class Config(Model):
     """The least urgent that is logged."""
     http: HttpConfig = HttpConfig()
     broker: BrokerConfig = BrokerConfig()
+    mosquitto: MosquittoConfig | None = None
+    """Left out, nobody keeps a broker's configuration: it is made by hand, or asks over HTTP."""
+    broker_http: BrokerHttpConfig = BrokerHttpConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     database: DatabaseConfig = DatabaseConfig()
     liveness: LivenessConfig = LivenessConfig()
@@ -368,6 +383,7 @@ def load_config(path: Path) -> Config:
         update={
             "data_dir": base / config.data_dir,
             "profiles_dir": base / config.profiles_dir if config.profiles_dir else None,
+            "mosquitto": config.mosquitto.below(base) if config.mosquitto else None,
         }
     )
 

@@ -30,6 +30,7 @@ import cloud.reports.hazards.routes
 import cloud.reports.routes
 from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
+from cloud.devices.broker import keeping as broker
 from cloud.devices.enrolment import listener
 from cloud.loaded import LOADED
 from cloud.presence import service as presence
@@ -70,6 +71,7 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "notify": notify.run,
     "reports": reports.run,
     "self-watch": selfwatch.run,
+    "broker": broker.run,
 }
 """Background work of the worker role, by name."""
 SERVED: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {"est": listener.run}

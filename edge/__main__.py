@@ -98,6 +98,24 @@ def config_verb(
     sys.exit(configure_verbs.run(verb, config, as_json=json))
 
 
+@app.command()
+def enrol(  # noqa: PLR0917 - one parameter each of the command
+    cloud_url: Annotated[str, typer.Argument(help="https://HOST:PORT of the enrolment, or the QR picture's text")],
+    claim: Annotated[str, typer.Option(help="the claim code, or the QR picture's text")] = "",
+    config: ConfigOption = Path("gateway.toml"),
+    state: Annotated[Path, typer.Option(help="where keys, certificates and the outbox live")] = Path(
+        "/var/lib/patrolgrid"
+    ),
+    root: Annotated[str, typer.Option(help="SHA-256 fingerprint of the authority's root certificate")] = "",
+    ca: Annotated[Path | None, typer.Option(help="a file with that root, in place of its fingerprint")] = None,
+) -> None:
+    """Make a key, get a certificate for it by a claim, and write gateway.toml; again, it goes on where it stopped."""
+    from edge.enrol import Wanted, read_claim  # noqa: PLC0415
+    from edge.enrolling import run as run_enrol  # noqa: PLC0415
+
+    run_enrol(Wanted(read_claim(cloud_url, claim, root, ca), config, state, ca))
+
+
 def main() -> None:
     """Entry of `patrol-edge`."""
     run_app(app, "patrol-edge")

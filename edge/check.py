@@ -135,6 +135,8 @@ def _certificates(config: GatewayConfig) -> list[Finding]:
 def _certificate(what: str, file: Path) -> Finding:
     from cryptography import x509  # noqa: PLC0415 - only where there are certificates
 
+    from edge.identity import expired  # noqa: PLC0415 - the same
+
     try:
         data = file.read_bytes()
         if b"-----BEGIN" in data:
@@ -147,9 +149,9 @@ def _certificate(what: str, file: Path) -> Finding:
         return Finding(what, "fail", f"{file}: not a certificate")
     until = certificate.not_valid_after_utc
     days = (until - datetime.now(UTC)).days
-    detail = f"{file}: valid until {until:%Y-%m-%d}"
+    detail = f"{file}: valid until {until:%Y-%m-%d}, {days} days left"
     if days < 0:
-        return Finding(what, "fail", f"{file}: expired on {until:%Y-%m-%d}")
+        return Finding(what, "fail", expired(file, until))
     return Finding(what, "warn" if days < _WARN_DAYS else "ok", detail)
 
 

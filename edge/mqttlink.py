@@ -63,13 +63,10 @@ class Endpoint(Protocol):
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     """TLS 1.2 or newer, the broker's certificate and name verified. Raises LinkError naming the file."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    file = endpoint.ca
     try:
-        file = endpoint.ca
-        if file:
-            context = ssl.create_default_context(cafile=str(file))
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = ssl.create_default_context(cafile=str(file) if file else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         file = endpoint.cert
         if file and endpoint.key:
             context.load_cert_chain(str(file), str(endpoint.key))

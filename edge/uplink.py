@@ -165,6 +165,11 @@ class Uplink:
         if self._link and Lane.TELEMETRY not in self._flights:
             self._send_canary(self._loop.time())
 
+    def connect_anew(self, why: str) -> None:
+        """Leave the connection and make another, with the certificate as it is now; none is made where none was."""
+        if self._link and not self._link.lost.done():
+            self._link.lost.set_exception(LinkError(self._config.url, why))
+
     def publish_state(self) -> None:
         """Publish the retained status and report, when there is a link."""
         if self._link:

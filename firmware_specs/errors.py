@@ -80,6 +80,14 @@ class OutboxFull(PatrolError):  # noqa: N818 - the design's name; it states a co
         super().__init__(f"outbox full at {limit_bytes} bytes: {reason}")
 
 
+class EnrolmentRefused(PatrolError):  # noqa: N818 - the design's name; it states what happened
+    """A gateway gets no certificate: ask a human, trying again changes nothing."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"enrolment refused: {reason}")
+
+
 class StoreError(PatrolError):
     """A database or disk refused: retry, and meanwhile say so."""
 

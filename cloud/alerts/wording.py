@@ -47,6 +47,10 @@ OWN: Final = {
         "已使用过的认领码又被另一把密钥使用；确认后由人解除",
         "a claim code that was used already came with another key; somebody clears it once it is understood",
     ),
+    "broker-list-stale": (
+        "消息代理的证书吊销列表未能及时更新：超过允许的时间，或 60 秒内未反映吊销",
+        "the broker's revocation list is older than is allowed, or has not followed a revocation for 60 s",
+    ),
 }  # fmt: skip
 """What the cloud judges by itself; another folder's kinds are named by their kind only."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -43,14 +42,33 @@ class LinkState(NamedTuple):
     fault: str
 
 
+def client_of(config: BrokerConfig, name: str) -> Client:
+    """A client that can reach the broker, under a name. Raises LinkError naming the certificate that cannot be used."""
+    client = Client(
+        CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
+    )
+    client.connect_timeout = _CONNECT_TIMEOUT_S
+    client.max_inflight_messages_set(_INFLIGHT_ACKS)
+    if config.user:
+        client.username_pw_set(config.user, config.password())
+    if config.tls:
+        try:
+            client.tls_set(
+                ca_certs=str(config.ca) if config.ca else None,
+                certfile=str(config.cert) if config.cert else None,
+                keyfile=str(config.key) if config.key else None,
+            )
+        except (OSError, ValueError) as e:
+            raise LinkError(config.url, f"certificates: {e}") from e
+    return client
+
+
 class BrokerLink:
     """One connection, from `open` to `close`; never reused."""
 
     def __init__(self, config: BrokerConfig, take: Callable[[Incoming], None], refuse: Callable[[str], None]) -> None:
-        parts = urlsplit(config.url)
-        tls = parts.scheme == "mqtts"
         self.endpoint = config.url
-        self._host, self._port = parts.hostname or "", parts.port or (8883 if tls else 1883)
+        self._host, self._port = config.host_port
         self._group = config.group
         self._take = take
         self._refuse = refuse
@@ -60,26 +78,10 @@ class BrokerLink:
         self._name = f"cloud-ingest-{secrets.token_hex(6)}"
         self._canary = topic(self._name, "canary")
         self._echoes = 0
-        self._client = self._make(config, tls=tls)
+        self._client = self._make(config)
 
-    def _make(self, config: BrokerConfig, *, tls: bool) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2, client_id=self._name, protocol=MQTTProtocolVersion.MQTTv5,
-            reconnect_on_failure=False,
-        )  # fmt: skip
-        client.connect_timeout = _CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(_INFLIGHT_ACKS)
-        if config.user:
-            client.username_pw_set(config.user, config.password())
-        if tls:
-            try:
-                client.tls_set(
-                    ca_certs=str(config.ca) if config.ca else None,
-                    certfile=str(config.cert) if config.cert else None,
-                    keyfile=str(config.key) if config.key else None,
-                )
-            except (OSError, ValueError) as e:
-                raise LinkError(self.endpoint, f"certificates: {e}") from e
+    def _make(self, config: BrokerConfig) -> Client:
+        client = client_of(config, self._name)
         client.on_connect = self._connected
         client.on_subscribe = self._subscribe_answered
         client.on_disconnect = self._disconnected

@@ -38,6 +38,14 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_acceptance_sheets_node"), ["node"], unique=False)
 
     op.create_table(
+        "broker_cuts",
+        sa.Column("serial", sa.String(length=40), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("cut_at", sa.BigInteger(), nullable=False),
+        sa.Column("times", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("serial", name=op.f("pk_broker_cuts")),
+    )
+    op.create_table(
         "campaigns",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("node", sa.String(length=255), nullable=False),
