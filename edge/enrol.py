@@ -124,7 +124,7 @@ def _own_file(config: Path, identity: Identity) -> str:
     """
     if not config.exists():
         return ""
-    found, _ = load_config(config)
+    found = load_config(config).config
     if found.uplink.cert != identity.link / CERT:
         raise EnrolmentRefused(
             f"{config} is there already and does not take its certificate from {identity.link}; move it away, or give "
