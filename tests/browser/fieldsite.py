@@ -1,4 +1,4 @@
-"""Real processes: a cloud with an authority, its mosquitto by TLS, a broker of sensors, a box that knows nothing yet."""
+"""Real processes: a cloud with an authority, its mosquitto by TLS, a broker of sensors, a box that knows nothing."""
 
 from __future__ import annotations
 
