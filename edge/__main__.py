@@ -116,6 +116,15 @@ def enrol(  # noqa: PLR0917 - one parameter each of the command
     run_enrol(Wanted(read_claim(cloud_url, claim, root, ca), config, state, ca))
 
 
+@app.command()
+def install(config: ConfigOption = Path("gateway.toml")) -> None:
+    """The technician's way at the gateway: enrol, check, what is heard, walk test; step by step."""
+    from edge.install import run as run_install  # noqa: PLC0415
+
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(run_install(config))
+
+
 def main() -> None:
     """Entry of `patrol-edge`."""
     run_app(app, "patrol-edge")

@@ -49,14 +49,15 @@ def spoken_on(profile: Profile, kind: str) -> bool:
     return not isinstance(codec, NamedCodec) or (codec.name in _SERIAL_ONLY) == (kind == "serial")
 
 
-def trial(profile: Profile, kind: str, frame: bytes, now_ms: int) -> list[Sample]:
+def trial(profile: Profile, kind: str, frame: bytes, now_ms: int, address: str = "*") -> list[Sample]:
     """What a profile reads in a frame; nothing when it cannot read it.
 
-    On an opcua connector a frame is a JSON object of browse names and values.
+    On an opcua connector a frame is a JSON object of browse names and values. address: on a serial line; radios of two
+    makes tell the same with units of two forms.
     """
     try:
         if kind == "serial":
-            line = line_codec({"*": profile})
+            line = line_codec({address: profile})
             heard = [*line.feed(frame + b"\r\n", now_ms), *line.settle(now_ms)]
             return [sample for item in heard if isinstance(item, Heard) for sample in item.samples]
         if isinstance(profile.codec, NodesCodec):
@@ -85,7 +86,9 @@ def fit(profile: Profile, samples: Collection[Sample]) -> float:
     return len(good) / len(profile.metrics)
 
 
-def suggest(profiles: Iterable[Profile], kind: str, frame: bytes, now_ms: int) -> tuple[tuple[str, ...], bool]:
+def suggest(
+    profiles: Iterable[Profile], kind: str, frame: bytes, now_ms: int, address: str = "*"
+) -> tuple[tuple[str, ...], bool]:  # fmt: skip
     """The profiles that could read a frame, the best first, and whether one of them reads a position in it.
 
     Of equals those come first that are meant for the kind of connector, then by name.
@@ -95,7 +98,7 @@ def suggest(profiles: Iterable[Profile], kind: str, frame: bytes, now_ms: int) -
     for profile in profiles:
         if not spoken_on(profile, kind):
             continue
-        samples = trial(profile, kind, frame, now_ms)
+        samples = trial(profile, kind, frame, now_ms, address)
         places = places or any(isinstance(sample.value, Position) for sample in samples)
         share = fit(profile, samples)
         if share > 0:
@@ -162,10 +165,10 @@ class Discovery:
         heard.frames += 1
         if heard.tries < TRIES:
             heard.tries += 1
-            self._guess(heard, frame, now_ms)
+            self._guess(heard, frame, now_ms, address)
 
-    def _guess(self, heard: _Heard, frame: bytes, now_ms: int) -> None:
-        profiles, places = suggest(self._profiles, heard.kind, frame, now_ms)
+    def _guess(self, heard: _Heard, frame: bytes, now_ms: int, address: str) -> None:
+        profiles, places = suggest(self._profiles, heard.kind, frame, now_ms, address)
         told = profiles and not places
         heard.sample = shown(frame)[:MAX_SAMPLE_BYTES] if told else heard.sample or f"{len(frame)} B"
         if places:

@@ -1,6 +1,6 @@
 """Signing an acceptance sheet with the key of this gateway's certificate: the command `sign`.
 
-Owns the sentence that is signed. The cloud gives a sheet's number and digest, never the bytes: the key is also what
+Owns the use of the key. The cloud gives a sheet's number and digest, never the bytes: the key is also what
 proves this gateway to the broker, and nobody may have it sign what could be taken for something else.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from edge.remote import CommandFailed
+from firmware_specs.fieldwork import statement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from firmware_specs.wire_fleet import Command
 
 KIND: Final = "sign"
-STATEMENT: Final = "PatrolGrid acceptance sheet v1"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
@@ -40,11 +40,6 @@ class Agent(Protocol):
     """What the command needs of the gateway that runs."""
 
     plan: Plan
-
-
-def statement(gateway: str, sheet: str, digest: str, at_ms: int) -> bytes:
-    """What is signed; `cloud/devices/field/rules.py` composes the same."""
-    return f"{STATEMENT}\ngateway {gateway}\nsheet {sheet}\nsha256 {digest}\nat {at_ms}\n".encode()
 
 
 def sign(said: bytes, key_file: Path, cert_file: Path) -> tuple[str, str]:

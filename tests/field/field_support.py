@@ -22,8 +22,8 @@ from cloud.ingest.store import outgoing
 from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, Principal, Role
 from cloud.org.tree import Kind
-from edge.sign import statement
 from firmware_specs import wire_fleet
+from firmware_specs.fieldwork import statement
 from firmware_specs.readings import Clock
 from firmware_specs.wire import Reported, ReportedDevice, Status
 from firmware_specs.wire_fleet import (

@@ -219,7 +219,7 @@ def test_the_gateway_signs_a_statement_of_its_own_and_nothing_else(tmp_path: Pat
     path = gateway_file(tmp_path, key=True)
     answer = signing.read(run_sign(path, sheet="7", sha256="ab" * 32))
     assert answer is not None
-    said = rules.statement("gw-1", 7, "ab" * 32, answer.at_ms)
+    said = rules.statement("gw-1", "7", "ab" * 32, answer.at_ms)
     assert signing.judge(answer, said, "gw-1", ()).signed == answer
     assert signing.judge(answer, said, "gw-1", ["7"]).signed == answer
     assert signing.judge(answer, said, "gw-1", ["8"]).signed is None

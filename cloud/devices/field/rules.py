@@ -13,10 +13,16 @@ import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from firmware_specs.fieldwork import BATTERY_METRICS, Proof, counts, proof_of, shows, statement
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from firmware_specs.schema import Profile
+__all__ = [
+    "BATTERY_METRICS", "HOLD_MS", "JUDGED", "MAX_DEVICES", "MAX_MINUTES", "MIN_MINUTES", "SIGNAL_METRICS", "STORM",
+    "STORM_MS", "Mark", "Proof", "Shown", "Step", "StepState", "Tally", "Value", "canonical", "counts", "first_of",
+    "hold_ends", "is_storm", "latency_ms", "proof_of", "proven", "statement", "tally", "worst_of",
+]  # fmt: skip
 
 HOLD_MS: Final = 180_000
 """From the first test alarm of a device to the end of its hold: a smoke chamber needs two minutes to air out."""
@@ -25,26 +31,7 @@ STORM_MS: Final = 5_000
 MIN_MINUTES: Final = 5
 MAX_MINUTES: Final = 240
 MAX_DEVICES: Final = 500
-AILING: Final = frozenset({
-    "device-silent", "gateway-offline", "uplink-down", "link-down", "battery-low", "disk-low", "outbox-filling",
-    "clock-wrong", "overheating", "mains-lost", "power-lost", "fix-poor", "fix-lost", "fault",
-})  # fmt: skip
-"""Kinds that say how a device is, and never that somebody pressed its button."""
-TEST_METRICS: Final = frozenset({"test", "test_button", "button"})
-"""A boolean of this name that is true is a pressed test button, whatever the device."""
 SIGNAL_METRICS: Final = ("rssi", "signal", "link_quality", "snr")
-BATTERY_METRICS: Final = ("battery", "battery_voltage")
-
-
-class Proof(StrEnum):
-    """What shows that a device works."""
-
-    ALARM = "alarm"
-    """Its test button raises an alarm."""
-    CHANGE = "change"
-    """It has no button: one of its states must change, as a door's does when it is opened."""
-    READING = "reading"
-    """It only measures: a good value since the walk began."""
 
 
 class Mark(StrEnum):
@@ -58,23 +45,6 @@ class Mark(StrEnum):
 
 
 JUDGED: Final = frozenset({Mark.PASSED, Mark.FAILED, Mark.UNREACHABLE})
-
-
-def proof_of(profile: Profile | None) -> Proof:
-    """How a device of a profile is tested; a device without one must raise an alarm or prove itself by hand."""
-    if profile is None:
-        return Proof.ALARM
-    states = {name for name, spec in profile.metrics.items() if spec.type in {"bool", "text"}}
-    if profile.category in {"door", "checkin", "radio"}:
-        return Proof.CHANGE
-    if any(rule.kind not in AILING and rule.metric in states for rule in profile.alarms):
-        return Proof.ALARM
-    return Proof.READING
-
-
-def counts(kind: str) -> bool:
-    """Whether an alarm of a kind shows that a device was tested."""
-    return kind not in AILING
 
 
 class Value(NamedTuple):
@@ -104,13 +74,7 @@ def proven(
     fresh = {name: each for name, each in latest.items() if each.received_at >= since_ms and each.good}
     for name in sorted(fresh):
         each = fresh[name]
-        pressed = name in TEST_METRICS and each.value is True
-        moved = (
-            proof is Proof.CHANGE and isinstance(each.value, bool | str)
-            and (name not in before or before[name] != each.value)
-        )  # fmt: skip
-        measured = proof is Proof.READING and isinstance(each.value, float | int) and name not in BATTERY_METRICS
-        if pressed or moved or measured:
+        if shows(proof, name, each.value, before.get(name)):
             return Shown(name, each.observed_at, each.received_at)
     return None
 
@@ -200,17 +164,7 @@ def worst_of(states: Collection[str]) -> StepState:
 
 # ---- the acceptance sheet
 
-STATEMENT: Final = "PatrolGrid acceptance sheet v1"
-
 
 def canonical(data: Mapping[str, Any]) -> bytes:
     """A sheet as bytes that are the same for ever: JSON, sorted keys, no spaces, UTF-8."""
     return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def statement(gateway: str, sheet: int, digest: str, at_ms: int) -> bytes:
-    """What the gateway signs: never bytes that the cloud chose, but a sentence that can be nothing else.
-
-    digest: SHA-256 of the sheet's canonical JSON, hex. `edge/sign.py` composes the same.
-    """
-    return f"{STATEMENT}\ngateway {gateway}\nsheet {sheet}\nsha256 {digest}\nat {at_ms}\n".encode()

@@ -166,7 +166,7 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
     if answer is None:
         _settle(tx, row, now_ms, "unsigned", "the gateway's answer is no signature")
         return
-    said = rules.statement(row.gateway, row.id, row.digest, answer.at_ms)
+    said = rules.statement(row.gateway, str(row.id), row.digest, answer.at_ms)
     serials = [each.serial for each in in_force(tx, row.gateway, now_ms)]
     verdict = signing.judge(answer, said, row.gateway, serials)
     if verdict.signed is None:
@@ -223,7 +223,7 @@ class Archived(NamedTuple):
 def archived(tx: Connection, who: Principal, sheet: int) -> Archived:
     """A sheet with all that proves it. Raises NotFound."""
     row = _row(tx, who, sheet)
-    said = b"" if row.signed_at is None else rules.statement(row.gateway, row.id, row.digest, row.signed_at)
+    said = b"" if row.signed_at is None else rules.statement(row.gateway, str(row.id), row.digest, row.signed_at)
     return Archived(_view(row), row.data.encode(), said, row.signature, row.certificate)
 
 
