@@ -10,11 +10,14 @@ from fastapi.responses import HTMLResponse, Response
 
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter
+from cloud.console.configs import PILLS
 from cloud.console.pages import PageRoute, render, viewer_ui
 from cloud.console.ui import Ui
 from cloud.devices import service
+from cloud.devices.configs import service as configs
 from cloud.ingest import service as ingest
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.state import now_ms
 
 PAGE: Final = 50
 SHOWN_DAYS: Final = 14
@@ -40,6 +43,7 @@ def gateway_page(ui: View, state: State, gateway_id: str) -> Response:
     ui.section = "gateways"
     with state.db.read() as tx:
         gateway = service.get_gateway(tx, ui.who, gateway_id)
+        standing = configs.state(tx, gateway_id, now_ms())
         days = ingest.ledger_days(tx, gateway_id, SHOWN_DAYS)
         listed = alerts.list_alarms(tx, ui.who, AlarmFilter(gateway=gateway_id, folded=False), limit=100).items
     own = [alarm for alarm in listed if alarm.device is None][:SHOWN_ALARMS]
@@ -48,4 +52,6 @@ def gateway_page(ui: View, state: State, gateway_id: str) -> Response:
         {"day": f"{datetime.fromtimestamp(day.begins_ms / 1000, UTC):%Y-%m-%d} UTC", **day.tally._asdict()}
         for day in days
     ]
-    return render(ui, "gateway.html", gateway=gateway, lanes=lanes, days=ledger, alarms=own)
+    return render(
+        ui, "gateway.html", gateway=gateway, lanes=lanes, days=ledger, alarms=own, standing=standing, pills=PILLS
+    )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 YESTERDAY, TOMORROW = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
 PARAMETERS: Final = {
-    "bundle": "bundle", "command": "command",
-    "alarm_id": "alarm", "area_id": "area", "chain_id": "chain", "channel_id": "channel", "declaration": "declaration",
+    "alarm_id": "alarm", "area_id": "area", "bundle": "bundle", "campaign_id": "campaign", "chain_id": "chain",
+    "channel_id": "channel", "command": "command", "declaration": "declaration",
     "delivery_id": "delivery", "device": "device", "device_id": "device", "drill": "drill", "follow_up_id": "follow_up",
     "gateway": "gateway", "gateway_id": "gateway", "hazard_id": "hazard", "incident_id": "incident", "member": "member",
     "name": "user", "node_id": "street_id", "plan_id": "plan", "post_id": "post", "review_id": "review",
@@ -32,12 +32,12 @@ PARAMETERS: Final = {
     "token_id": "token", "walk_id": "walk",
 }  # fmt: skip
 """Of paths: the name, and what of a side it stands for."""
-CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "line": "0", "part": "json"}
+CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "kind": "node", "line": "0", "part": "json", "version": "1"}
 """Of paths: what names no thing."""
 QUERIES: Final = {
     "actor": "user", "bbox": "box", "below": "street", "channel": "channel", "device": "device", "edit": "chain",
     "gateway": "gateway", "group": "group",
-    "label": "gateway", "made": "silence", "member": "member", "node": "street", "parent": "street",
+    "key": "street", "label": "gateway", "made": "silence", "member": "member", "node": "street", "parent": "street",
     "q": "device", "search": "device", "subject_id": "alarm", "target": "target",
 }  # fmt: skip
 """Of queries, the same."""
@@ -46,13 +46,14 @@ PLAIN: Final = frozenset({
     "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",
-    "status", "step", "subject", "to", "urgent", "last_event_id", "from_",
+    "reason", "status", "step", "subject", "to", "urgent", "version", "wave", "last_event_id", "from_",
 })  # fmt: skip
 """Of queries: what names no thing."""
 GIVEN: Final = {
     "metric": "smoke", "category": "fire", "level": "3", "from": YESTERDAY.isoformat(), "to": TOMORROW.isoformat(),
+    "/api/v1/gateways/{gateway}/config/diff.from": "0", "/api/v1/gateways/{gateway}/config/diff.to": "1",
 }  # fmt: skip
-"""Of queries: what has to be there."""
+"""Of queries: what has to be there; by the name, or the path and the name."""
 
 
 class Case(NamedTuple):
@@ -118,7 +119,7 @@ def case_of(route: Route, side: Things, other: Things | None = None, about: Iter
             asked[name] = str(things.get(place, side)[QUERIES[name]])
             told.append((place, asked[name]))
         elif name in needed:
-            asked[name] = GIVEN[name]
+            asked[name] = GIVEN.get(f"{route.path}.{name}") or GIVEN[name]
     sent = tuple(str(value) for place, value in told if place in chosen and value)
     return Case(route, url, asked, body, sent, "+".join(sorted(chosen)))
 

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from cloud.alerts import service as alerts
 from cloud.db import metadata
 from cloud.devices import service as devices
+from cloud.devices.campaigns import hooks
 from cloud.devices.configs import service as configs
 from cloud.devices.remote import service as remote
 from cloud.incidents.levels import service as levels
-from cloud.ingest import hooks
+from cloud.ingest import hooks as ingest
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.presence import service as presence
 from cloud.presence.judge import Judge
@@ -31,7 +32,15 @@ from cloud.telemetry.store import Point
 from firmware_specs import wire_fleet
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
 from firmware_specs.wire import Reported, ReportedDevice
-from firmware_specs.wire_fleet import Discovered, DiscoveredDevice, Result, ResultPhase, encode
+from firmware_specs.wire_fleet import (
+    ConfigPhase,
+    ConfigState,
+    Discovered,
+    DiscoveredDevice,
+    Result,
+    ResultPhase,
+    encode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +57,7 @@ MISSING: Final = 60_000_000
 """An id, and the number of a node, that nothing has."""
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
+hooks.KINDS["words"] = hooks.Kind(start=lambda *_: None, stop=lambda *_: None)
 FOREIGN: Final = re.compile(r"ZZB\w*|qqb[\w.-]*|(?<![\d.])7000\d{4}(?!\d)")
 """Anything of side B."""
 
@@ -121,8 +131,8 @@ class Filling:
     def fill(self) -> None:
         for part in (
             self._tree, self._people, self._channels, self._places, self._fleet, self._patrol, self._alarms,
-            self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._told,
-            self._help, self._field,
+            self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._campaigns,
+            self._configs, self._told, self._help, self._field,
         ):  # fmt: skip
             part()
 
@@ -330,6 +340,22 @@ class Filling:
         self._ids["follow_up"] = asked["id"]
         assert made["state"] == "made"
 
+    def _campaigns(self) -> None:
+        made = self._post(
+            "/campaigns", kind="words", title=self._side.text("change"), subject={"to": self._side.text("version")},
+            choice={"node": self._ids["street"]},
+        )  # fmt: skip
+        self._ids["campaign"] = made["id"]
+
+    def _configs(self) -> None:
+        text = f'location = "{self._side.text("wall")}"\n'
+        self._send("PUT", "/config-templates", kind="node", key=self._ids["street"], text=text)
+        url = f"/gateways/{self._ids['gateway']}/config"
+        made = self._send("PUT", url, text=f"# {self._side.text('own')}\n{text}", comment=self._side.text("why"))
+        state = ConfigState(ConfigPhase.REFUSED, 1, made["hash"], self._side.text("reason"), self._now)
+        with self._db.begin() as tx:
+            ingest.DOCUMENTS["reported/config"](tx, self._ids["gateway"], "", encode(state), self._now)
+
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]
         self._ids["delivery"] = listed[0]["id"]
@@ -342,7 +368,7 @@ class Filling:
         with self._db.begin() as tx:
             configs.propose(tx, actor, gateway, line, self._now)
             told = wire_fleet.encode(Discovered(self._now, (heard,)))
-            hooks.DOCUMENTS["discovered"](tx, gateway, "", told, self._now)
+            ingest.DOCUMENTS["discovered"](tx, gateway, "", told, self._now)
         replaced = f"/gateways/{gateway}/devices/{self._ids['device']}/replacement"
         self._post(replaced, address=self._side.text("new"), note=self._side.text("broken"))
         self._ids["walk"] = self._post("/walk-tests", gateway=gateway)["id"]

@@ -243,7 +243,7 @@ def listed(api: Client, path: str) -> list[dict[str, Any]]:
 
 
 def key_of(item: dict[str, Any]) -> str:
-    return json.dumps([item.get(name) for name in ("id", "node", "path", "name", "gateway", "kind", "hash")])
+    return json.dumps([item.get(name) for name in ("id", "node", "path", "name", "gateway", "kind", "key", "hash")])
 
 
 def test_lists_of_two_sides_make_the_list_of_all_S4(world: World) -> None:

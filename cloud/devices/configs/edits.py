@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from cloud.devices.configs.faults import NAMED_BY, OWN, ConfigFault, Fault, entry_name, parsed
+from cloud.devices.configs.faults import EDIT, NAMED_BY, OWN, ConfigFault, Fault, entry_name, parsed
 from cloud.devices.configs.merge import TABLES, ordered
 from firmware_specs.errors import ConfigError
 from firmware_specs.gateway_document import parse
@@ -66,7 +66,7 @@ def with_key(own: str, key: str, value: object) -> str:
     elif len(parts) == 1 and parts[0] not in (*NAMED_BY, *TABLES):
         last = parts[0]
     else:
-        raise ConfigFault(Fault(key, "is no key; name one such as outbox.budget_mb or devices.<id>.location", "edit"))
+        raise ConfigFault(Fault(key, "is no key; name one such as outbox.budget_mb or devices.<id>.location", EDIT))
     if value is None:
         holder.pop(last, None)
     else:

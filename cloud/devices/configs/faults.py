@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OWN: Final = "own"
 """The source of what stands in the gateway's own text."""
+EDIT: Final = "edit"
+"""The source of what an edit names."""
 NAMED_BY: Final = {"connectors": "name", "devices": "id"}
 """By list: the key that its entries are known by."""
 _LINE: Final = re.compile(r"\(at line (\d+), column \d+\)")
@@ -36,8 +38,9 @@ class ConfigFault(ConfigError):  # noqa: N818 - says what is wrong, as a Fault d
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
-        where = f"line {fault.line}" if fault.line else "" if fault.source == OWN else fault.source
-        super().__init__(" ".join(filter(None, ("configuration", where))), fault.key, fault.reason)
+        known = {OWN: "configuration", EDIT: "edit"}
+        source = known.get(fault.source) or f"template {fault.source}"
+        super().__init__(f"{source} line {fault.line}" if fault.line else source, fault.key, fault.reason)
 
 
 def entry_name(table: str, entry: Mapping[str, Any]) -> str:

@@ -1,0 +1,155 @@
+"""Templates joined with a gateway's own text: who wins, where each part comes from, that the result is normal."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud import catalogue
+from cloud.devices.configs import service as configs
+from cloud.devices.configs.edits import diff, with_devices, with_key
+from cloud.devices.configs.faults import ConfigFault, line_of
+from cloud.devices.configs.merge import Layer, Rendered, effective
+from cloud.devices.configs.models import NewTemplate
+from cloud.devices.configs.rules import TemplateKind
+from cloud.errors import Forbidden, Invalid, NotFound
+from firmware_specs.tomltext import render
+from tests.cloud.cloud_support import NOW
+from tests.configs.configs_support import LINE, LOBBY, OWN, ordered, propose, technician, town
+
+if TYPE_CHECKING:
+    from cloud.db import Database
+
+SMOKE = "generic-smoke-senml"
+TOP = Layer(TemplateKind.NODE, "/", f"[outbox]\nbudget_mb = 100\ncommit_linger_ms = 10\n{LINE}")
+HOUSE = Layer(TemplateKind.NODE, "/1/", '[outbox]\nbudget_mb = 200\n[[connectors]]\nkind = "mqtt"\nqos = 0\n')
+TYPE = Layer(
+    TemplateKind.TYPE, SMOKE, '[metrics]\nbind = "127.0.0.1:9000"\n[device]\nconnector = "mqtt"\ndrill = true\n'
+)
+BARE = f'[[devices]]\nid = "lobby"\nprofile = "{SMOKE}"\naddress = "s/lobby"\n'
+
+
+def joined(own: str, *layers: Layer) -> Rendered:
+    return effective("gw-1", own, layers, catalogue.profiles())
+
+
+def test_the_later_wins_key_by_key_and_each_part_names_its_source() -> None:
+    made = joined(f"{BARE}drill = false\n[outbox]\ncommit_linger_ms = 5\n", TOP, HOUSE, TYPE)
+    table = tomllib.loads(made.text)
+    assert table["outbox"] == {"budget_mb": 200, "commit_linger_ms": 5}
+    assert table["connectors"] == [{"kind": "mqtt", "qos": 0, "url": "mqtt://127.0.0.1:1883"}]
+    assert table["devices"][0]["drill"] is False
+    assert table["devices"][0]["connector"] == "mqtt"
+    assert made.sources == {
+        "outbox.budget_mb": ("node /1/",), "outbox.commit_linger_ms": ("own",),
+        "connectors.mqtt": ("node /", "node /1/"), "metrics.bind": (f"type {SMOKE}",), "devices.lobby": ("own",),
+    }  # fmt: skip
+
+
+def test_a_type_matters_only_where_there_is_a_device_of_it() -> None:
+    assert "metrics" not in joined(LINE, TYPE).text
+    with pytest.raises(
+        ConfigFault, match="template node / line 1: device: stands in the template of a device type only"
+    ):
+        joined("", Layer(TemplateKind.NODE, "/", "[device]\ndrill = true"))
+
+
+def test_a_fault_of_a_template_names_the_template() -> None:
+    with pytest.raises(ConfigFault) as caught:
+        joined("", Layer(TemplateKind.NODE, "/", LINE + LOBBY.replace("smoke", "smok")))
+    assert (caught.value.fault.source, caught.value.fault.key) == ("node /", "devices.lobby.profile")
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
+plain = st.one_of(
+    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), words
+)
+tables = st.dictionaries(words, plain, max_size=4)
+
+
+@given(st.dictionaries(words, st.one_of(plain, tables, st.lists(tables, min_size=1, max_size=3)), max_size=5))
+def test_what_is_written_reads_the_same(table: dict[str, Any]) -> None:
+    assert tomllib.loads(render(table)) == table
+    assert render(tomllib.loads(render(table))) == render(table)
+
+
+ids = st.lists(st.from_regex(r"[a-z]{1,4}", fullmatch=True), unique=True, max_size=5)
+
+
+@given(ids, st.randoms())
+def test_the_order_of_what_a_person_writes_does_not_matter(names: list[str], dice: Any) -> None:  # noqa: ANN401
+    blocks = [LINE, *(LOBBY.replace("lobby", name) for name in names)]
+    mixed = blocks.copy()
+    dice.shuffle(mixed)
+    first, second = joined("".join(blocks)), joined("".join(mixed))
+    assert (first.text, first.hash) == (second.text, second.hash)
+    assert joined(first.text).text == first.text, "the result of the result is itself"
+    assert diff(first.text, second.text) == ""
+
+
+@given(ids, ids)
+def test_devices_added_and_taken_out_are_just_those(there: list[str], change: list[str]) -> None:
+    own = LINE + "".join(LOBBY.replace("lobby", name) for name in there)
+    entries = [tomllib.loads(LOBBY.replace("lobby", name))["devices"][0] for name in change]
+    after = {device["id"] for device in tomllib.loads(with_devices(own, entries, [])).get("devices", [])}
+    assert after == set(there) | set(change)
+    left = {device["id"] for device in tomllib.loads(with_devices(own, [], change)).get("devices", [])}
+    assert left == set(there) - set(change)
+
+
+def test_a_key_is_set_and_taken_out() -> None:
+    text = with_key(OWN, "devices.lobby.location", "hall")
+    assert tomllib.loads(text)["devices"][0]["location"] == "hall"
+    assert tomllib.loads(with_key(text, "devices.lobby.location", None)) == tomllib.loads(OWN)
+    assert tomllib.loads(with_key("", "connectors.line-1.baud", 9600)) == {
+        "connectors": [{"name": "line-1", "baud": 9600}]
+    }
+    for key in ("devices", "outbox", "devices.lobby", "a.b"):
+        with pytest.raises(ConfigFault, match="is no key"):
+            with_key(OWN, key, 1)
+
+
+def test_the_line_of_a_key() -> None:
+    assert [line_of(OWN, key) for key in ("connectors[0].url", "devices[0].id", "devices[0]", "outbox.budget_mb")] == [
+        4, 7, 6, 0
+    ]  # fmt: skip
+
+
+def test_a_template_changes_no_gateway_before_it_is_taken_over_S4(db: Database) -> None:
+    street, house = town(db, "gw-1")
+    propose(db, "gw-1")
+    with db.begin() as tx:
+        template = NewTemplate(kind=TemplateKind.NODE, key=street, text="[outbox]\nbudget_mb = 100\n")
+        with pytest.raises(NotFound):
+            configs.put_template(tx, technician(house), template, NOW)
+        given = NewTemplate(kind=TemplateKind.TYPE, key=SMOKE, text="[device]\ndrill = true")
+        with pytest.raises(Forbidden):
+            configs.put_template(tx, technician(house), given, NOW)
+        with pytest.raises(Invalid, match=r"template node .*line 1: outbx: unknown key"):
+            configs.put_template(tx, technician(), template.model_copy(update={"text": "[outbx]\n"}), NOW)
+        assert configs.put_template(tx, technician(), template, NOW).version == 1
+        assert configs.put_template(tx, technician(), template, NOW).version == 1
+        assert configs.list_templates(tx, technician(house)) == [], "what lies above is not seen"
+        assert configs.get_config(tx, technician(), "gw-1", NOW).standing.behind
+    order = ordered(db, "gw-1")
+    assert order is not None
+    assert order[0].version == 1
+    assert propose(db, "gw-1").version == 2
+    with db.begin() as tx:
+        assert not configs.get_config(tx, technician(), "gw-1", NOW).standing.behind
+
+
+def test_a_gateway_begins_with_what_its_node_gives(db: Database) -> None:
+    street, house = town(db, "gw-1")
+    with db.begin() as tx:
+        assert configs.bootstrap(tx, "gw-1", house, NOW) is None
+        template = NewTemplate(kind=TemplateKind.NODE, key=street, text=LINE)
+        configs.put_template(tx, technician(), template, NOW)
+        first = configs.bootstrap(tx, "gw-1", house, NOW)
+        assert first is not None
+        assert (first.version, first.own, "connectors" in first.text) == (1, "", True)
+        assert configs.bootstrap(tx, "gw-1", house, NOW) == first
