@@ -34,13 +34,14 @@ PARAMETERS: Final = {
 CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "line": "0"}
 """Of paths: what names no thing."""
 QUERIES: Final = {
+    "command": "command",
     "actor": "user", "bbox": "box", "below": "street", "channel": "channel", "device": "device", "edit": "chain",
     "gateway": "gateway", "group": "group", "made": "silence", "member": "member", "node": "street", "parent": "street",
     "q": "device", "search": "device", "subject_id": "alarm", "target": "target",
 }  # fmt: skip
 """Of queries, the same."""
 PLAIN: Final = frozenset({
-    "after",
+    "after", "days",
     "action", "active", "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",
