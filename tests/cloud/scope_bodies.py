@@ -35,7 +35,7 @@ WITHIN: Final = {"device": "gateway"}
 EITHER: Final = {"route": "post"}
 """Of bodies: what stands instead of another one, so it is there only when it is asked about."""
 VALUES: Final[dict[str, Any]] = {
-    "NewCommand.kind": "check",
+    "NewCommand.kind": "check", "HelpForm.kind": "check",
     "lat": 34.2, "lon": 108.9, "name_zh": "words", "name_en": "words", "comment": "words", "reason": "words",
     "text": "words", "checkpoints": [{"lat": 34.2, "lon": 108.9}], "call_sign": "words", "case_number": "7",
     "PostIn.outline": None, "AreaIn.outline": {"type": "Polygon", "coordinates": [

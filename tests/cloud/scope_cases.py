@@ -35,6 +35,7 @@ PARAMETERS: Final = {
 CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "kind": "node", "line": "0", "part": "json", "version": "1"}
 """Of paths: what names no thing."""
 QUERIES: Final = {
+    "command": "command",
     "actor": "user", "bbox": "box", "below": "street", "channel": "channel", "device": "device", "edit": "chain",
     "gateway": "gateway", "group": "group",
     "key": "street", "label": "gateway", "made": "silence", "member": "member", "node": "street", "parent": "street",
@@ -42,7 +43,7 @@ QUERIES: Final = {
 }  # fmt: skip
 """Of queries, the same."""
 PLAIN: Final = frozenset({
-    "action", "active", "address", "after", "connector",
+    "action", "active", "address", "after", "connector", "days",
     "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",

@@ -353,7 +353,8 @@ def share_online(changes: Sequence[tuple[int, bool]], from_ms: int, to_ms: int) 
     changes: when it went online or offline, in order, with what was before `from_ms` when that is known.
     """
     online = known = 0
-    for (at, state), following in zip(changes, [*(at for at, _ in changes[1:]), to_ms], strict=True):
+    ends = [*(at for at, _ in changes), to_ms][1:]
+    for (at, state), following in zip(changes, ends, strict=True):
         span = min(following, to_ms) - max(at, from_ms)
         if span > 0:
             known += span

@@ -56,6 +56,8 @@ class CommandView(View):
     """The answer as it came, part by part; empty for a file."""
     next_part: int = 0
     """Ask with `after` this for what comes next."""
+    known_parts: int = 0
+    """How many parts there are, those that got lost included."""
     missing: int = 0
     """Parts that got lost on the way."""
     bundle: BundleView | None = None

@@ -88,8 +88,9 @@ def send(  # noqa: PLR0917 - who, whom, what, when
 
 
 def get(tx: Connection, principal: Principal, command_id: str, after: int = 0) -> CommandView:
-    """One command and its answer from a part on. Raises Forbidden, NotFound."""
+    """One command and its answer from a part on; below 0: so many parts from its end. Raises Forbidden, NotFound."""
     row = _row(tx, principal, command_id)
+    after = max(0, row.last_part + 1 + after) if after < 0 else after
     return _view(tx, row, devices.get_gateway(tx, principal, row.gateway).node, after)
 
 
@@ -121,6 +122,7 @@ def _view(tx: Connection, row: Row[Any], node: str, after: int | None) -> Comman
         phase=Phase(row.phase), reason=row.reason, asked_by=row.asked_by, issued_at=at(row.issued_at),
         expires_at=at(row.expires_at), ended_at=at_or_none(row.ended_at), parts=[each.text for each in found],
         next_part=found[-1].part + 1 if found else max(after or 0, 0),
+        known_parts=row.last_part + 1,
         missing=row.last_part + 1 - count if count else 0,
         bundle=bundles.view(tx, row) if is_file and count and row.phase == Phase.DONE.value else None,
     )  # fmt: skip
