@@ -36,6 +36,7 @@ PRESENCE_FAILURES: Final = Counter(
 STREAM_CLIENTS: Final = Gauge("patrol_stream_clients", "Open event streams", registry=REGISTRY)
 STREAM_CUT: Final = Counter("patrol_stream_clients_cut_total", "Streams cut for being slow", registry=REGISTRY)
 SIGN_INS: Final = Counter("patrol_sign_ins_total", "Sign-ins by result", ["result"], registry=REGISTRY)
+ENROLMENTS: Final = Counter("patrol_enrolments_total", "Claims presented, by result", ["result"], registry=REGISTRY)
 GATEWAYS: Final = Gauge("patrol_gateways", "Gateways by line", ["state"], registry=REGISTRY)
 GATEWAY_HEALTH: Final = Gauge("patrol_gateway_health", "Gateways by health", ["state"], registry=REGISTRY)
 DEVICES: Final = Gauge("patrol_devices", "Devices by state", ["state"], registry=REGISTRY)

@@ -20,6 +20,8 @@ from cloud.db import metadata
 from cloud.devices import service as devices
 from cloud.devices.campaigns import hooks
 from cloud.devices.configs import service as configs
+from cloud.devices.enrolment import service as enrolment
+from cloud.devices.enrolment.authority import FOLDER, Authority
 from cloud.devices.remote import service as remote
 from cloud.incidents.levels import service as levels
 from cloud.ingest import hooks as ingest
@@ -41,6 +43,7 @@ from firmware_specs.wire_fleet import (
     ResultPhase,
     encode,
 )
+from tests.enrolment.enrolment_support import make_authority, request, use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +110,7 @@ def count_from(db: Database, number: int) -> None:
 def build(served: Served) -> World:
     """Fill both districts."""
     sides = Side("a", 34.2), Side("b", 35.2)
+    make_authority(served.app.state.patrol.config.data_dir, at=now_ms())
     with served.client(Role.ADMINISTRATOR) as root:
         for side in sides:
             count_from(served.db, FIRST[side.name])
@@ -121,6 +125,7 @@ class Filling:
     def __init__(self, served: Served, root: Client, side: Side) -> None:
         self._db: Database = served.db
         self._telemetry: TelemetryStore = served.app.state.patrol.telemetry
+        self._folder = served.app.state.patrol.config.data_dir
         self._zone = served.app.state.patrol.config.time_zone
         self._root = root
         self._side = side
@@ -132,7 +137,7 @@ class Filling:
         for part in (
             self._tree, self._people, self._channels, self._places, self._fleet, self._patrol, self._alarms,
             self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._campaigns,
-            self._configs, self._told, self._help, self._field,
+            self._configs, self._told, self._help, self._claims, self._field,
         ):  # fmt: skip
             part()
 
@@ -197,6 +202,21 @@ class Filling:
             devices.apply_readings(tx, gateway, "e", [(1, smoke), (2, note)], self._now)
         self._telemetry.write([Point(gateway, smoke), Point(gateway, note)])
         self._post("/places", gateway=gateway, device=self._ids["device"], node=self._ids["building"])
+
+    def _claims(self) -> None:
+        """A certificate of the gateway, and an open claim."""
+        with self._db.begin() as tx:
+            enrolment.announce(tx, f"https://{self._side.tag('est')}.example")
+        gateway, node = self._ids["gateway"], self._ids["community"]
+        code = self._post("/claims", node=node, gateway=gateway, location=self._side.text("stair"))["code"]
+        authority = Authority.load(self._folder / FOLDER)
+        use(self._db, authority, code, request()[0], now_ms(), self._side.tag("from"))
+        made = self._post(
+            "/claims", node=self._ids["street"], gateway=self._side.tag("new"), location=self._side.text()
+        )
+        self._ids["claim"] = made["id"]
+        with self._db.begin() as tx:
+            enrolment.announce(tx, "https://enrol.example")
 
     def _patrol(self) -> None:
         node, gateway = self._ids["community"], self._ids["gateway"]

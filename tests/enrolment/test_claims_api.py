@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud.__main__ import app
 from cloud.app import Role
 from cloud.devices import service as devices
 from cloud.devices.enrolment import listener, service
-from cloud.errors import Conflict
+from cloud.errors import Conflict, Invalid
 from cloud.org.rules import SYSTEM
 from cloud.org.rules import Role as UserRole
 from cloud.serve import run as serve_until
@@ -168,24 +170,38 @@ def test_what_is_in_the_listeners_way_is_one_line(configured: Callable[..., Conf
             listener.check(config)
 
 
-def test_the_command_line_makes_an_authority_and_claims(tmp_path: Path) -> None:
+def test_the_command_line_makes_an_authority_and_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "cloud.toml"
     file.write_text(f'data_dir = "data"\n[est]\nbind = "127.0.0.1:{free_port()}"\n')
 
-    def cloud(*argv: str, code: int = 0) -> str:
-        done = run(sys.executable, "-m", "cloud", *argv, "--config", file)
-        assert done.returncode == code, done.stderr
-        return (done.stderr if code else done.stdout).decode()
+    def cloud(*argv: str) -> str:
+        app([*argv, "--config", str(file)], standalone_mode=False)
+        return capsys.readouterr().out
 
-    assert "authority init" in cloud("claim", "add", "--node", "/", code=2)
+    with pytest.raises(Conflict, match="authority init"):
+        cloud("claim", "add", "--node", "/")
     said = cloud("authority", "init", "--root-dir", str(tmp_path / "usb"), "--site", "demo", "--host", "broker.lan")
     fingerprint = said.strip().splitlines()[-1]
     assert f"Take {tmp_path / 'usb'} off this machine" in said
+    shutil.rmtree(tmp_path / "usb")  # nothing here needs it
     assert json.loads(cloud("authority", "show", "--json"))["fingerprint"] == fingerprint
     cloud("authority", "server-cert", "broker", "--host", "broker.lan")
-    assert "may issue for" in cloud("authority", "server-cert", "broker", "--host", "bank.example", code=2)
+    with pytest.raises(Invalid, match="may issue for"):
+        cloud("authority", "server-cert", "broker", "--host", "bank.example")
     assert (tmp_path / "data/authority/servers/broker.pem").is_file()
-    code, text = (lines := cloud("claim", "add", "--node", "/", "--gateway", "gw-1").splitlines())[-1], lines[-2]
-    assert (parse(text).code, parse(text).root) == (code, fingerprint)
+    picture = tmp_path / "claim.svg"
+    lines = cloud("claim", "add", "--node", "/", "--gateway", "gw-1", "--svg", str(picture)).splitlines()
+    assert (parse(lines[-2]).code, parse(lines[-2]).root) == (lines[-1], fingerprint)
+    assert picture.read_text().startswith("<svg ")
     cloud("claim", "revoke", "1")
     assert "revoked" in cloud("claim", "list")
+    with pytest.raises(ConfigError, match="there is an authority already"):
+        cloud("authority", "init")
+
+
+def test_an_error_of_the_authority_is_one_line_and_misuse(tmp_path: Path) -> None:
+    file = tmp_path / "cloud.toml"
+    file.write_text('data_dir = "data"\n')
+    done = run(sys.executable, "-m", "cloud", "authority", "show", "--config", file)
+    assert done.returncode == 2
+    assert done.stderr.decode().count("\n") == 1

@@ -64,7 +64,7 @@ def may_provision(actor: Principal) -> None:
 
 
 def issue(tx: Connection, actor: Principal, given: NewClaim, now_ms: int) -> IssuedClaim:
-    """A new claim. Raises Forbidden, NotFound for its node or gateway, Invalid, Conflict without authority or listener.
+    """A new claim. Raises Forbidden, NotFound for its node, Invalid, Conflict without authority or listener.
 
     A gateway that exists stays where it is: its claim names its own node.
     """
@@ -72,11 +72,10 @@ def issue(tx: Connection, actor: Principal, given: NewClaim, now_ms: int) -> Iss
     tree.get_node(tx, actor, given.node, hold=True)
     if given.gateway is not None:
         home = gateway_node(tx, given.gateway)
-        if home is not None and not visible(actor, home):
-            raise NotFound(f"gateway {given.gateway}: not found")
-        if home is not None and home != given.node:
+        # One that lies outside does not exist for the actor: the claim is made, and refused when it is used.
+        if home is not None and home != given.node and visible(actor, home):
             raise Invalid(f"node: gateway {given.gateway} belongs to {home}")
-        _supersede(tx, actor, given.gateway, now_ms)
+        withdraw_for(tx, actor, given.gateway, now_ms)
     root = fingerprint(tx)
     url = tx.execute(sa.select(est_address.c.url)).scalar()
     if not url:
@@ -108,15 +107,6 @@ def picture(text: str) -> str:
     return made
 
 
-def _supersede(tx: Connection, actor: Principal, gateway: str, now_ms: int) -> None:
-    """An open claim for the same gateway is withdrawn; one that the actor cannot see stands in the way."""
-    open_ = sa.select(claims).where(*_open(now_ms), claims.c.gateway == gateway).with_for_update()
-    for row in tx.execute(open_).all():
-        if not visible(actor, row.node):
-            raise Conflict(f"gateway {gateway}: the name is taken")
-        _withdraw(tx, actor, row, now_ms)
-
-
 def _open(now_ms: int) -> tuple[ColumnElement[bool], ...]:
     return claims.c.used_at.is_(None), claims.c.revoked_at.is_(None), claims.c.expires_at > now_ms
 
@@ -129,9 +119,9 @@ def _withdraw(tx: Connection, actor: Principal, row: Row[Any], now_ms: int) -> N
 
 
 def withdraw_for(tx: Connection, actor: Principal, gateway: str, now_ms: int) -> None:
-    """Withdraw every open claim that is bound to a gateway."""
-    open_ = sa.select(claims).where(*_open(now_ms), claims.c.gateway == gateway).with_for_update()
-    for row in tx.execute(open_).all():
+    """Withdraw every open claim within scope that is bound to a gateway."""
+    open_ = sa.select(claims).where(*_open(now_ms), claims.c.gateway == gateway, scope(actor, claims.c.node))
+    for row in tx.execute(open_.with_for_update()).all():
         _withdraw(tx, actor, row, now_ms)
 
 

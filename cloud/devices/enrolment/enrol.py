@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from cloud import metrics
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
 from cloud.devices.enrolment import certificates, claims, hooks
@@ -89,6 +90,7 @@ def count_try(db: Database, address: str, limits: Limits, now_ms: int) -> int:
         for most, where in ((limits.tries, (mine,)), (limits.all_tries, ())):
             count, oldest = tx.execute(sa.select(sa.func.count(), sa.func.min(tries.c.at)).where(*where)).one()
             if count >= most:
+                metrics.ENROLMENTS.labels("throttled").inc()
                 wait_s = max(1, (int(oldest) - since + 999) // 1000)
                 raise TooManyTries(f"too many failed enrolments; again in {wait_s} s", wait_s)
         put = tries.insert().values(address=network_of(address), at=now_ms).returning(tries.c.id)
@@ -121,6 +123,7 @@ def enrol(db: Database, authority: Authority, asked: Asked, limits: Limits, now_
             _used(tx, row, made, asked.address, now_ms)
         if made is None:
             _refused(tx, row, verdict, asked.address, now_ms)
+    metrics.ENROLMENTS.labels(verdict.value).inc()
     if made is None:
         raise (NotSignedIn if verdict is Verdict.UNKNOWN else Forbidden)(REFUSALS[verdict])
     return made

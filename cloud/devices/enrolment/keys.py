@@ -29,13 +29,18 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def private_folder(folder: Path) -> None:
-    """Make a folder that only its owner reads. Raises ConfigError when there is one that others do."""
+def make_folder(folder: Path) -> int:
+    """Make a folder that only its owner reads, unless there is one. Gives its mode. Raises ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
-        mode = stat.S_IMODE(folder.stat().st_mode)
+        return stat.S_IMODE(folder.stat().st_mode)
     except OSError as e:
         raise ConfigError(folder, "", e.strerror or str(e)) from e
+
+
+def private_folder(folder: Path) -> None:
+    """The same. Raises ConfigError too when there is one that others read."""
+    mode = make_folder(folder)
     if mode & LOOSE:
         raise ConfigError(folder, "", f"mode {mode:04o} lets others read it; chmod 0700")
 

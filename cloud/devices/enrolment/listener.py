@@ -201,6 +201,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request, read with bounds and answered by `Est`."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"
     server_version = "PatrolGrid"
     sys_version = ""
     timeout = SILENCE_S

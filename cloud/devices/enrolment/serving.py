@@ -43,9 +43,9 @@ def files_of(folder: Path, name: str) -> Files:
 
 
 def write(authority: Authority, folder: Path, name: str, hosts: Sequence[str], now: datetime) -> Files:
-    """Issue a server's certificate into a folder. Raises Invalid, ConfigError."""
+    """Issue a server's certificate into a folder, which may be the server's own. Raises Invalid, ConfigError."""
     certificate, key = authority.issue_server(name, hosts, at=now)
-    keys.private_folder(folder)
+    keys.make_folder(folder)
     files = files_of(folder, name)
     keys.write(files.key, keys.pem_of(key))
     chain = b"".join(each.public_bytes(Encoding.PEM) for each in (certificate, authority.intermediate))
@@ -54,7 +54,11 @@ def write(authority: Authority, folder: Path, name: str, hosts: Sequence[str], n
 
 
 def ensure(authority: Authority, folder: Path, name: str, hosts: Sequence[str], now: datetime) -> Files:
-    """The same, unless what is there still serves: this authority's, for these hosts, a third of its life left."""
+    """The same, unless what is there still serves: this authority's, for these hosts, a third of its life left.
+
+    The folder is ours: one that others read is refused.
+    """
+    keys.private_folder(folder)
     files = files_of(folder, name)
     return files if _serves(authority, files, hosts, now) else write(authority, folder, name, hosts, now)
 
