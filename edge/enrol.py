@@ -89,6 +89,7 @@ def enrol(wanted: Wanted, tell: Callable[[str], None] = lambda _: None) -> Enrol
         life = pair.life()
         in_force = identity.current()
         if life and mine and in_force and in_force.number == pair.number:
+            identity.keep_only(pair)
             return Enrolled(life.name, life, anew=False)
         trusted = client.trust_root(wanted.claim.root) if wanted.claim.root else client.trust_file(_file(wanted.ca))
         pair.put(CA, trusted.encode())
@@ -104,9 +105,7 @@ def enrol(wanted: Wanted, tell: Callable[[str], None] = lambda _: None) -> Enrol
         identity.switch(pair)
         if not mine:
             write_file(wanted.config.absolute(), _gateway_toml(identity, told))
-        for older in identity.pairs():
-            if older.number != pair.number:
-                identity.drop(older)
+        identity.keep_only(pair)
         tell("done")
     return Enrolled(life.name, life, anew=True)
 

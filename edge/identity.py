@@ -41,6 +41,7 @@ CA: Final = "ca.pem"
 BROKER_CA: Final = "broker-ca.pem"
 ENROLMENT: Final = "enrolment.json"
 _LOCK: Final = "identity.lock"
+_GONE: Final = ".gone"
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -210,11 +211,19 @@ class Identity:
 
     def drop(self, pair: Pair) -> None:
         """Take a pair away; its name goes first, so that what is left of it is no pair any more."""
-        gone = self.folder / f".{pair.number}.gone"
+        gone = self.folder / f".{pair.number}{_GONE}"
         shutil.rmtree(gone, ignore_errors=True)
         pair.folder.rename(gone)
         sync_folder(self.folder)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def keep_only(self, pair: Pair) -> None:
+        """Take every other pair away, and what an interruption left of such."""
+        for other in self.pairs():
+            if other.number != pair.number:
+                self.drop(other)
+        for left in self.folder.glob(f".*{_GONE}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def read_life(file: Path) -> Life | None:

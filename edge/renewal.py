@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -26,9 +26,16 @@ if TYPE_CHECKING:
 
     from edge.config import GatewayConfig
     from edge.identity import Pair
-    from edge.uplink import Uplink
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("renewal")
+
+
+class Line(Protocol):
+    """The way to the cloud, as far as it matters here: `edge.uplink.Uplink`."""
+
+    acked_at: float
+
+    def connect_anew(self, why: str) -> None: ...  # noqa: D102 - as the uplink's
 
 
 class Pace(NamedTuple):
@@ -43,7 +50,7 @@ class Pace(NamedTuple):
 PACE: Final = Pace()
 
 
-async def keep_renewed(config: GatewayConfig, uplink: Callable[[], Uplink], pace: Pace = PACE) -> None:
+async def keep_renewed(config: GatewayConfig, uplink: Callable[[], Line], pace: Pace = PACE) -> None:
     """Renew until cancelled; nothing to do for a gateway that was not enrolled. uplink: the one that serves now."""
     identity = Identity(config.state_dir)
     if config.uplink.cert != identity.link / CERT:
@@ -62,27 +69,27 @@ async def keep_renewed(config: GatewayConfig, uplink: Callable[[], Uplink], pace
         await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads gateways, guards nothing
 
 
-async def _look(identity: Identity, uplink: Callable[[], Uplink], pace: Pace) -> None:
+async def _look(identity: Identity, uplink: Callable[[], Line], pace: Pace) -> None:
     """Go on with what is under way, or begin when it is time."""
     with identity.locked():
         current = identity.current()
         life = current.life() if current else None
         if current is None or life is None:
             raise ConfigError(identity.link, "", "there is no certificate")
-        older = [pair for pair in identity.pairs() if pair.number < current.number]
+        complete = [pair for pair in identity.pairs() if pair.complete]
+        older = [pair for pair in complete if pair.number < current.number]
         if older:
             # The last process ended within a trial, or before it took the old pair away.
             await _try(identity, older[-1], current, uplink, pace)
             return
         now_ms = time.time_ns() // 1_000_000
-        new = next(
-            (pair for pair in reversed(identity.pairs()) if pair.number > current.number and pair.complete), None
-        )
-        if new is None:
+        new = complete[-1] if complete else current
+        if new.number <= current.number:
             if not life.is_due(now_ms):
                 return
             if now_ms >= life.until_ms:
-                raise EnrolmentRefused(expired(identity.link / CERT, datetime.fromtimestamp(life.until_ms / 1000, UTC)))
+                until = datetime.fromtimestamp(life.until_ms / 1000, UTC)
+                raise EnrolmentRefused(expired(identity.link / CERT, until))
             new = await asyncio.to_thread(_renewed, identity, current)
         identity.switch(new)
         uplink().connect_anew("a new certificate")
@@ -108,7 +115,7 @@ def _renewed(identity: Identity, current: Pair) -> Pair:
     return new
 
 
-async def _try(identity: Identity, old: Pair, new: Pair, uplink: Callable[[], Uplink], pace: Pace) -> None:
+async def _try(identity: Identity, old: Pair, new: Pair, uplink: Callable[[], Line], pace: Pace) -> None:
     """Wait until the cloud answers over the new pair, then take the old away; else put it back.
 
     Raises LinkError when it was put back.
@@ -117,9 +124,7 @@ async def _try(identity: Identity, old: Pair, new: Pair, uplink: Callable[[], Up
     began = loop.time()
     while loop.time() - began < pace.trial_s:
         if uplink().acked_at > began:
-            for pair in identity.pairs():
-                if pair.number < new.number:
-                    identity.drop(pair)
+            identity.keep_only(new)
             _log.info("new certificate accepted", pair=new.number)
             return
         await asyncio.sleep(pace.poll_s)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 _TICK_S: Final = 1.0
 _STATUS_EVERY_S: Final = 30.0
+_FIRST_LIMIT_S: Final = 0.5
+_LOST_SHARE: Final = 6
+"""Whoever loses a connection that served waits up to this part of the longest wait, 5 s of 30: a broker that restarts
+loses thousands at once, and each that returns costs it a handshake."""
 _PACE_S: Final = 0.005
 """Least time between two telemetry packs: what comes meanwhile travels together. Alarms are not paced."""
 _CONTENT: Final = CONTENT_TYPE.encode()
@@ -102,18 +106,22 @@ class Uplink:
     async def run(self) -> None:
         """Connect, serve, and try again, until cancelled."""
         loop = asyncio.get_running_loop()
-        limit_s = 0.5
+        limit_s = _FIRST_LIMIT_S
         while True:
             began = loop.time()
+            was_up = False
             try:
                 await self._session()
             except LinkError as e:
+                was_up = self.state == "up"
                 if e.reason != self.state:
                     _log.warning("uplink down", endpoint=e.endpoint, reason=e.reason)
                 self.state = e.reason
                 self.counters["uplink_losses"] += 1
             if loop.time() - began > self._config.backoff_max_s:
-                limit_s = 0.5
+                limit_s = _FIRST_LIMIT_S
+            if was_up:
+                limit_s = max(limit_s, self._config.backoff_max_s / _LOST_SHARE)
             await self._sleep(random.uniform(0, limit_s))  # noqa: S311 - spreads gateways, guards nothing
             limit_s = min(limit_s * 2, self._config.backoff_max_s)
 
@@ -168,6 +176,7 @@ class Uplink:
     def connect_anew(self, why: str) -> None:
         """Leave the connection and make another, with the certificate as it is now; none is made where none was."""
         if self._link and not self._link.lost.done():
+            self._link.pause()  # what still comes over it was not said over the next one
             self._link.lost.set_exception(LinkError(self._config.url, why))
 
     def publish_state(self) -> None:

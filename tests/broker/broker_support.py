@@ -110,10 +110,15 @@ class Site:
     def start(self) -> None:
         """Write the folder and start the broker by it."""
         self.keep()  # its broker does not run yet, so it is told of nothing
+        self.start_broker()
+        self.keep()
+
+    def start_broker(self) -> None:
+        """Start it by the folder as it is."""
+        self.pid_file.unlink(missing_ok=True)
         self.broker = self._start_process(self._program, "-c", self.kept / conf.CONF, name="mosquitto")
         wait_for(self.pid_file.exists, 10, "the broker's pid file")
         wait_for(self._accepts, 10, "the broker")
-        self.keep()
 
     def _accepts(self) -> bool:
         assert self.broker

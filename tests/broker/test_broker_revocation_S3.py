@@ -16,7 +16,6 @@ from cloud.devices.enrolment import authority as issuing
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
 from tests.broker.broker_support import LONG_AGO, is_refused
-from tests.support import wait_for
 
 if TYPE_CHECKING:
     from tests.broker.broker_support import Site
@@ -115,10 +114,7 @@ def test_S3_a_stale_list_is_an_alarm_and_locks_nobody_out(site: Site) -> None:
     assert alarms(site) == [(STALE, "open")]
     assert site.broker
     site.broker.stop()
-    site.pid_file.unlink(missing_ok=True)
-    site.broker = site._start_process(site._program, "-c", site.kept / conf.CONF, name="again")
-    wait_for(site.pid_file.exists, 10, "the broker's pid file")
-    wait_for(site._accepts, 10, "the broker")
+    site.start_broker()
     assert not is_refused(site, "gw-1")
     (site.folder / "away").rename(away)
     site.keeper = Keeper(site.config)

@@ -1,4 +1,4 @@
-"""`patrol-edge enrol` against the cloud's own EST listener: what it leaves on the disk, whom it believes and refuses."""
+"""`patrol-edge enrol` against the cloud's own EST listener: what it leaves on the disk, and whom it believes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives import serialization
 
 from cloud.devices import service as devices
 from cloud.state import now_ms
-from edge import enrol as enrolling
 from edge import est
 from edge.enrol import Wanted, enrol, read_claim
 from edge.identity import Identity
@@ -248,7 +248,7 @@ def test_a_claim_of_another_gateway_does_not_change_this_one(cloud: Site) -> Non
 
 
 def test_a_clock_that_was_never_set_is_said_first(cloud: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrolling.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     with pytest.raises(EnrolmentRefused, match="the clock says"):
         enrol(wanted(cloud, cloud.claim().text))
 
