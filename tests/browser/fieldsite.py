@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,7 @@ cloud_bind = "127.0.0.1:{self.cloud_port}"
         self._run("south", program, "-c", self.folder / "south.conf")
         self._run("cloud", BIN / "patrol-cloud", "serve", "--config", config)
         for port in (self.north, self.cloud_port, self.south, self.est_port, self.port):
-            support.wait_for(lambda port=port: support.accepts(port), 30, f"port {port}")
+            support.wait_for(partial(support.accepts, port), 30, f"port {port}")
         headers = {"Authorization": f"Bearer {json.loads(token)['token']}"}
         line = (
             f'[[connectors]]\nname = "sensors"\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:{self.south}"\n'
