@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 from cloud import metrics, schema
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
+from cloud.devices.health import service as health
 from cloud.errors import Unavailable
 from cloud.org.rules import SYSTEM
 from cloud.problems import documented
@@ -49,9 +50,12 @@ def router(state: AppState, ingest: IngestService | None, registry: CollectorReg
         """Prometheus text."""
         with state.db.read() as tx:
             fleet = devices.state_counts(tx, SYSTEM)
+            judged = health.counts(tx, SYSTEM)
             alarms = alerts.open_counts(tx, SYSTEM, now_ms())
         metrics.GATEWAYS.labels("online").set(fleet.gateways_online)
         metrics.GATEWAYS.labels("offline").set(fleet.gateways_offline)
+        for health_state, count in judged.items():
+            metrics.GATEWAY_HEALTH.labels(health_state.value).set(count)
         for device_state, count in fleet.devices.items():
             metrics.DEVICES.labels(device_state.value).set(count)
         metrics.ALARMS.labels("open").set(alarms.open)

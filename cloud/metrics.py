@@ -38,6 +38,7 @@ STREAM_CUT: Final = Counter("patrol_stream_clients_cut_total", "Streams cut for 
 SIGN_INS: Final = Counter("patrol_sign_ins_total", "Sign-ins by result", ["result"], registry=REGISTRY)
 ENROLMENTS: Final = Counter("patrol_enrolments_total", "Claims presented, by result", ["result"], registry=REGISTRY)
 GATEWAYS: Final = Gauge("patrol_gateways", "Gateways by line", ["state"], registry=REGISTRY)
+GATEWAY_HEALTH: Final = Gauge("patrol_gateway_health", "Gateways by health", ["state"], registry=REGISTRY)
 DEVICES: Final = Gauge("patrol_devices", "Devices by state", ["state"], registry=REGISTRY)
 ALARMS: Final = Gauge("patrol_alarms", "Alarms that are not cleared, by state", ["state"], registry=REGISTRY)
 

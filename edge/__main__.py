@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="gateway.toml")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="the zip file to write")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
@@ -90,6 +91,25 @@ def outbox(config: ConfigOption = Path("gateway.toml"), *, json: JsonOption = Fa
 
 
 @app.command()
+def diagnostics(out: OutOption, config: ConfigOption = Path("gateway.toml")) -> None:
+    """A bundle for who looks for a fault: no secret, no name and no place is in it."""
+    from edge.diagnostics import write  # noqa: PLC0415
+
+    print(f"{out}: {write(config, out):,} bytes")
+
+
+@app.command("config")
+def config_verb(
+    verb: Annotated[str, typer.Argument(metavar="show|revert")], config: ConfigOption = Path("gateway.toml"), *,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Which configuration runs, or go back to the one before, on the spot and without the cloud."""
+    from edge import configure_verbs  # noqa: PLC0415
+
+    sys.exit(configure_verbs.run(verb, config, as_json=json))
+
+
+@app.command()
 def enrol(  # noqa: PLR0917 - one parameter each of the command
     cloud_url: Annotated[str, typer.Argument(help="https://HOST:PORT of the enrolment, or the QR picture's text")],
     claim: Annotated[str, typer.Option(help="the claim code, or the QR picture's text")] = "",
@@ -107,15 +127,13 @@ def enrol(  # noqa: PLR0917 - one parameter each of the command
     run_enrol(Wanted(read_claim(cloud_url, claim, root, ca), config, state, ca))
 
 
-@app.command("config")
-def config_verb(
-    verb: Annotated[str, typer.Argument(metavar="show|revert")], config: ConfigOption = Path("gateway.toml"), *,
-    json: JsonOption = False,
-) -> None:  # fmt: skip
-    """Which configuration runs, or go back to the one before, on the spot and without the cloud."""
-    from edge import configure_verbs  # noqa: PLC0415
+@app.command()
+def install(config: ConfigOption = Path("gateway.toml")) -> None:
+    """The technician's way at the gateway: enrol, check, what is heard, walk test; step by step."""
+    from edge.install import run as run_install  # noqa: PLC0415
 
-    sys.exit(configure_verbs.run(verb, config, as_json=json))
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(run_install(config))
 
 
 def main() -> None:

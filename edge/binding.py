@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge.config import GatewayConfig, load_config
@@ -16,6 +17,7 @@ from firmware_specs.gateway_document import check_devices
 from firmware_specs.load import load_profiles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edge.config import Document
@@ -28,7 +30,7 @@ class Plan(NamedTuple):
     """A configuration that can be served, whole.
 
     devices: bindings by connector. profiles: by device, the gateway's own included. refused: profiles that are not
-    used, with the reason. hash: changes with anything that the plan was made from.
+    used, with the reason. hash: changes with anything that the plan was made from. known: all profiles by name.
     """
 
     config: GatewayConfig
@@ -36,6 +38,7 @@ class Plan(NamedTuple):
     devices: dict[str, tuple[DeviceBinding, ...]]
     profiles: dict[str, Profile]
     refused: tuple[ProfileError, ...]
+    known: Mapping[str, Profile] = MappingProxyType({})
 
 
 def make_plan(path: Path, document: Document | None = None) -> Plan:
@@ -62,4 +65,4 @@ def make_plan(path: Path, document: Document | None = None) -> Plan:
     for profile_name in sorted(profiles):
         digest.update(repr(profiles[profile_name]).encode())
     bound = {connector: tuple(bindings) for connector, bindings in devices.items()}
-    return Plan(config, digest.hexdigest()[:16], bound, by_device, tuple(refused))
+    return Plan(config, digest.hexdigest()[:16], bound, by_device, tuple(refused), profiles)

@@ -20,14 +20,14 @@ import msgspec
 from edge.binding import make_plan
 from edge.clock import GatewayClock, is_disciplined
 from edge.control import ask
-from edge.gateway import take_lock
+from edge.lock import take_lock
 from edge.mqttlink import mqtt_link
 from edge.probe import ProbeSink, borrowed
 from firmware_specs.errors import ConfigError, LinkError, ProfileError
 from firmware_specs.wire import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from edge.binding import Plan
@@ -48,38 +48,44 @@ class Finding(NamedTuple):
     detail: str
 
 
+async def findings(path: Path) -> AsyncIterator[Finding]:
+    """Every precondition, each as it is found."""
+    try:
+        plan = await asyncio.to_thread(make_plan, path)
+    except ConfigError as e:
+        yield Finding("config", "fail", str(e))
+        return
+    devices = len(plan.config.devices)
+    yield Finding("config", "ok", f"{path}: {len(plan.config.connectors)} connectors, {devices} devices")
+    for finding in (
+        *(Finding("profile", "warn", str(error)) for error in plan.refused),
+        _clock(), *_disk(plan.config), *_certificates(plan.config),
+    ):  # fmt: skip
+        yield finding
+    agent = await _agent(plan.config.state_dir)
+    if agent:
+        for finding in _told(agent):
+            yield finding
+        return
+    for finding in _free(path, plan.config):
+        yield finding
+    yield await _uplink(plan.config)
+    for name in plan.devices:
+        yield await _connector(plan, name)
+
+
 async def check(path: Path, *, as_json: bool) -> int:
     """Print every finding as it is made; 1 when one of them is a failure."""
-    findings: list[Finding] = []
-
-    def found(*more: Finding) -> None:
-        for one in more:
-            findings.append(one)
-            if not as_json:
-                _print(one)
-
-    try:
-        plan = make_plan(path)
-    except ConfigError as e:
-        found(Finding("config", "fail", str(e)))
-    else:
-        devices = len(plan.config.devices)
-        found(Finding("config", "ok", f"{path}: {len(plan.config.connectors)} connectors, {devices} devices"))
-        found(*(Finding("profile", "warn", str(error)) for error in plan.refused))
-        found(_clock(), *_disk(plan.config), *_certificates(plan.config))
-        agent = await _agent(plan.config.state_dir)
-        if agent:
-            found(*_told(agent))
-        else:
-            found(*_free(path, plan.config))
-            found(await _uplink(plan.config))
-            for name in plan.devices:
-                found(await _connector(plan, name))
-    failed = sum(finding.state == "fail" for finding in findings)
+    found: list[Finding] = []
+    async for finding in findings(path):
+        found.append(finding)
+        if not as_json:
+            _print(finding)
+    failed = sum(finding.state == "fail" for finding in found)
     if as_json:
-        print(json.dumps({"ok": not failed, "findings": [finding._asdict() for finding in findings]}))
+        print(json.dumps({"ok": not failed, "findings": [finding._asdict() for finding in found]}))
     else:
-        print(f"{failed} of {len(findings)} failed" if failed else f"all {len(findings)} hold")
+        print(f"{failed} of {len(found)} failed" if failed else f"all {len(found)} hold")
     return 1 if failed else 0
 
 

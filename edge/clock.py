@@ -22,6 +22,8 @@ _DOUBT_S: Final = 60.0
 _STA_UNSYNC: Final = 0x0040
 _TIME_ERROR: Final = 5
 _TIMEX_BYTES: Final = 256
+_STA_NANO: Final = 0x2000
+_OFFSET_AT: Final = 8
 _STATUS_AT: Final = 40
 """Bytes before `status` in struct timex on 64-bit Linux: modes, offset, freq, maxerror, esterror (4 + 4 + 4 x 8)."""
 
@@ -85,10 +87,28 @@ class GatewayClock:
 
 def is_disciplined() -> bool:
     """Whether the kernel says that a time source disciplines the wall clock."""
+    told = _adjtimex()
+    if told is None:
+        return Path("/run/systemd/timesync/synchronized").exists()
+    state, status, _ = told
+    return state >= 0 and state != _TIME_ERROR and not status & _STA_UNSYNC
+
+
+def offset_ms() -> float | None:
+    """What the kernel is still correcting, ms; None when no time source disciplines the clock."""
+    told = _adjtimex()
+    if told is None or told[0] < 0 or told[0] == _TIME_ERROR or told[1] & _STA_UNSYNC:
+        return None
+    _, status, offset = told
+    return offset / (1e6 if status & _STA_NANO else 1e3)
+
+
+def _adjtimex() -> tuple[int, int, int] | None:
+    """The kernel's clock state, status and offset; None when it cannot be asked."""
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
     except (OSError, AttributeError):
-        return Path("/run/systemd/timesync/synchronized").exists()
+        return None
     status = int.from_bytes(timex.raw[_STATUS_AT : _STATUS_AT + 4], "little")
-    return state >= 0 and state != _TIME_ERROR and not status & _STA_UNSYNC
+    return state, status, int.from_bytes(timex.raw[_OFFSET_AT : _OFFSET_AT + 8], "little", signed=True)

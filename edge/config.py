@@ -22,6 +22,7 @@ from firmware_specs.gateway_file import (
     ConnectorConfig,
     DeviceConfig,
     GatewayConfig,
+    HealthConfig,
     MetricsConfig,
     MqttConfig,
     OpcuaConfig,
@@ -34,9 +35,9 @@ from firmware_specs.gateway_file import (
 from firmware_specs.tomlfile import parse_table, read_file, validate
 
 __all__ = [
-    "EMPTY", "CoapConfig", "ConnectorConfig", "DeviceConfig", "Document", "GatewayConfig", "Loaded", "MetricsConfig",
-    "MqttConfig", "OpcuaConfig", "SerialConfig", "UplinkConfig", "in_force", "is_loopback", "load_config",
-    "read_secret", "split_bind", "split_url",
+    "EMPTY", "CoapConfig", "ConnectorConfig", "DeviceConfig", "Document", "GatewayConfig", "HealthConfig", "Loaded",
+    "MetricsConfig", "MqttConfig", "OpcuaConfig", "SerialConfig", "UplinkConfig", "in_force", "is_loopback",
+    "load_config", "read_secret", "split_bind", "split_url",
 ]  # fmt: skip
 _M = TypeVar("_M", bound=BaseModel)
 

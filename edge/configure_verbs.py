@@ -12,7 +12,7 @@ from edge.config import EMPTY, load_config
 from edge.configure_keep import Keep
 from edge.configure_rules import reverted_by_hand
 from edge.control import ask
-from edge.gateway import take_lock
+from edge.lock import take_lock
 from firmware_specs.errors import ConfigError, nearest
 
 if TYPE_CHECKING:

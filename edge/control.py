@@ -1,8 +1,8 @@
 """The agent's socket for a technician on the same machine: what waits, and live readings.
 
 Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
-`outbox`, or a verb that the agent gives; answers are JSON lines. A listener that is too slow misses lines, the agent
-never waits for one.
+`outbox`, `log`, or a verb that the agent gives; answers are JSON lines. A listener that is too slow
+misses lines, the agent never waits for one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from edge.log import KEPT, RING
 from firmware_specs.wire import encode_item
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SOCKET: Final = "agent.sock"
 _QUEUE_LINES: Final = 1000
 _MAX_REQUEST_BYTES: Final = 1024
+_MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("control")
 
 
@@ -81,7 +83,7 @@ async def serve(
     state_dir: Path, intake: Intake, status: Callable[[bool], Status],
     verbs: Mapping[bytes, Callable[[], Awaitable[object]]],
 ) -> None:  # fmt: skip
-    """Answer until cancelled. A listener gets wire records as JSON; `outbox` gets the status.
+    """Answer until cancelled. A listener gets wire records as JSON; `outbox` the status; `log` the latest lines.
 
     verbs: further requests, each with what answers it.
     """
@@ -92,6 +94,9 @@ async def serve(
             request = (await reader.readline()).strip()
             if request == b"outbox":
                 writer.write(msgspec.json.encode(status(True)) + b"\n")
+                await writer.drain()
+            elif request == b"log":
+                writer.write(msgspec.json.encode({"lines": RING.last(KEPT)}) + b"\n")
                 await writer.drain()
             elif request == b"listen":
                 await listeners.stream(writer)
@@ -130,7 +135,7 @@ async def _listen(state_dir: Path, answer: Answer) -> asyncio.Server | None:
 async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:
     """The lines that a running agent answers. Raises OSError when none runs."""
     with _Folder(state_dir) as path:
-        reader, writer = await asyncio.open_unix_connection(path)
+        reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_ANSWER_BYTES)
     try:
         writer.write(request.encode() + b"\n")
         while line := await reader.readline():

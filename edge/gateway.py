@@ -8,7 +8,6 @@ parts.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gc
 import os
 import signal
@@ -18,21 +17,27 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge import VERSION, control, sdnotify
+from edge import VERSION, control, sdnotify, sign
 from edge.channel import Channel
 from edge.clock import GatewayClock
 from edge.commands import Downlink
 from edge.configure import Configure, StartOver
 from edge.connectors import Shared, build_connector
+from edge.discover import Discovery
 from edge.firmware.jobs import Firmware
 from edge.health import Health
 from edge.intake import Intake
+from edge.lock import take_lock
 from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
+from edge.remote import Remote
+from edge.remote_kinds import kinds
 from edge.renewal import keep_renewed
+from edge.starts import Starts
 from edge.supervise import supervise
 from edge.update import Updates
 from edge.uplink import Uplink
+from edge.vitals import VitalSigns
 from firmware_specs.errors import ConfigError, ProfileError
 from firmware_specs.wire import Reported, ReportedDevice, Status
 
@@ -70,6 +75,7 @@ class Gateway:
         self.plan = self.configure.plan_at_start()
         self.clock = GatewayClock()
         self.channel = Channel()
+        self.discovery = Discovery(self.channel)
         self.connectors: dict[str, str] = {}
         """How each link is: `up`, `connecting`, or why it is down."""
         self.config_error = ""
@@ -78,8 +84,16 @@ class Gateway:
         self._in_force = InForce()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._health = Health(self.plan.config.state_dir)
+        state_dir = self.plan.config.state_dir
+        self.starts = Starts(state_dir, self.clock.boot, self.clock.now_ms)
+        self.vitals = VitalSigns(state_dir, self.clock.boot, self.starts, self.clock.now_ms)
         self._reload_now = asyncio.Event()
         self._seen = self._mtimes()
+
+    @property
+    def path(self) -> Path:
+        """Of `gateway.toml`."""
+        return self._path
 
     async def run(self) -> None:
         """Serve until cancelled. Raises StartOver, and ConfigError when another agent has the state folder."""
@@ -104,13 +118,14 @@ class Gateway:
             if _CONFIG_KEY in states:
                 self._in_force = msgspec.json.decode(states[_CONFIG_KEY], type=InForce)
             kept = msgspec_marks(marks)
-            self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT))
+            self._shared = Shared(config.gateway, deque(kept, maxlen=MARKS_KEPT), self.discovery.note)
             built = self._build(self.plan, list(self.plan.devices))
             stop_metrics = self._serve_metrics()
             over = False
             try:
-                async with asyncio.TaskGroup() as self._group:
-                    self._start(built)
+                with self.starts.running():
+                    async with asyncio.TaskGroup() as self._group:
+                        self._start(built)
             except* StartOver:
                 over = True
             finally:
@@ -127,18 +142,20 @@ class Gateway:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_now.set)
         self._put_in_force(self.plan)
         updates = Updates(self)
+        self._start_remote()
         self._start_uplink()
         self._task(updates.run(), "update")
         for name, connector in built.items():
             self._start_connector(name, connector)
         self._task(self.intake.run_timers(), "rules")
         self._task(self.outbox.keep(), "outbox-keeper")
+        self._task(self.discovery.run(), "discovery")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
         self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
-        verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self)}
+        verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self), b"discovered": self.discovery.told}
         self._task(control.serve(state_dir, self.intake, self.status, verbs), "control")
         self._task(self.configure.run(self), "configure")
         self._task(self.firmware.run(), "firmware")
@@ -167,6 +184,20 @@ class Gateway:
         )  # fmt: skip
         self._uplink_task = self._task(self.uplink.run(), "uplink")
 
+    def _start_remote(self) -> None:
+        config = self.plan.config
+        self.remote = Remote(config.gateway, self.channel, config.state_dir, self.clock.now_ms)
+        self.remote.kinds |= {**kinds(self), sign.KIND: sign.kind(self)}
+        self._task(self.remote.run(), "remote")
+
+    async def restart_connector(self, name: str) -> None:
+        """End a connector and begin it anew. Raises ConfigError when it is changing already or cannot be served."""
+        if name not in self._running:
+            raise ConfigError(self._path, "connectors", f"{name!r} is not running")
+        await _ended(self._running.pop(name))
+        if name in self.plan.devices and name not in self._running:
+            self._start_connector(name, self._build(self.plan, [name])[name])
+
     def _start_connector(self, name: str, connector: Connector) -> None:
         config = next(c for c in self.plan.config.connectors if c.name == name)
 
@@ -191,6 +222,7 @@ class Gateway:
         drills = frozenset(device.id for device in plan.config.devices if device.drill)
         self.intake.configure(plan.profiles.items(), drills)
         self.firmware.configure(plan)
+        self.discovery.configure(plan.known, ((d.connector, d.address) for d in plan.config.devices))
         if plan.hash != self._in_force.hash:
             self._in_force = InForce(self._in_force.version + 1, plan.hash)
             self.outbox.add((), (), {_CONFIG_KEY: msgspec.json.encode(self._in_force)})
@@ -290,6 +322,7 @@ class Gateway:
             online=online, agent_version=VERSION, boot=self.clock.boot, config_hash=self._in_force.hash,
             at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.status(),
             connectors=dict(self.connectors), counters=self.counters(),
+            vitals=self.vitals.now(self.plan.config) if online else None,
         )  # fmt: skip
 
     def counters(self) -> dict[str, int]:
@@ -301,6 +334,7 @@ class Gateway:
             "timer_lateness_ms": intake.engine.lateness_ms, "off_shift": intake.gate.dropped,
             "desired_refused": self.downlink.refused, "orders_refused": self.channel.refused,
             "answers_dropped": self.channel.dropped, "firmware_failed": self.firmware.failed, **self.uplink.counters,
+            **self.remote.counters,
         }  # fmt: skip
 
     def reported(self) -> Reported:
@@ -326,7 +360,7 @@ class Gateway:
                 gateway,
                 self._health.samples(
                     sum(lane.waiting for lane in lanes), 100 * self.outbox.used_bytes / budget,
-                    self.intake.frames_refused, self.uplink.state == "up",
+                    self.intake.frames_refused, self.uplink.state == "up", self.vitals.now(self.plan.config),
                 ),
             )  # fmt: skip
             await asyncio.sleep(_HEALTH_EVERY_S)
@@ -354,18 +388,3 @@ async def _ended(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)
-
-
-def take_lock(path: Path, state_dir: Path) -> int:
-    """The state folder for this process alone. Raises ConfigError when it cannot be made or another has it."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as e:
-        raise ConfigError(path, "state_dir", f"{state_dir}: {(e.strerror or str(e)).lower()}") from e
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(lock)
-        raise ConfigError(path, "state_dir", f"{state_dir}: another agent is running on it") from e
-    return lock

@@ -14,6 +14,7 @@ from firmware_specs.readings import Sample
 
 if TYPE_CHECKING:
     from firmware_specs.readings import Value
+    from firmware_specs.wire_vitals import Vitals
 
 _MEMINFO = Path("/proc/meminfo")
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
@@ -27,13 +28,18 @@ class Health:
         self._busy = _busy()
         self._at = time.monotonic()
 
-    def samples(self, outbox_waiting: int, outbox_used: float, frames_refused: int, uplink: bool) -> list[Sample]:
+    def samples(
+        self, outbox_waiting: int, outbox_used: float, frames_refused: int, uplink: bool, vitals: Vitals
+    ) -> list[Sample]:
         """One sample of each metric. outbox_used: percent of its budget."""
         values: dict[str, Value | None] = {
             "cpu_load": self._cpu_percent(),
             "memory_used": _memory_percent(),
             "disk_free": self._disk_percent(),
             "temperature": _temperature(),
+            "clock_offset": None if vitals.clock_offset_ms is None else round(vitals.clock_offset_ms / 1000, 3),
+            "disk_wear": _wear_percent(vitals),
+            "under_voltage": vitals.under_voltage,
             "outbox_waiting": float(outbox_waiting),
             "outbox_used": round(outbox_used, 1),
             "frames_refused": float(frames_refused),
@@ -55,6 +61,13 @@ class Health:
         except OSError:
             return None
         return round(100 * disk.f_bavail / disk.f_blocks, 1) if disk.f_blocks else None
+
+
+def _wear_percent(vitals: Vitals) -> float | None:
+    """What was written today, of what may be written a day."""
+    if not vitals.written or not vitals.written_budget:
+        return None
+    return round(100 * vitals.written[-1][1] / vitals.written_budget, 1)
 
 
 def _busy() -> float | None:

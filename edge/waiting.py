@@ -13,7 +13,7 @@ import msgspec
 
 from edge.config import load_config
 from edge.control import ask
-from edge.gateway import take_lock
+from edge.lock import take_lock
 from edge.outbox_file import CorruptError, OutboxFile
 from edge.outbox_open import FILE
 from firmware_specs.errors import StoreError

@@ -19,6 +19,7 @@ from firmware_specs.gateway_file import (
     DeviceConfig,
     GatewayConfig,
     MetricsConfig,
+    MqttConfig,
     OutboxConfig,
     split_url,
 )
@@ -120,6 +121,10 @@ def check_devices(
     config: GatewayConfig, profiles: Mapping[str, Profile], refused: Collection[ProfileError], name: Path | str
 ) -> None:
     """Check that each device's profile exists and can be spoken on its connector. Raises ConfigError."""
+    for index, connector in enumerate(config.connectors):
+        for topic in connector.discover if isinstance(connector, MqttConfig) else ():
+            if not _is_filter(topic):
+                raise ConfigError(name, f"connectors[{index}].discover", f"{topic!r} is not a topic filter")
     kinds = {connector.name or connector.kind: connector.kind for connector in config.connectors}
     for index, device in enumerate(config.devices):
         profile = profiles.get(device.profile)

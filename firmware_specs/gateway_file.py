@@ -166,6 +166,10 @@ class MqttConfig(_Connector, _MqttEndpoint):
     """Messages that may wait for our acknowledgement at a time (MQTT 5); bounds memory."""
     qos: Literal[0, 1] = 1
     """Of our subscriptions."""
+    discover: tuple[Annotated[str, StringConstraints(min_length=1, max_length=512)], ...] = Field(
+        default=(), max_length=16
+    )
+    """Topic filters under which new devices are listened for; what is heard there is offered for adoption, not kept."""
 
 
 class CoapConfig(_Connector):
@@ -231,6 +235,8 @@ class OpcuaConfig(_Connector):
     """A subscription that said nothing this long, keep-alives included, is replaced with a new client."""
     deadline_s: float = Field(default=15.0, gt=0, le=300)
     """Any step towards a working subscription must end within this."""
+    discover: bool = False
+    """Look through the server for folders that could be devices; what is found is offered for adoption."""
 
     @model_validator(mode="after")
     def _security_has_its_files(self) -> Self:
@@ -272,6 +278,13 @@ class OutboxConfig(Model):
     """Telemetry waits this long for company before a commit, which spares an SD card; alarms never wait."""
 
 
+class HealthConfig(Model):
+    """What the gateway's own health is measured against."""
+
+    written_mb_day: int = Field(default=1000, ge=1, le=10_000_000)
+    """What may be written to the disk a day, in 10⁶ bytes; an SD card of 32 GB bears some 1,000 for ten years."""
+
+
 class MetricsConfig(Model):
     """Prometheus metrics of the agent."""
 
@@ -304,6 +317,7 @@ class GatewayConfig(Model):
     connectors: tuple[ConnectorConfig, ...] = Field(default=(), max_length=256)
     devices: tuple[DeviceConfig, ...] = Field(default=(), max_length=10_000)
     outbox: OutboxConfig = OutboxConfig()
+    health: HealthConfig = HealthConfig()
     metrics: MetricsConfig | None = None
 
     @model_validator(mode="after")

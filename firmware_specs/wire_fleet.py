@@ -171,13 +171,17 @@ class FirmwareState(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """Cloud to gateway, `…/command/<id>`. An expired or repeated one is refused and answered."""
+    """Cloud to gateway, `…/command/<id>`. An expired or repeated one is refused and answered.
+
+    gateway: whom it is for, empty for whoever hears it; a gateway refuses one that names another.
+    """
 
     id: _Name
     kind: _Name
     issued_ms: _Ms
     expires_ms: _Ms
     arguments: Annotated[dict[_Line, _Line], msgspec.Meta(max_length=32)] = {}
+    gateway: _Line = ""
 
 
 class ResultPhase(StrEnum):

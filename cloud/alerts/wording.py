@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 OWN: Final = {
     "gateway-offline": ("网关静默超过允许的时间", "nothing was heard of the gateway for longer than is allowed"),
     "device-silent": ("设备静默超过允许的时间", "nothing was heard of the device for longer than is allowed"),
+    "gateway-disk-full": (
+        "网关磁盘剩余不足 5%；回到 8% 以上时解除",
+        "5 % of the gateway's disk or less is free; clears at 8 %",
+    ),
+    "gateway-certificate": (
+        "网关证书剩余不足 14 天且续期已逾期；续期后解除",
+        "the gateway's certificate ends in less than 14 days and its renewal is overdue; clears when it is renewed",
+    ),
+    "gateway-clock": (
+        "网关时钟失步超过 1 小时；同步满 10 分钟后解除",
+        "the gateway's clock was not synced for an hour; clears after 10 minutes in sync",
+    ),
+    "gateway-wear": (
+        "网关磁盘连续 7 天写入超过每日预算；单日低于预算的 80% 时解除",
+        "the gateway's disk was written to beyond its budget on 7 days in a row; clears after a day below 80 % of it",
+    ),
     "self-timer-late": (
         "平台的定时任务比应有时间晚 10 秒以上；回到 2 秒以内满 5 分钟后恢复",
         "a deadline fired more than 10 s late; clears after 5 minutes below 2 s",

@@ -1,10 +1,342 @@
-"""The pages of installing gateways and devices in the field."""
+"""The technician's pages: gateways that are being installed, and one of them from its claim to its devices.
+
+Everything is made for a phone on a flaky line: what is typed stays in the browser until the server has answered, and
+each form carries a key by which it is done once however often it comes (`static/js/install.js`).
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-from cloud.console.pages import PageRoute
+from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, Field, ValidationError
+
+from cloud.catalogue import profiles
+from cloud.console import choose
+from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console.ui import Ui
+from cloud.devices import service as fleet
+from cloud.devices.enrolment import service as enrolment
+from cloud.devices.enrolment.models import IssuedClaim, NewClaim
+from cloud.devices.field import service
+from cloud.devices.field.models import (
+    AdoptedView,
+    Adoption,
+    MaintenanceBody,
+    NewSheet,
+    NewWalk,
+    Replacement,
+    SheetView,
+    WalkDetail,
+)
+from cloud.errors import Forbidden, Invalid, NotFound
+from cloud.org import auth
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.rules import Permission
+from cloud.paging import MAX_LIMIT
+from cloud.state import now_ms
+from firmware_specs.readings import NAME_PATTERN
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.devices.field.models import DiscoveredView
+    from cloud.devices.models import GatewayView
+    from cloud.state import AppState
+
+PAGE: Final = 50
+MINUTES: Final = (15, 30, 60, 120, 240)
+LOOKS: Final = {
+    "done": "normal", "underway": "acknowledged", "warn": "warning", "failed": "alarm", "open": "unknown",
+    "ok": "normal", "fail": "alarm", "signed": "normal", "signing": "acknowledged", "unsigned": "warning",
+    "passed": "normal", "waiting": "unknown", "unreachable": "warning",
+}  # fmt: skip
+"""How a state's pill is coloured."""
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+M = TypeVar("M", bound=BaseModel)
+
+
+def technician_ui(ui: Annotated[Ui, Depends(viewer_ui)]) -> Ui:
+    """The view of somebody who may install. Raises Forbidden."""
+    if not ui.may(Permission.PROVISION):
+        raise Forbidden(f"role {ui.role} may not {Permission.PROVISION}")
+    ui.section = "install"
+    return ui
+
+
+Technician = Annotated[Ui, Depends(technician_ui)]
+Gateway = Annotated[str, Path(pattern=NAME_PATTERN, max_length=64)]
+
+
+class Sent(BaseModel):
+    """What every form here carries. key: the same form sent again is done once."""
+
+    csrf: str = Field("", max_length=200)
+    back: str = Field("", max_length=2000)
+    key: str = Field("", max_length=64, pattern=r"^([A-Za-z0-9_-]{8,64})?$")
+
+
+class ClaimForm(Sent):
+    """A claim code for a gateway."""
+
+    node: str = Field("", max_length=255)
+    gateway: str = Field("", max_length=64)
+    location: str = Field("", max_length=256)
+
+
+class AdoptForm(Sent):
+    """Make a device of an address."""
+
+    connector: str = Field("", max_length=64)
+    address: str = Field("", max_length=512)
+    profile: str = Field("", max_length=64)
+    device: str = Field("", max_length=64)
+    location: str = Field("", max_length=256)
+    node: str = Field("", max_length=255)
+    point: str = Field("", max_length=100)
+
+
+class ReplaceForm(Sent):
+    """Other hardware for a device, or with an empty one for the gateway itself."""
+
+    device: str = Field("", max_length=64)
+    address: str = Field("", max_length=512)
+    note: str = Field("", max_length=500)
+
+
+class MaintenanceForm(Sent):
+    """Maintenance that ends by itself."""
+
+    device: str = Field("", max_length=64)
+    minutes: int = Field(60)
+    reason: str = Field("", max_length=200)
+
+
+class WalkForm(Sent):
+    """A walk test."""
+
+    part: str = Field("", max_length=256)
+    minutes: int = Field(60)
+
+
+class SheetForm(Sent):
+    """An acceptance sheet."""
+
+    note: str = Field("", max_length=500)
+
+
+def checked(model: type[M], **values: Any) -> M:  # noqa: ANN401 - a form's
+    """A model of the API from a form's fields; empty ones are left out. Raises Invalid."""
+    try:
+        return model.model_validate({name: value for name, value in values.items() if value not in {"", None}})
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise Invalid(f"{'.'.join(map(str, first['loc'])) or 'form'}: {first['msg']}") from e
+
+
+def fresh_key() -> str:
+    """By which a form that is sent twice is known."""
+    return secrets.token_urlsafe(12)
+
+
+# ---- the list
+
+
+@pages.get("/install")
+def install_list(ui: Technician, state: State) -> Response:
+    """Gateways, those that were never heard first; and a claim for a new one."""
+    label = ui.query.get("label", "").strip()
+    with state.db.read() as tx:
+        if label:
+            return back_to(f"/install/{_by_label(tx, ui, label)}")
+        page = fleet.list_gateways(tx, ui.who, limit=PAGE, cursor=ui.query.get("cursor") or None)
+        nodes = choose.nodes(tx, ui, choose.PLACES)
+    shown = sorted(page.items, key=lambda each: (each.last_seen_at is not None, each.id))
+    return render(
+        ui, "install.html", gateways=shown, nodes=nodes, issued=None, key=fresh_key(), next=ui.link(
+            cursor=page.next_cursor), more=page.next_cursor, first=ui.link(cursor=None),
+    )  # fmt: skip
+
+
+def _by_label(tx: Connection, ui: Ui, label: str) -> str:
+    """The gateway that a label names: its id, alone or as the last part of an address. Raises NotFound."""
+    name = label.rstrip("/").rpartition("/")[2].rpartition("=")[2]
+    return fleet.get_gateway(tx, ui.who, name).id
+
+
+@pages.post("/install")
+def issue(request: Request, ui: Technician, state: State, form: Annotated[ClaimForm, Form()]) -> Response:
+    """Issue a claim, and show its code this once."""
+    auth.check_csrf(request, form.csrf)
+    name, node, location = form.gateway.strip(), form.node, form.location
+    if name:
+        with state.db.read() as tx:
+            home = _known(tx, ui, name)
+        if home:  # it comes again: where it belongs is not asked anew
+            node, location = home.node, location or home.location
+    given = checked(NewClaim, node=node, gateway=name, location=location)
+    return _issued(ui, state, given)
+
+
+def _known(tx: Connection, ui: Ui, gateway: str) -> GatewayView | None:
+    try:
+        return fleet.get_gateway(tx, ui.who, gateway)
+    except NotFound:
+        return None
+
+
+def _issued(ui: Ui, state: AppState, given: NewClaim, note: str | None = None) -> Response:
+    now = now_ms()
+    with state.db.begin() as tx:
+        made: IssuedClaim = enrolment.issue_claim(tx, ui.who, given, now)
+        if note is not None and given.gateway is not None:
+            service.note_gateway(tx, ui.who, given.gateway, note, now)
+    return render(ui, "install_claim.html", issued=made)
+
+
+# ---- one gateway
+
+
+def _connectors(up: dict[str, str], strangers: list[DiscoveredView]) -> list[tuple[str, str]]:
+    """The connectors of a gateway, as far as they are known."""
+    return [(name, name) for name in sorted({*up, *(each.connector for each in strangers)})]
+
+
+def _suggested(strangers: list[DiscoveredView], ui: Ui) -> DiscoveredView | None:
+    wanted = (ui.query.get("connector", ""), ui.query.get("address", ""))
+    return next((each for each in strangers if (each.connector, each.address) == wanted), None)
+
+
+@pages.get("/install/{gateway}")
+def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
+    """How far the installation of a gateway is, and what is next."""
+    now = now_ms()
+    with state.db.read() as tx:
+        home = fleet.get_gateway(tx, ui.who, gateway)
+        view = service.installation(tx, ui.who, gateway, now)
+        strangers = service.list_discovered(tx, ui.who, gateway)
+        progress = service.progress(tx, ui.who, gateway)
+        history = service.history(tx, ui.who, gateway)
+        devices = fleet.list_devices(tx, ui.who, now, gateway=gateway, limit=MAX_LIMIT).items
+        walk = service.last_walk(tx, ui.who, gateway)
+        sheets = service.list_sheets(tx, ui.who, gateway).items
+        nodes = choose.nodes(tx, ui, choose.PLACES)
+    t = ui.t
+    names = {name: (profile.title.zh if t.code == "zh" else profile.title.en) for name, profile in profiles().items()}
+    return render(
+        ui, "install_gateway.html", gateway=home, view=view, strangers=strangers, progress=progress, history=history,
+        devices=[each for each in devices if each.id != gateway], walk=walk, sheets=sheets, looks=LOOKS,
+        profiles=sorted((name, title) for name, title in names.items() if name != "patrolgrid-gateway"),
+        chosen=_suggested(strangers, ui), key=fresh_key, connectors=_connectors(home.connectors, strangers),
+        nodes=[("", t("install.node_own")), *nodes],
+        minutes=[(str(each), t("install.minutes", n=each)) for each in MINUTES],
+    )  # fmt: skip
+
+
+@pages.post("/install/{gateway}/check")
+def check(request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[Sent, Form()]) -> Response:
+    """Have the gateway check itself."""
+    auth.check_csrf(request, form.csrf)
+    with state.db.begin() as tx:
+        service.check(tx, ui.who, gateway, now_ms())
+    return back_to(f"/install/{gateway}")
+
+
+def point_of(ui: Ui, text: str) -> tuple[float | None, float | None]:
+    """Latitude and longitude as a map on a phone copies them. Raises Invalid."""
+    if not text.strip():
+        return None, None
+    try:
+        lat, lon = (float(part) for part in text.replace("，", ",").split(","))
+    except ValueError as e:
+        raise Invalid(ui.t("install.point_wrong")) from e
+    return lat, lon
+
+
+@pages.post("/install/{gateway}/adopt")
+def adopt(
+    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[AdoptForm, Form()]
+) -> Response:  # fmt: skip
+    """Make a device of an address."""
+    auth.check_csrf(request, form.csrf)
+    lat, lon = point_of(ui, form.point)
+    given = checked(
+        Adoption, device=form.device.strip(), profile=form.profile, connector=form.connector, address=form.address,
+        location=form.location, node=form.node, lat=lat, lon=lon,
+    )  # fmt: skip
+    now = now_ms()
+    with state.db.begin() as tx:
+        service.once(
+            tx, ui.who, "adopt", form.key, now, AdoptedView, lambda: service.adopt(tx, ui.who, gateway, given, now)
+        )
+    return back_to(f"/install/{gateway}")
+
+
+@pages.post("/install/{gateway}/replace")
+def replace(
+    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[ReplaceForm, Form()]
+) -> Response:  # fmt: skip
+    """Put other hardware in a device's place; for the gateway itself a claim of the same id is shown."""
+    auth.check_csrf(request, form.csrf)
+    if not form.device:
+        with state.db.read() as tx:
+            home = fleet.get_gateway(tx, ui.who, gateway)
+        return _issued(ui, state, NewClaim(node=home.node, gateway=gateway, location=home.location), form.note)
+    given = checked(Replacement, address=form.address, note=form.note)
+    now = now_ms()
+    with state.db.begin() as tx:
+        service.once(
+            tx, ui.who, "replace", form.key, now, AdoptedView,
+            lambda: service.replace(tx, ui.who, gateway, form.device, given, now),
+        )  # fmt: skip
+    return back_to(f"/install/{gateway}")
+
+
+@pages.post("/install/{gateway}/maintenance")
+def maintain(
+    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[MaintenanceForm, Form()]
+) -> Response:  # fmt: skip
+    """Maintenance of the gateway or of one of its devices."""
+    auth.check_csrf(request, form.csrf)
+    given = checked(
+        MaintenanceBody, gateway=gateway, device=form.device, minutes=form.minutes, reason=form.reason.strip()
+    )
+    with state.db.begin() as tx:
+        service.maintain(tx, ui.who, given, now_ms())
+    return back_to(f"/install/{gateway}")
+
+
+# ---- walk tests and sheets begin here, and go on in `install_walk`
+
+
+@pages.post("/install/{gateway}/walks")
+def start_walk(
+    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[WalkForm, Form()]
+) -> Response:  # fmt: skip
+    """Begin a walk test, and show it."""
+    auth.check_csrf(request, form.csrf)
+    given = checked(NewWalk, gateway=gateway, part=form.part.strip(), minutes=form.minutes)
+    now = now_ms()
+    with state.db.begin() as tx:
+        made = service.once(
+            tx, ui.who, "walk", form.key, now, WalkDetail, lambda: service.start_walk(tx, ui.who, given, now)
+        )
+    return back_to(f"/install/{gateway}/walks/{made.id}")
+
+
+@pages.post("/install/{gateway}/sheets")
+def make_sheet(
+    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[SheetForm, Form()]
+) -> Response:  # fmt: skip
+    """Make an acceptance sheet."""
+    auth.check_csrf(request, form.csrf)
+    given, now = NewSheet(gateway=gateway, note=form.note), now_ms()
+    with state.db.begin() as tx:
+        service.once(
+            tx, ui.who, "sheet", form.key, now, SheetView,
+            lambda: service.make_sheet(tx, ui.who, given, now, state.config.time_zone),
+        )  # fmt: skip
+    return back_to(f"/install/{gateway}#sheets")

@@ -28,6 +28,7 @@ from cloud.console import (
     incident_show,
     incidents,
     install,
+    install_walk,
     levels,
     maps,
     operations,
@@ -65,7 +66,7 @@ DEVICE_STATES: Final = [state.value for state in DeviceState]
 _ASSET_AGE_S: Final = 31_536_000
 _PARTS: Final = (
     sign_in, alarms, devices, gateways, organisation, maps, presence, rosters, incidents, levels, drills, reviews,
-    hazards, silences, channels, audit, install, claims, configs, config_changes, campaigns, fleet_health,
+    hazards, silences, channels, audit, install, install_walk, claims, configs, config_changes, campaigns, fleet_health,
     remote,
     hazards, silences, channels, audit, install, claims, configs, campaigns, releases, fleet_health, remote,
 )  # fmt: skip

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cloud import catalogue, metrics
 from cloud.alerts import service as alerts
-from cloud.devices import views
+from cloud.devices import hooks, views
 from cloud.devices.places import hold
 from cloud.devices.rules import GATEWAY_KIND, SILENT_KIND, allowed_silence_ms, lease_left_ms
 from cloud.devices.store import deadlines, devices, gateways, watch
@@ -154,6 +154,7 @@ def came_online(tx: Connection, gateway: str, now_ms: int) -> None:
     tx.execute(gateways.update().where(gateways.c.id == gateway).values(values))
     mine = devices.c.gateway == gateway
     tx.execute(devices.update().where(mine).values(lease_at=now_ms, touched_at=now_ms))
+    hooks.tell_line(tx, gateway, online=True, at_ms=now_ms)
     alerts.clear_own(tx, gateway, "", GATEWAY_KIND, now_ms)
     alerts.fold(tx, gateway, SILENT_KIND, None, now_ms)
     expect(tx, "gateway", gateway, [""], now_ms)
@@ -168,6 +169,7 @@ def went_offline(tx: Connection, gateway: str, *, at_ms: int, now_ms: int) -> No
     tx.execute(gateways.update().where(gateways.c.id == gateway).values(values))
     tx.execute(devices.update().where(devices.c.gateway == gateway).values(touched_at=now_ms))
     drop(tx, "gateway", gateway)
+    hooks.tell_line(tx, gateway, online=False, at_ms=min(at_ms, now_ms))
     alarm = alerts.raise_own(tx, gateway, "", GATEWAY_KIND, Severity.MAJOR, at_ms=at_ms, now_ms=now_ms)
     if alarm is not None:
         alerts.fold(tx, gateway, SILENT_KIND, alarm, now_ms)

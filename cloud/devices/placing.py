@@ -20,7 +20,7 @@ from cloud.devices.store import device_places, devices, gateways
 from cloud.errors import Invalid, NotFound
 from cloud.importing import IMPORTERS, fault
 from cloud.org import audit, tree
-from cloud.org.rules import Principal, scope, visible
+from cloud.org.rules import Permission, Principal, scope, visible
 from cloud.text import clean
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def place(  # noqa: PLR0917 - what, where to, when
 
     Gives whether anything changed. Raises Forbidden, NotFound, Invalid.
     """
-    tree.may_administer(actor)
+    if device is None or not actor.may(Permission.PROVISION):  # who adopts a device also says where it belongs
+        tree.may_administer(actor)
     hold(tx, gateway)
     mine = sa.select(gateways.c.node).where(gateways.c.id == gateway, scope(actor, gateways.c.node))
     home = tx.execute(mine).scalar()

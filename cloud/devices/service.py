@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cloud.db import many
 from cloud.devices import liveness, placing, states, views
+from cloud.devices.gauges import Gauge, gauges
 from cloud.devices.liveness import Allowed, attend, next_due, tick
 from cloud.devices.models import DeviceState, DeviceView, GatewayView, StateCounts
 from cloud.devices.places import hold
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from firmware_specs.wire import Reported, Status
 
 __all__ = [
-    "Allowed", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status", "at_node",
-    "attend", "count_by_node", "devices_by_key", "forget_positions", "get_device", "get_gateway", "heard",
-    "known_gateways", "list_devices", "list_gateways", "next_due", "place", "remove_gateway", "see_device", "see_track",
-    "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
+    "Allowed", "Gauge", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status",
+    "at_node", "attend", "count_by_node", "devices_by_key", "forget_positions", "gauges", "get_device", "get_gateway",
+    "heard", "known_gateways", "list_devices", "list_gateways", "next_due", "place", "remove_gateway", "see_device",
+    "see_track", "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from cloud.ingest.reconcile import Account, LaneAccount, Loss, account
 from cloud.ingest.store import Tally, dead_letters, gaps, ledgers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
+
+__all__ = [
+    "Account", "DeadLetterView", "Gap", "LaneAccount", "LedgerDay", "Loss", "Tally", "account", "forget_dead_letters",
+    "forget_gateway", "ledger", "ledger_between", "ledger_days", "ledger_totals", "list_dead_letters", "list_gaps",
+]  # fmt: skip
 
 _DAY_MS: Final = 86_400_000
 _CHUNK: Final = 500

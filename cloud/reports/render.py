@@ -59,7 +59,11 @@ def paper(document: Document) -> str:
 
 def pdf(document: Document, words: Words) -> bytes:
     """The document as PDF. Raises Unavailable when this machine cannot make one, or too many wait for theirs."""
-    html = paper(document)
+    return printed(paper(document), words)
+
+
+def printed(html: str, words: Words) -> bytes:
+    """HTML as PDF, one at a time. Raises Unavailable as `pdf` does."""
     if not _waiting.acquire(blocking=False):
         raise Unavailable(words("reviews.printing_busy"))
     try:

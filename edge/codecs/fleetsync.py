@@ -127,7 +127,7 @@ class RadioLine:
     def _named(self, unit: str, samples: list[Sample], raw: bytes) -> Heard | Refused:
         known = self._units.get(unit) or self._units.get("*")
         if known is None:
-            return Refused("", raw, FrameError("radio", 0, f"unit {unit} is not configured on this line"))
+            return Refused("", raw, FrameError("radio", 0, f"unit {unit} is not configured on this line"), unit)
         status = next((sample for sample in samples if sample.metric == "status"), None)
         if status is not None:
             emergency = status.value in known.emergencies

@@ -31,11 +31,15 @@ class Heard(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A frame that could not be decoded. address: who spoke, as configured; empty when that is not known."""
+    """A frame that could not be decoded. address: who spoke, as configured; empty when that is not known.
+
+    stranger: the unit that spoke, when it is whole and nobody has configured it.
+    """
 
     address: str
     frame: bytes
     error: FrameError
+    stranger: str = ""
 
 
 class LineCodec(Protocol):

@@ -40,6 +40,17 @@ class Sink(Protocol):
         """Return when more can be taken; a connector that can pause its peer awaits this before reading on."""
 
 
+class Noted(Protocol):
+    """Whom a connector tells of an address that it hears and no device has. Quick, never blocks, never raises."""
+
+    def __call__(self, connector: str, kind: str, address: str, frame: bytes, /) -> None:
+        """A frame of it; on an opcua connector a JSON object of browse names and values."""
+
+
+def unnoted(connector: str, kind: str, address: str, frame: bytes) -> None:
+    """Whom nobody asked."""
+
+
 class Connector(Protocol):
     """One south-side endpoint."""
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from edge.codecs import frame_decoder
+from edge.connectors.base import unnoted
 from edge.connectors.coap_observe import Observed, observe
 from firmware_specs.errors import FrameError, LinkError
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from edge.codecs import FrameDecoder
     from edge.config import CoapConfig
-    from edge.connectors.base import DeviceBinding, Sink
+    from edge.connectors.base import DeviceBinding, Noted, Sink
 
 COMMIT_TIMEOUT_S: Final = 60.0
 """A commit that takes longer is answered with 5.03; the sensor tries again."""
@@ -53,7 +54,7 @@ class Answer(IntEnum):
 class CoapConnector:
     """A CoAP endpoint with the devices that post to it and those that it observes."""
 
-    def __init__(self, config: CoapConfig, devices: Sequence[DeviceBinding]) -> None:
+    def __init__(self, config: CoapConfig, devices: Sequence[DeviceBinding], noted: Noted = unnoted) -> None:
         self.name = config.name
         self._config = config
         self._posting: dict[tuple[str, ...], tuple[str, FrameDecoder]] = {}
@@ -64,6 +65,7 @@ class CoapConnector:
         self._sink: Sink | None = None
         self._ways: dict[str, Any] = {}
         """By device: the endpoint that it last posted from."""
+        self._noted = noted
         for device in devices:
             decode = frame_decoder(device.profile)
             if device.address.startswith("coap://"):
@@ -138,6 +140,7 @@ class CoapConnector:
         if decode is None:
             where = f"/{'/'.join(path)}"
             sink.refuse(self.name, payload, FrameError(where, 0, "no device posts here"))
+            self._noted(self.name, self._config.kind, where.lstrip("/"), payload)
             return Answer.NOT_FOUND, f"no device posts to {where}"
         self._ways[device] = sender
         if self._pending >= MAX_PENDING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from paho.mqtt.client import topic_matches_sub
 
 from edge.codecs import BY_THE_BROKER, frame_decoder
-from edge.connectors.base import Sink
+from edge.connectors.base import Sink, unnoted
+from edge.connectors.mqtt_discover import listen
 from edge.mqttlink import MqttLink, mqtt_link
 from firmware_specs.errors import FrameError, LinkError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge.config import MqttConfig
-    from edge.connectors.base import DeviceBinding
+    from edge.connectors.base import DeviceBinding, Noted
     from edge.mqttclient import Message
     from firmware_specs.readings import Sample
 
@@ -62,10 +63,14 @@ class GroupSink(Sink, Protocol):
 class MqttConnector:
     """One broker and the devices that publish to it."""
 
-    def __init__(self, config: MqttConfig, devices: Sequence[DeviceBinding], client_id: str, marks: deque[int]) -> None:
+    def __init__(
+        self, config: MqttConfig, devices: Sequence[DeviceBinding], client_id: str, marks: deque[int],
+        noted: Noted = unnoted,
+    ) -> None:  # fmt: skip
         """marks: of messages that are on disk, bounded; shared by all of a gateway, older runs included."""
         self.name = config.name
         self._config = config
+        self._noted = noted
         self._client_id = config.client_id or client_id
         self._marks = marks
         self._kept: frozenset[int] = frozenset()
@@ -122,6 +127,9 @@ class MqttConnector:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(link.keep_alive(), name=f"{self.name}-keepalive")
                     group.create_task(self._hold_back(sink, link), name=f"{self.name}-flow")
+                    if config.discover:
+                        listening = listen(config, self._client_id, self._is_known, self._noted)
+                        group.create_task(listening, name=f"{self.name}-discover")
             except* LinkError as errors:
                 raise errors.exceptions[0] from errors
             finally:
@@ -159,6 +167,11 @@ class MqttConnector:
         if self._link is None:
             raise LinkError(self._config.url, "no connection")
         return self._link
+
+    def _is_known(self, topic: bytes) -> bool:
+        """Whether a device publishes to a topic. Looks beside the memory of topics, which strangers would fill."""
+        text = topic.decode("utf-8", "replace")
+        return self._routes.get(topic) is not None or any(topic_matches_sub(p, text) for p, *_ in self._patterns)
 
     async def _hold_back(self, sink: Sink, link: MqttLink) -> None:
         """Stop reading while nothing more can be taken; reconnect when something was refused."""

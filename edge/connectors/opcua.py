@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from edge.connectors.base import unnoted
+from edge.connectors.opcua_browse import browse
 from edge.connectors.opcua_link import ODDITIES, connect, disconnect, reason
 from firmware_specs.codec import node_samples
 from firmware_specs.errors import FrameError, LinkError, ProfileError
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge.config import OpcuaConfig
-    from edge.connectors.base import DeviceBinding, Sink
+    from edge.connectors.base import DeviceBinding, Noted, Sink
     from firmware_specs.codec import NodeDecoder
     from firmware_specs.readings import Sample
 
@@ -56,10 +58,11 @@ class Watched(NamedTuple):
 class OpcuaConnector:
     """One OPC UA server with the devices whose folders it has."""
 
-    def __init__(self, config: OpcuaConfig, devices: Sequence[DeviceBinding]) -> None:
+    def __init__(self, config: OpcuaConfig, devices: Sequence[DeviceBinding], noted: Noted = unnoted) -> None:
         self.name = config.name
         self._config = config
         self._devices = tuple(devices)
+        self._noted = noted
         for device in devices:
             if not isinstance(device.profile.codec, NodesCodec):
                 kind = device.profile.codec.kind
@@ -72,7 +75,7 @@ class OpcuaConnector:
         from asyncua.ua.uaerrors import UaError  # noqa: PLC0415 - loaded by now, and only when OPC UA is configured
 
         try:
-            await _Session(self._config, client, sink).run(self._devices, self._read_every_s, started)
+            await _Session(self._config, client, sink, self._noted).run(self._devices, self._read_every_s, started)
         except (OSError, UaError, *ODDITIES) as e:
             raise LinkError(self._config.url, reason(e)) from e
         finally:
@@ -82,8 +85,9 @@ class OpcuaConnector:
 class _Session:
     """One connected client, from its subscription to its end."""
 
-    def __init__(self, config: OpcuaConfig, client: Any, sink: Sink) -> None:  # noqa: ANN401 - asyncua's client
+    def __init__(self, config: OpcuaConfig, client: Any, sink: Sink, noted: Noted) -> None:  # noqa: ANN401 - asyncua's client
         self._config = config
+        self._noted = noted
         self._client = client
         self._sink = sink
         self._watched: dict[Any, Watched] = {}
@@ -99,6 +103,9 @@ class _Session:
             asyncio.create_task(self._follow(subscription), name=f"{self._config.url} changes"),
             asyncio.create_task(self._keep_watch(subscription, read_every_s), name=f"{self._config.url} watchdog"),
         ]
+        if self._config.discover:
+            looking = browse(self._client, self._config, {device.address for device in devices}, self._noted)
+            tasks.append(asyncio.create_task(looking, name=f"{self._config.url} browse"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

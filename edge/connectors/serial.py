@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge.codecs import line_codec
 from edge.codecs.lines import Heard
+from edge.codecs.strangers import Strangers
+from edge.connectors.base import unnoted
 from firmware_specs.errors import LinkError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from edge.codecs.lines import LineCodec, Refused
     from edge.config import SerialConfig
-    from edge.connectors.base import DeviceBinding, Sink
+    from edge.connectors.base import DeviceBinding, Noted, Sink
 
     Use = Callable[[int], Coroutine[Any, Any, None]]
     """What is done with a port that was lent."""
@@ -53,19 +55,20 @@ _REASONS: Final = {
 class SerialConnector:
     """One serial line with its devices."""
 
-    def __init__(self, config: SerialConfig, devices: Sequence[DeviceBinding]) -> None:
+    def __init__(self, config: SerialConfig, devices: Sequence[DeviceBinding], noted: Noted = unnoted) -> None:
         self.name = config.name
         self._config = config
         self._profiles = {device.address: device.profile for device in devices}
         self._ids = {device.address: device.id for device in devices}
+        self._noted = noted
         self._codec_for_check = self._codec()
         self._loans: deque[tuple[Use, asyncio.Future[None]]] = deque()
         self._turn: asyncio.Future[None] | None = None
         self._open = False
 
-    def _codec(self) -> LineCodec | None:
+    def _codec(self) -> LineCodec:
         if not self._profiles:
-            return None
+            return Strangers()
         return line_codec(self._profiles, self._config.framing, self._config.max_frame_bytes)
 
     async def run(self, sink: Sink, started: Callable[[], None]) -> None:
@@ -124,11 +127,10 @@ class SerialConnector:
             if await self._readable(fd, patience_s if settled else SETTLE_S):
                 data = self._chunk(fd)
                 heard_at = time.monotonic()
-                settled = codec is None
-                if codec is not None:
-                    self._hand_on(codec.feed(data, _now_ms()), sink)
+                settled = False
+                self._hand_on(codec.feed(data, _now_ms()), sink)
                 await sink.ready()
-            elif not settled and codec is not None:
+            elif not settled:
                 settled = True
                 self._hand_on(codec.settle(_now_ms()), sink)
             silent_s = time.monotonic() - heard_at
@@ -187,6 +189,8 @@ class SerialConnector:
                 sink.accept(device, item.samples)
             else:
                 sink.refuse(device, item.frame, item.error)
+                if item.stranger:
+                    self._noted(self.name, self._config.kind, item.stranger, item.frame)
 
 
 def _open(config: SerialConfig) -> pyserial.Serial:

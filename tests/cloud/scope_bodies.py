@@ -27,7 +27,7 @@ FIELDS: Final[dict[str, Any]] = {
     "NewTemplate.key": "street", "TemplateForm.key": "street", "ChangeForm.template_key": "street",
     "MemberChange.user": "chief",
     "MemberForm.user": "chief",
-    "cloud.console.incidents.Act.user": "user", "ShiftForm.where": "where",
+    "NewWalk.devices": ["device"], "cloud.console.incidents.Act.user": "user", "ShiftForm.where": "where",
     "/organisation/{node_id}/users/{act}.name": "user",
     "NewClaim.gateway": None, "ClaimForm.gateway": None,
 }  # fmt: skip
@@ -38,6 +38,7 @@ WITHIN: Final = {"device": "gateway"}
 EITHER: Final = {"route": "post"}
 """Of bodies: what stands instead of another one, so it is there only when it is asked about."""
 VALUES: Final[dict[str, Any]] = {
+    "NewCommand.kind": "check", "HelpForm.kind": "check",
     "lat": 34.2, "lon": 108.9, "name_zh": "words", "name_en": "words", "comment": "words", "reason": "words",
     "text": "words", "checkpoints": [{"lat": 34.2, "lon": 108.9}], "call_sign": "words", "case_number": "7",
     "PostIn.outline": None, "AreaIn.outline": {"type": "Polygon", "coordinates": [
@@ -67,6 +68,8 @@ VALUES: Final[dict[str, Any]] = {
         {"level": 3, "headcount_percent": 110, "revisit_percent": 90, "reporting_s": 60, "escalation_percent": 80}
     ],
     "PlanForm.category": "fire", "PlanForm.checklist": "words", "Act.line": 0,
+    "AdoptForm.address": "words", "AdoptForm.connector": "words", "AdoptForm.profile": "words",
+    "ReplaceForm.address": "words", "MarkForm.mark": "failed", "ShownBody.devices": {"words": 1},
     "arrivals": 2, "receive_s": 60, "escalate_s": 300, "scene_m": 80.0, "is_done": True, "state": "underway",
 }  # fmt: skip
 """Of bodies: what is said of what names no thing, by field, or model and field."""

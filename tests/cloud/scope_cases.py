@@ -23,25 +23,28 @@ if TYPE_CHECKING:
 
 YESTERDAY, TOMORROW = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
 PARAMETERS: Final = {
-    "alarm_id": "alarm", "area_id": "area", "campaign_id": "campaign",
-    "chain_id": "chain", "channel_id": "channel", "claim_id": "claim", "declaration": "declaration",
+    "alarm_id": "alarm", "area_id": "area", "bundle": "bundle", "campaign_id": "campaign", "chain_id": "chain",
+    "channel_id": "channel", "claim_id": "claim", "command": "command", "declaration": "declaration",
     "delivery_id": "delivery", "device": "device", "device_id": "device", "drill": "drill", "follow_up_id": "follow_up",
     "gateway": "gateway", "gateway_id": "gateway", "hazard_id": "hazard", "incident_id": "incident", "member": "member",
     "name": "user", "node_id": "street_id", "plan_id": "plan", "post_id": "post", "review_id": "review",
-    "route_id": "route", "shift": "shift", "silence_id": "silence", "thing": "equipment", "token_id": "token",
+    "route_id": "route", "sheet_id": "sheet", "shift": "shift", "silence_id": "silence", "thing": "equipment",
+    "token_id": "token", "walk_id": "walk",
 }  # fmt: skip
 """Of paths: the name, and what of a side it stands for."""
-CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "kind": "node", "line": "0", "version": "1"}
+CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "kind": "node", "line": "0", "part": "json", "version": "1"}
 """Of paths: what names no thing."""
 QUERIES: Final = {
+    "command": "command",
     "actor": "user", "bbox": "box", "below": "street", "channel": "channel", "device": "device", "edit": "chain",
-    "gateway": "gateway", "group": "group", "key": "street",
-    "made": "silence", "member": "member", "node": "street", "parent": "street",
+    "gateway": "gateway", "group": "group",
+    "key": "street", "label": "gateway", "made": "silence", "member": "member", "node": "street", "parent": "street",
     "q": "device", "search": "device", "subject_id": "alarm", "target": "target",
 }  # fmt: skip
 """Of queries, the same."""
 PLAIN: Final = frozenset({
-    "action", "active", "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
+    "action", "active", "address", "after", "connector", "days",
+    "cursor", "category", "code", "datum", "day", "drill", "ended", "error", "flapping", "folded",
     "format", "from", "iss", "kind", "lang", "level", "limit", "maintenance", "members", "metric", "next", "part",
     "profile", "purpose", "quiet", "raised_from", "raised_to", "sent", "severity", "show", "silenced", "state",
     "reason", "status", "step", "subject", "to", "urgent", "version", "wave", "last_event_id", "from_",

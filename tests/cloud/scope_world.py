@@ -6,6 +6,8 @@ carry begins with its tag, and every id that a table counts up lies in its range
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,9 +19,11 @@ from cloud.alerts import service as alerts
 from cloud.db import metadata
 from cloud.devices import service as devices
 from cloud.devices.campaigns import hooks
+from cloud.devices.configs import service as configs
 from cloud.devices.enrolment import service as enrolment
 from cloud.devices.enrolment.authority import FOLDER, Authority
 from cloud.devices.firmware import service as firmware
+from cloud.devices.remote import service as remote
 from cloud.incidents.levels import service as levels
 from cloud.ingest import hooks as ingest
 from cloud.org.rules import ROOT, Principal, Role
@@ -28,9 +32,21 @@ from cloud.presence.judge import Judge
 from cloud.presence.rosters import service as rosters
 from cloud.state import now_ms
 from cloud.telemetry.store import Point
+from firmware_specs import wire_fleet
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Clock, Evidence, Position, Reading, Severity
 from firmware_specs.wire import Reported, ReportedDevice
-from firmware_specs.wire_fleet import ConfigPhase, ConfigState, FirmwareState, UpdatePhase, UpdateState, encode
+from firmware_specs.wire_fleet import (
+    ConfigPhase,
+    ConfigState,
+    Discovered,
+    DiscoveredDevice,
+    FirmwareState,
+    Result,
+    ResultPhase,
+    UpdatePhase,
+    UpdateState,
+    encode,
+)
 from tests.enrolment.enrolment_support import make_authority, request, use
 
 if TYPE_CHECKING:
@@ -125,7 +141,7 @@ class Filling:
         for part in (
             self._tree, self._people, self._channels, self._places, self._fleet, self._patrol, self._alarms,
             self._evidence, self._incidents, self._levels, self._drills, self._hazards, self._reviews, self._campaigns,
-            self._configs, self._told, self._claims,
+            self._configs, self._told, self._help, self._claims, self._field,
         ):  # fmt: skip
             part()
 
@@ -370,6 +386,33 @@ class Filling:
     def _told(self) -> None:
         listed = self._root.get("/deliveries", params={"channel": self._ids["channel"]}).json()["items"]
         self._ids["delivery"] = listed[0]["id"]
+
+    def _field(self) -> None:
+        gateway = self._ids["gateway"]
+        actor = Principal("system", 0, "tests", Role.ADMINISTRATOR, self._ids["community"])
+        line = '[[connectors]]\nname = "c"\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:1883"\n'
+        heard = DiscoveredDevice("c", "mqtt", self._side.text("stranger"), (), 1, self._now, self._now, "")
+        with self._db.begin() as tx:
+            configs.propose(tx, actor, gateway, line, self._now)
+            told = wire_fleet.encode(Discovered(self._now, (heard,)))
+            ingest.DOCUMENTS["discovered"](tx, gateway, "", told, self._now)
+        replaced = f"/gateways/{gateway}/devices/{self._ids['device']}/replacement"
+        self._post(replaced, address=self._side.text("new"), note=self._side.text("broken"))
+        self._ids["walk"] = self._post("/walk-tests", gateway=gateway)["id"]
+        self._post(f"/walk-tests/{self._ids['walk']}/end")
+        self._ids["sheet"] = self._post("/acceptance-sheets", gateway=gateway)["id"]
+
+    def _help(self) -> None:
+        gateway, now = self._ids["gateway"], self._now
+        for name, kind in (("command", "log-tail"), ("bundle", "diagnostics")):
+            made = self._post(f"/gateways/{gateway}/commands", kind=kind)["id"]
+            self._ids[name] = made
+            said = self._side.text("line")
+            text = base64.b64encode(said.encode()).decode() if kind == "diagnostics" else said
+            told = f"sha256:{hashlib.sha256(said.encode()).hexdigest()}"
+            with self._db.begin() as tx:
+                for part in (Result(made, ResultPhase.RUNNING, 0, text), Result(made, ResultPhase.DONE, 1, "", told)):
+                    remote.taken(tx, gateway, made, encode(part), now)
 
 
 def rows_of(db: Database, wanted: Callable[[str], object]) -> set[str]:

@@ -14,6 +14,30 @@ down_revision = "0002"
 def upgrade() -> None:
     """Make the tables of the fleet."""
     op.create_table(
+        "acceptance_sheets",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("walk", sa.BigInteger(), nullable=True),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column("zone", sa.String(length=64), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("command", sa.String(length=64), nullable=True),
+        sa.Column("signed_at", sa.BigInteger(), nullable=True),
+        sa.Column("signature", sa.Text(), server_default="", nullable=False),
+        sa.Column("certificate", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_acceptance_sheets")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("acceptance_sheets", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_acceptance_sheets_gateway"), ["gateway"], unique=False)
+        batch_op.create_index(batch_op.f("ix_acceptance_sheets_node"), ["node"], unique=False)
+
+    op.create_table(
         "broker_cuts",
         sa.Column("serial", sa.String(length=40), nullable=False),
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -149,6 +173,60 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "device_firmware",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("running", sa.String(length=64), nullable=False),
+        sa.Column("before", sa.String(length=64), nullable=False),
+        sa.Column("campaign", sa.BigInteger(), nullable=False),
+        sa.Column("target", sa.String(length=255), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("back", sa.Boolean(), nullable=False),
+        sa.Column("ordered_at", sa.BigInteger(), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.Column("phase", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("gateway", "device", name=op.f("pk_device_firmware")),
+    )
+    with op.batch_alter_table("device_firmware", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_device_firmware_campaign"), ["campaign"], unique=False)
+
+    op.create_table(
+        "device_steps",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("config_version", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device_steps")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("device_steps", schema=None) as batch_op:
+        batch_op.create_index("ix_device_steps_thing", ["gateway", "device"], unique=False)
+
+    op.create_table(
+        "discovered",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("address", sa.String(length=512), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("profiles", sa.Text(), nullable=False),
+        sa.Column("frames", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("sample", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("gateway", "connector", "address", name=op.f("pk_discovered")),
+    )
+    op.create_table(
         "enrolment_tries",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
@@ -165,6 +243,16 @@ def upgrade() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_est_address")),
     )
+    op.create_table(
+        "field_requests",
+        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_field_requests")),
+    )
+    with op.batch_alter_table("field_requests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_field_requests_at"), ["at"], unique=False)
+
     op.create_table(
         "ingest_outgoing",
         sa.Column("gateway", sa.String(length=64), nullable=False),
@@ -215,6 +303,25 @@ def upgrade() -> None:
         sa.Column("published_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_release_targets")),
     )
+    op.create_table(
+        "walks",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("started_by", sa.Text(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("storm", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_walks")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("walks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_walks_gateway"), ["gateway"], unique=False)
+        batch_op.create_index(batch_op.f("ix_walks_node"), ["node"], unique=False)
+
     op.create_table(
         "campaign_claims",
         sa.Column("kind", sa.String(length=16), nullable=False),
@@ -284,4 +391,105 @@ def upgrade() -> None:
             ["campaign"], ["campaigns.id"], name=op.f("fk_campaign_waves_campaign"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("campaign", "wave", name=op.f("pk_campaign_waves")),
+    )
+    op.create_table(
+        "health_days",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("day", sa.BigInteger(), nullable=False),
+        sa.Column("written", sa.BigInteger(), nullable=False),
+        sa.Column("budget", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["gateway"], ["gateways.id"], name=op.f("fk_health_days_gateway"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("gateway", "day", name=op.f("pk_health_days")),
+    )
+    op.create_table(
+        "health_line",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("online", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["gateway"], ["gateways.id"], name=op.f("fk_health_line_gateway"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("gateway", "at", name=op.f("pk_health_line")),
+    )
+    op.create_table(
+        "health_starts",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.String(length=16), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_health_starts_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("gateway", "at", name=op.f("pk_health_starts")),
+    )
+    op.create_table(
+        "health_vitals",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.Text(), nullable=False),
+        sa.Column("unsynced_since", sa.BigInteger(), nullable=True),
+        sa.Column("synced_since", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reasons", sa.Text(), nullable=False),
+        sa.Column("judged_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_health_vitals_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("gateway", name=op.f("pk_health_vitals")),
+    )
+    op.create_table(
+        "remote_commands",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("arguments", sa.Text(), nullable=False),
+        sa.Column("phase", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_part", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("stranger", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["gateway"], ["gateways.id"], name=op.f("fk_remote_commands_gateway"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_remote_commands")),
+    )
+    with op.batch_alter_table("remote_commands", schema=None) as batch_op:
+        batch_op.create_index("ix_remote_commands_gateway_issued_at", ["gateway", "issued_at"], unique=False)
+
+    op.create_table(
+        "walk_devices",
+        sa.Column("walk", sa.BigInteger(), nullable=False),
+        sa.Column("device", sa.String(length=64), nullable=False),
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("profile", sa.String(length=64), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("proof", sa.String(length=16), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("silence", sa.BigInteger(), nullable=True),
+        sa.Column("mark", sa.String(length=16), nullable=False),
+        sa.Column("marked_at", sa.BigInteger(), nullable=True),
+        sa.Column("marked_by", sa.Text(), nullable=True),
+        sa.Column("what", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("alarm", sa.BigInteger(), nullable=True),
+        sa.Column("alarm_at", sa.BigInteger(), nullable=True),
+        sa.Column("observed_at", sa.BigInteger(), nullable=True),
+        sa.Column("received_at", sa.BigInteger(), nullable=True),
+        sa.Column("shown_at", sa.BigInteger(), nullable=True),
+        sa.Column("signal", sa.Float(), nullable=True),
+        sa.Column("battery", sa.Float(), nullable=True),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["walk"], ["walks.id"], name=op.f("fk_walk_devices_walk"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("walk", "device", name=op.f("pk_walk_devices")),
+    )
+    op.create_table(
+        "remote_parts",
+        sa.Column("command", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.BigInteger(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["command"], ["remote_commands.id"], name=op.f("fk_remote_parts_command"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("command", "part", name=op.f("pk_remote_parts")),
     )

@@ -184,7 +184,7 @@ async function checkSession() {
 
 const everything = () => document.querySelectorAll("[data-live], [data-live-slow], [data-live-resume]").forEach((element) => refresh(element, FAST_MS));
 
-const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "incident", "presence", "level", "hazard", "drill", "claim", "config", "campaign", "firmware", "reset"], {
+const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "incident", "presence", "level", "hazard", "drill", "walk", "command", "claim", "config", "campaign", "firmware", "reset"], {
   state: lineState,
   resumed: everything,
   failed: checkSession,
