@@ -28,7 +28,6 @@ from edge.health import Health
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
-from edge.renewal import keep_renewed
 from edge.supervise import supervise
 from edge.uplink import Uplink
 from firmware_specs.errors import ConfigError, ProfileError
@@ -131,7 +130,10 @@ class Gateway:
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
-        self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
+        if self.plan.config.uplink.cert:
+            from edge.renewal import keep_renewed  # noqa: PLC0415 - loads cryptography
+
+            self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
         verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self)}
         self._task(control.serve(state_dir, self.intake, self.status, verbs), "control")
         self._task(self.configure.run(self), "configure")
