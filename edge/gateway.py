@@ -32,7 +32,6 @@ from edge.outbox import Outbox
 from edge.outbox_file import MARKS_KEPT
 from edge.remote import Remote
 from edge.remote_kinds import kinds
-from edge.renewal import keep_renewed
 from edge.starts import Starts
 from edge.supervise import supervise
 from edge.update import Updates
@@ -154,7 +153,10 @@ class Gateway:
         self._task(self._follow_files(), "reload")
         self._task(self._keep_watch(), "watchdog")
         state_dir = self.plan.config.state_dir
-        self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
+        if self.plan.config.uplink.cert:
+            from edge.renewal import keep_renewed  # noqa: PLC0415 - loads cryptography
+
+            self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
         verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self), b"discovered": self.discovery.told}
         self._task(control.serve(state_dir, self.intake, self.status, verbs), "control")
         self._task(self.configure.run(self), "configure")

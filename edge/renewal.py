@@ -90,10 +90,20 @@ async def _look(identity: Identity, uplink: Callable[[], Line], pace: Pace) -> N
             if now_ms >= life.until_ms:
                 until = datetime.fromtimestamp(life.until_ms / 1000, UTC)
                 raise EnrolmentRefused(expired(identity.link / CERT, until))
-            new = await asyncio.to_thread(_renewed, identity, current)
+            new = await _in_thread(identity, current)
         identity.switch(new)
         uplink().connect_anew("a new certificate")
         await _try(identity, current, new, uplink, pace)
+
+
+async def _in_thread(identity: Identity, current: Pair) -> Pair:
+    """`_renewed` beside the loop. A cancellation waits for it: the pairs are its own until it has ended."""
+    task = asyncio.ensure_future(asyncio.to_thread(_renewed, identity, current))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _renewed(identity: Identity, current: Pair) -> Pair:

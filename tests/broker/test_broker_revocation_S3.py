@@ -145,6 +145,22 @@ def test_S3_a_broker_that_is_away_is_an_alarm_after_a_minute(site: Site) -> None
     assert alarms(site) == [(STALE, "open")]
 
 
+def test_S3_at_a_broker_that_asks_over_http_a_live_session_ends_too(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the folder is nobody's; the cloud only ends the session, and answers no from then on."""
+    site.enrol("gw-1", "gw-2")
+    site.start()
+    live, other = site.session("gw-1"), site.session("gw-2")
+    monkeypatch.setenv("PATROL_BROKER_HTTP_TOKEN", "a-token")
+    site.use(site.config.model_copy(update={"mosquitto": None}))
+    site.revoke("gw-1")
+    site.keep()
+    assert live.lost.wait(10)
+    assert not other.lost.is_set()
+    assert alarms(site) == []
+
+
 def test_S3_a_number_that_another_program_has_is_not_signalled(site: Site) -> None:
     import os
 

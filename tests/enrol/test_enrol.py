@@ -16,12 +16,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from cloud.devices import service as devices
+from cloud.devices.configs import service as configs
+from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
 from edge import est
+from edge.config import load_config
 from edge.enrol import Wanted, enrol, read_claim
 from edge.identity import Identity
 from firmware_specs.claims import Claim, CodeRefused
 from firmware_specs.errors import EnrolmentRefused, LinkError
+from tests.cloud.cloud_support import know
 from tests.enrol.enrol_support import enrolled, pair_in_force, wanted
 
 if TYPE_CHECKING:
@@ -55,6 +59,19 @@ def test_S2_a_claim_makes_a_gateway_that_can_run(cloud: Site) -> None:
     assert cloud.claim().code not in text
     said = [file for file in what.state_dir.rglob("*") if file.is_file()]
     assert not any(b"PRIVATE KEY" in file.read_bytes() for file in said if file.name != "key.pem")
+
+
+def test_the_first_configuration_is_in_force_at_the_first_start(cloud: Site) -> None:
+    text = (
+        '[[connectors]]\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:1883"\n'
+        '[[devices]]\nid = "smk-1"\nprofile = "generic-smoke-senml"\nconnector = "mqtt"\naddress = "sensors/smk-1"\n'
+    )
+    know(cloud.db, "gw-1")
+    with cloud.db.begin() as tx:
+        configs.propose(tx, SYSTEM, "gw-1", text, now_ms())
+    what = wanted(cloud, cloud.claim("gw-1").text)
+    enrol(what)
+    assert [device.id for device in load_config(what.config).config.devices] == ["smk-1"]
 
 
 def test_S2_the_code_is_kept_nowhere(cloud: Site) -> None:

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from cloud.devices import service as devices
+from cloud.devices.configs import service as configs
 from cloud.devices.enrolment import service as enrolment
+from cloud.org.rules import SYSTEM
+from cloud.state import now_ms
 from edge.config import load_config
 from edge.enrol import enrol
 from edge.identity import Identity
 from firmware_specs.claims import text_of
+from tests.cloud.cloud_support import know
 from tests.enrol.enrol_support import enrolled, pair_in_force, wanted
 
 if TYPE_CHECKING:
@@ -100,23 +103,34 @@ def killer(tmp_path: Path) -> Iterator[Killer]:
     made.close()
 
 
-def known(cloud: Site) -> set[str]:
+def in_force(cloud: Site, gateway: str) -> int:
+    """How many certificates of a gateway are in force."""
     with cloud.db.read() as tx:
-        return devices.known_gateways(tx)
+        return sum(each.in_force for each in enrolment.certificates(tx, gateway))
+
+
+def configured(cloud: Site, gateway: str) -> str:
+    """The text of a claim for a new gateway that has a configuration already."""
+    know(cloud.db, gateway)
+    with cloud.db.begin() as tx:
+        configs.propose(tx, SYSTEM, gateway, f'location = "{gateway}"\n', now_ms())
+    return cloud.claim(gateway).text
 
 
 def test_D3_a_first_enrolment_that_is_killed_at_every_step(cloud: Site, killer: Killer) -> None:
-    """Nothing is there, or what the same command goes on from, or all of it; and one claim makes one gateway."""
-    steps = killer.steps(wanted(cloud, cloud.claim().text, "watched"))
+    """Nothing is there, or what the same command goes on from, or all of it; and one claim gives one certificate."""
+    steps = killer.steps(wanted(cloud, configured(cloud, "watched"), "watched"))
     assert len(steps) >= FEWEST
     for number, step in enumerate(steps):
-        what = wanted(cloud, cloud.claim().text, f"box-{number}")
+        name = f"gw-{number}"
+        what = wanted(cloud, configured(cloud, name), name)
         killer.kill(what, step)
         if what.config.exists():
             pair_in_force(what)  # it runs
         done = enrol(what)
         assert pair_in_force(what).life() == done.life
-        assert len(known(cloud)) == number + 2, "one gateway a claim, however often it was asked for"
+        assert load_config(what.config).config.location == name
+        assert in_force(cloud, name) == 1
 
 
 def test_D3_a_re_claim_that_is_killed_at_every_step(cloud: Site, killer: Killer) -> None:
@@ -134,5 +148,4 @@ def test_D3_a_re_claim_that_is_killed_at_every_step(cloud: Site, killer: Killer)
         assert pair_in_force(what).number == old + 1
         left = {each.name for each in Identity(what.state_dir).folder.iterdir()}
         assert left == {"current", str(old + 1)}, "no key of another pair is left"
-        with cloud.db.read() as tx:
-            assert sum(each.in_force for each in enrolment.certificates(tx, "gw-1")) == 1
+        assert in_force(cloud, "gw-1") == 1

@@ -26,6 +26,7 @@ from firmware_specs.readings import Severity
 if TYPE_CHECKING:
     from cloud.config import Config
     from cloud.db import Database
+    from cloud.devices.enrolment.authority import Authority
     from cloud.state import AppState
 
 DEVICE: Final = "broker"
@@ -57,6 +58,8 @@ class Keeper:
         self._config = config
         self._untold = True
         """Whether the broker has to read its files: what the last process wrote, it may not have told."""
+        self._authority: Authority | None = None
+        """Loaded once, since its key may be in a token; again after whatever went wrong."""
         self._behind_since: int | None = None
         self.fault = ""
         """What went wrong in the last pass, empty when nothing did."""
@@ -79,6 +82,7 @@ class Keeper:
                 log.warning("the broker is behind", error=str(e))
             self.fault = str(e)
             self._behind_since = now if self._behind_since is None else self._behind_since
+            self._authority = None
         else:
             self.fault, self._behind_since = "", None
         self._judge(db, now)
@@ -87,7 +91,8 @@ class Keeper:
         settings = self._config.mosquitto
         if settings is None:
             return
-        written = writing.write(settings, enrolment.authority_of(self._config), revoked, self._config.broker, now)
+        self._authority = self._authority or enrolment.authority_of(self._config)
+        written = writing.write(settings, self._authority, revoked, self._config.broker, now)
         if written.restart:
             log.warning(
                 "mosquitto.conf was written; a broker that runs has to be started again", folder=str(settings.dir)
