@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from cloud.admin import OPERATOR
 from cloud.db import SQLITE_FILE, open_database
 from cloud.devices.releases import service
 from cloud.devices.releases.cli import PASSPHRASE, app
@@ -84,18 +85,12 @@ def test_the_ceremony_from_keys_to_a_publication(desk: Desk) -> None:
     db = open_database("sqlite", desk.folder / "data")
     with db.read() as tx:
         assert [target.path for target in service.targets(tx)] == ["agent/agent-2.0.zip"]
-        rows = audit.rows_after(tx, _operator(), audit.Query(action="release"), 0, 50)
+        rows = audit.rows_after(tx, OPERATOR, audit.Query(action="release"), 0, 50)
     db.close()
     assert [row["action"] for row in rows] == [
         "release.root-draft", "release.root-sign", "release.root-sign", "release.add", "release.add",
         "release.publish", "release.remove", "release.publish", "release.renew",
     ]  # fmt: skip
-
-
-def _operator() -> audit.Principal:
-    from cloud.admin import OPERATOR
-
-    return OPERATOR
 
 
 def test_keys_are_encrypted_private_and_never_shown(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
