@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import ssl
 import threading
 import zipfile
 from datetime import UTC, datetime, timedelta
@@ -79,7 +80,8 @@ class World:
 class Served:
     """A folder over HTTP, with ranges. answer: may answer a path itself; asked: what was asked for, with its range."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: tuple[Path, Path] | None = None) -> None:
+        """tls: certificate and key of the server."""
         self.folder = folder
         self.asked: list[tuple[str, str]] = []
         self.answer: Callable[[str], Iterator[bytes] | bytes | None] = lambda _path: None
@@ -95,9 +97,13 @@ class Served:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="updates")
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def metadata_url(self) -> str:

@@ -16,6 +16,7 @@ from edge.tufclient import fetch, look
 from firmware_specs.errors import LinkError, UpdateRejected
 from firmware_specs.release import Release, ReleaseKind, Target, check_fits
 from tests.releases.release_support import AGENT, Served, World, long_ago, now
+from tests.system.pki import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,6 +214,22 @@ def test_S10_other_bytes_of_the_same_length_are_refused(client: Client, served: 
     with pytest.raises(UpdateRejected, match="not those that are signed"):
         client.fetch()
     assert list((client.folder / "downloads").iterdir()) == []
+
+
+def test_S10_over_tls_only_who_is_signed_by_the_given_authority_is_asked(tmp_path: Path, world: World) -> None:
+    root = world.whole()
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    served = Served(world.repository.folder, authority.issue("updates"))
+    try:
+        for ca in (None, other.cert):
+            with pytest.raises(LinkError, match="CERTIFICATE_VERIFY_FAILED"):
+                look(tmp_path / "state", root, served.metadata_url, NAME, ca=ca)
+        path = fetch(
+            tmp_path / "state", root, served.metadata_url, served.targets_url, NAME, tmp_path / "d", ca=authority.cert
+        )
+        assert path.read_bytes() == b"a bundle"
+    finally:
+        served.close()
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../b", "agent/none.zip", "a\x00b"])
