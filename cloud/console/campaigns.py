@@ -16,7 +16,7 @@ from cloud.devices.campaigns import service
 from cloud.devices.campaigns.models import MemberQuery, Note
 from cloud.devices.campaigns.rules import Act, Standing
 from cloud.devices.campaigns.rules import State as Stands
-from cloud.devices.releases import books
+from cloud.devices.releases import service as releases
 from cloud.errors import Forbidden, Invalid
 from cloud.org import auth, tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
@@ -91,7 +91,7 @@ def _form(state: State, ui: Ui, form: CampaignForm, preview: Preview | None = No
     ui.section = "campaigns"
     with state.db.read() as tx:
         nodes = choose.nodes(tx, ui, choose.PLACES)
-        targets = [(each.path, f"{each.path} · {each.version}") for each in books.targets(tx)]
+        targets = [(each.path, f"{each.path} · {each.version}") for each in releases.targets(tx)]
     return render(
         ui, "campaign_new.html", status=422 if wrong else 200, form=form, preview=preview, wrong=wrong, nodes=nodes,
         targets=[("", "—"), *targets], days=[str(day) for day in range(1, 8)],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
+import structlog
 
 from cloud import metrics, timers
 from cloud.devices import selecting
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from cloud.devices.campaigns.members import Key
 
+log: Final = structlog.get_logger("campaigns")
 TIMER: Final = "campaign"
 LOOK_MS: Final = 60_000
 """How often those who wait for their gateways are looked at, whatever their statuses told."""
@@ -133,7 +135,9 @@ def _time_out(tx: Connection, row: Row[Any], now_ms: int) -> int:
 
 
 def _stop(tx: Connection, row: Row[Any], key: Key, now_ms: int) -> None:
-    hooks.KINDS[row.kind].stop(tx, row.id, json.loads(row.subject), key.gateway, key.device, now_ms)
+    why = _order(tx, row, key, hooks.KINDS[row.kind].stop, now_ms)
+    if why:
+        log.warning("an order cannot be taken back", campaign=row.id, gateway=key.gateway, error=why)
 
 
 def _order(tx: Connection, row: Row[Any], key: Key, order: hooks.Order, now_ms: int) -> str:
