@@ -20,7 +20,7 @@ from cloud.devices.releases import service as releases
 from cloud.errors import Forbidden, Invalid
 from cloud.org import auth, tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
-from cloud.org.rules import Permission
+from cloud.org.rules import SYSTEM, Permission
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from cloud.devices.campaigns.models import Preview, TallyView
 
 PAGE: Final = 50
-MEMBERS: Final = 100
+MEMBERS: Final = 25
 LOOKS: Final = {
-    Stands.DRAFT: "unknown", Stands.APPROVED: "acknowledged", Stands.RUNNING: "acknowledged", Stands.PAUSED: "warning",
-    Stands.ENDED: "normal", Stands.ABORTED: "offline", Stands.ROLLING_BACK: "warning", Stands.ROLLED_BACK: "offline",
+    Stands.DRAFT: "unknown", Stands.APPROVED: "acknowledged", Stands.RUNNING: "acknowledged", Stands.PAUSED: "major",
+    Stands.ENDED: "normal", Stands.ABORTED: "offline", Stands.ROLLING_BACK: "minor", Stands.ROLLED_BACK: "offline",
 }  # fmt: skip
 MEMBER_LOOKS: Final = {
     Standing.PENDING: "offline", Standing.STARTED: "acknowledged", Standing.COMMITTED: "normal",
@@ -150,7 +150,7 @@ def campaign(ui: View, state: State, campaign_id: Id) -> Response:
     ]  # fmt: skip
     return render(
         ui, "campaign.html", each=found, where=where, looks=LOOKS, member_looks=MEMBER_LOOKS, acts=acts, grave=GRAVE,
-        bars={step.wave: _bar(step.tally) for step in found.steps}, members=members, query=query,
+        bars={step.wave: _bar(step.tally) for step in found.steps}, members=members, query=query, engine=SYSTEM.label,
         next=ui.link(cursor=members.next_cursor), first=ui.link(cursor=None),
         standings=[
             ("", ui.t("campaigns.all")), *((each.value, ui.t(f"campaigns.member_{each}")) for each in Standing)
