@@ -139,8 +139,10 @@ class FleetGateway:
         self._tell("reported", wire.encode_message(wire.Reported(self._config[0] or 1, "sim", devices)))
 
     async def _beats(self) -> None:
-        """The canary of a gateway that has nothing to send."""
+        """The canary of a gateway that has nothing to send, and its status."""
         while True:
+            await asyncio.sleep(CANARY_S * self._random.uniform(0.8, 1.2))
+            self._tell("status", wire.encode_message(self._status()))
             header = wire.PackHeader(self._epoch, Lane.TELEMETRY, 1, 0, 1, self._boot)
             payload, properties = wire.encode_pack(header, [])
             if self._client is not None:
@@ -148,7 +150,6 @@ class FleetGateway:
                     wire.up_topic(self.name, Lane.TELEMETRY), payload, user_properties=properties,
                     content_type=wire.CONTENT_TYPE,
                 )  # fmt: skip
-            await asyncio.sleep(CANARY_S * self._random.uniform(0.8, 1.2))
 
     def _take(self, name: str, payload: bytes) -> None:
         kind = name.rpartition("/")[2]

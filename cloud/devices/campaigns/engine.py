@@ -24,6 +24,7 @@ from cloud.devices.campaigns.rules import Act, Do, Event, Standing, State, Step,
 from cloud.devices.campaigns.store import campaigns, claims, waves
 from cloud.devices.campaigns.store import members as members_table
 from cloud.devices.health import service as health
+from cloud.errors import NotFound
 from cloud.org import tree, zones
 from cloud.org.rules import SYSTEM
 from firmware_specs.errors import PatrolError
@@ -204,7 +205,10 @@ def _soak(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
 def _check(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
     unchecked = (*members.flying(row.id, Standing.COMMITTED), _c.wave == row.wave, _c.checked.is_(False))
     for key in members.batch(tx, *unchecked):
-        good, why = health.healthy(tx, key.gateway, now_ms)
+        try:
+            good, why = health.healthy(tx, key.gateway, now_ms)
+        except NotFound as e:  # it was removed meanwhile
+            good, why = False, str(e)
         mine = (_c.campaign == key.campaign, _c.gateway == key.gateway, _c.device == key.device)
         values = {"checked": True, "unhealthy": not good} | ({} if good else {"reason": why[: members.REASON]})
         tx.execute(members_table.update().where(*mine).values(**values))
