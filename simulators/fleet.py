@@ -29,6 +29,7 @@ from firmware_specs.wire_fleet import (
     UpdatePhase,
     UpdateState,
 )
+from firmware_specs.wire_vitals import Vitals
 from simulators.fleet_faults import Way, failing
 from simulators.mqttloop import LoopClient
 
@@ -121,7 +122,8 @@ class FleetGateway:
         return wire.topic(self.name, *rest.split("/"))
 
     def _status(self, *, online: bool = True) -> wire.Status:
-        return wire.Status(online, self.version, self._boot, self._config[1] or "sim", _now_ms())
+        vitals = Vitals(disk_free=20 * 2**30, disk_size=32 * 2**30, memory=90 * 2**20) if online else None
+        return wire.Status(online, self.version, self._boot, self._config[1] or "sim", _now_ms(), vitals=vitals)
 
     def _tell(self, rest: str, payload: bytes) -> None:
         if self._client is not None:
