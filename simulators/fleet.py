@@ -29,6 +29,7 @@ from firmware_specs.wire_fleet import (
     UpdatePhase,
     UpdateState,
 )
+from firmware_specs.wire_vitals import Vitals
 from simulators.fleet_faults import Way, failing
 from simulators.mqttloop import LoopClient
 
@@ -121,7 +122,8 @@ class FleetGateway:
         return wire.topic(self.name, *rest.split("/"))
 
     def _status(self, *, online: bool = True) -> wire.Status:
-        return wire.Status(online, self.version, self._boot, self._config[1] or "sim", _now_ms())
+        vitals = Vitals(disk_free=20 * 2**30, disk_size=32 * 2**30, memory=90 * 2**20) if online else None
+        return wire.Status(online, self.version, self._boot, self._config[1] or "sim", _now_ms(), vitals=vitals)
 
     def _tell(self, rest: str, payload: bytes) -> None:
         if self._client is not None:
@@ -139,8 +141,10 @@ class FleetGateway:
         self._tell("reported", wire.encode_message(wire.Reported(self._config[0] or 1, "sim", devices)))
 
     async def _beats(self) -> None:
-        """The canary of a gateway that has nothing to send."""
+        """The canary of a gateway that has nothing to send, and its status."""
         while True:
+            await asyncio.sleep(CANARY_S * self._random.uniform(0.8, 1.2))
+            self._tell("status", wire.encode_message(self._status()))
             header = wire.PackHeader(self._epoch, Lane.TELEMETRY, 1, 0, 1, self._boot)
             payload, properties = wire.encode_pack(header, [])
             if self._client is not None:
@@ -148,7 +152,6 @@ class FleetGateway:
                     wire.up_topic(self.name, Lane.TELEMETRY), payload, user_properties=properties,
                     content_type=wire.CONTENT_TYPE,
                 )  # fmt: skip
-            await asyncio.sleep(CANARY_S * self._random.uniform(0.8, 1.2))
 
     def _take(self, name: str, payload: bytes) -> None:
         kind = name.rpartition("/")[2]

@@ -16,11 +16,11 @@ from cloud.devices.campaigns import service
 from cloud.devices.campaigns.models import MemberQuery, Note
 from cloud.devices.campaigns.rules import Act, Standing
 from cloud.devices.campaigns.rules import State as Stands
-from cloud.devices.releases import books
+from cloud.devices.releases import service as releases
 from cloud.errors import Forbidden, Invalid
 from cloud.org import auth, tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
-from cloud.org.rules import Permission
+from cloud.org.rules import SYSTEM, Permission
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from cloud.devices.campaigns.models import Preview, TallyView
 
 PAGE: Final = 50
-MEMBERS: Final = 100
+MEMBERS: Final = 25
 LOOKS: Final = {
-    Stands.DRAFT: "unknown", Stands.APPROVED: "acknowledged", Stands.RUNNING: "acknowledged", Stands.PAUSED: "warning",
-    Stands.ENDED: "normal", Stands.ABORTED: "offline", Stands.ROLLING_BACK: "warning", Stands.ROLLED_BACK: "offline",
+    Stands.DRAFT: "unknown", Stands.APPROVED: "acknowledged", Stands.RUNNING: "acknowledged", Stands.PAUSED: "major",
+    Stands.ENDED: "normal", Stands.ABORTED: "offline", Stands.ROLLING_BACK: "minor", Stands.ROLLED_BACK: "offline",
 }  # fmt: skip
 MEMBER_LOOKS: Final = {
     Standing.PENDING: "offline", Standing.STARTED: "acknowledged", Standing.COMMITTED: "normal",
@@ -91,7 +91,7 @@ def _form(state: State, ui: Ui, form: CampaignForm, preview: Preview | None = No
     ui.section = "campaigns"
     with state.db.read() as tx:
         nodes = choose.nodes(tx, ui, choose.PLACES)
-        targets = [(each.path, f"{each.path} · {each.version}") for each in books.targets(tx)]
+        targets = [(each.path, f"{each.path} · {each.version}") for each in releases.targets(tx)]
     return render(
         ui, "campaign_new.html", status=422 if wrong else 200, form=form, preview=preview, wrong=wrong, nodes=nodes,
         targets=[("", "—"), *targets], days=[str(day) for day in range(1, 8)],
@@ -150,7 +150,7 @@ def campaign(ui: View, state: State, campaign_id: Id) -> Response:
     ]  # fmt: skip
     return render(
         ui, "campaign.html", each=found, where=where, looks=LOOKS, member_looks=MEMBER_LOOKS, acts=acts, grave=GRAVE,
-        bars={step.wave: _bar(step.tally) for step in found.steps}, members=members, query=query,
+        bars={step.wave: _bar(step.tally) for step in found.steps}, members=members, query=query, engine=SYSTEM.label,
         next=ui.link(cursor=members.next_cursor), first=ui.link(cursor=None),
         standings=[
             ("", ui.t("campaigns.all")), *((each.value, ui.t(f"campaigns.member_{each}")) for each in Standing)

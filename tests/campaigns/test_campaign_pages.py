@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud import stream
 from cloud.org.rules import Role
 from cloud.state import now_ms
 from tests.campaigns.campaigns_support import fleet, ordering, tell, turns
@@ -50,6 +51,8 @@ def test_the_api_leads_from_the_preview_to_the_rollback(service: Served, orders:
     fleet(service.db, 6, offline=1)
     new = {"kind": "test", "title": "t", "subject": {"to": "2"}, "policy": POLICY, "choice": {"without": ["gw-000"]}}
     with service.client(Role.ADMINISTRATOR) as author, service.client(Role.ADMINISTRATOR) as other:
+        hook = {"name": "desk", "node": "/", "audience": ["administrator"], "target": "https://hooks.example.org/x"}
+        assert author.post("/channels", json=hook).is_success
         shown = author.post("/campaigns/preview", json=new).json()
         assert (shown["members"], shown["waves"], shown["offline"], shown["out"]) == (5, [2, 3], 1, {"left-out": 1})
         made = author.post("/campaigns", json=new).json()
@@ -73,6 +76,14 @@ def test_the_api_leads_from_the_preview_to_the_rollback(service: Served, orders:
         ]
         told = [each["what"] for each in author.get(here).json()["history"]]
         assert told[-4:] == ["wave", "start", "approve", "create"]
+        told = [each["title"] for each in author.get("/deliveries").json()["items"]]
+        assert any(f"批量变更 {made['id']} 已暂停" in title for title in told)
+        chain = author.get("/audit", params={"action": "campaign"}).json()["items"]
+        assert {"campaign.create", "campaign.approve", "campaign.pause", "campaign.rollback"} <= {
+            each["action"] for each in chain
+        }
+    kinds = [kind for _id, kind, _node, _data in stream.after(service.db, 0, 1000)]
+    assert kinds.count("campaign") >= 6
     with service.client(Role.DISPATCHER) as dispatcher:
         assert dispatcher.get(here).status_code == 200
         assert dispatcher.post(f"{here}/abort").status_code == 403

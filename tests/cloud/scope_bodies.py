@@ -55,7 +55,7 @@ VALUES: Final[dict[str, Any]] = {
     "TextForm.text": 'location = "words"', "TemplateForm.text": 'location = "words"', "TemplateForm.kind": "node",
     "NewChange.edit": {"kind": "set", "key": "location", "value": "words"}, "ChangeForm.kind": "template",
     "ChangeForm.text": 'location = "words"', "ChangeForm.gateways": "", "expected": 1,
-    "CampaignForm.step": "create", "CampaignForm.kind": "words", "CampaignForm.begins": "01:00",
+    "CampaignForm.step": "create", "CampaignForm.kind": "more-words", "CampaignForm.begins": "01:00",
     "CampaignForm.ends": "05:00", "CampaignAct.act": "abort",
     "NewCampaign.kind": "words", "NewCampaign.subject": {}, "choice": {}, "policy": {},
     "name": "words", "SilenceForm.kind": "smoke", "SilenceBody.kind": "smoke", "EquipmentForm.kind": "door",

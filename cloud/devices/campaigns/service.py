@@ -117,4 +117,4 @@ def _away(tx: Connection, away_ms: int, now_ms: int) -> None:
 liveness.AWAY.append(_away)
 timers.HANDLERS[TOLD] = _told
 ingest.STATUS.append(_came)
-tree.OCCUPANTS["campaigns"] = tree.counting(campaigns)
+tree.OCCUPANTS["campaigns"] = tree.counting(campaigns, campaigns.c.state.in_([each.value for each in rules.UNFINISHED]))
