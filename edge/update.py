@@ -121,7 +121,9 @@ class Updates:
         while True:
             try:
                 steps.begin(order, self._now_ms())
-                if not steps.record.ended:
+                if steps.record.ended:
+                    self._tell()
+                else:
                     await self._step(order)
             except UpdateRejected as e:
                 self._note(UpdatePhase.REFUSED, e.reason)
@@ -129,8 +131,6 @@ class Updates:
             except (LinkError, StoreError, OSError) as e:
                 _log.warning("update interrupted", reason=str(e))
                 self._note(steps.record.phase, str(e))
-            else:
-                self._tell()
             if steps.record.ended or steps.record.phase is UpdatePhase.TRIAL:
                 return
             await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311 - spreads gateways

@@ -13,7 +13,6 @@ import msgspec
 
 from edge import update_record
 from edge.slots import Trial
-from edge.unpack import unpack
 from edge.update_record import Record, Version
 from firmware_specs.errors import UpdateRejected
 from firmware_specs.release import is_older, version_key
@@ -90,6 +89,8 @@ class Steps:
     def install(self, order: UpdateOrder, bundle: Path, sha256: str, now_ms: int) -> None:
         """Unpack a verified bundle. Raises UpdateRejected, OSError."""
         if not self.is_there(order, sha256):
+            from edge.unpack import unpack  # noqa: PLC0415 - archives are only read by an update
+
             new = self.slots.fresh()
             unpack(bundle, new)
             self.slots.take_in(new, self.slot_of(order), sha256)

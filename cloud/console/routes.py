@@ -32,6 +32,7 @@ from cloud.console import (
     operations,
     organisation,
     presence,
+    releases,
     remote,
     reviews,
     rosters,
@@ -63,7 +64,7 @@ DEVICE_STATES: Final = [state.value for state in DeviceState]
 _ASSET_AGE_S: Final = 31_536_000
 _PARTS: Final = (
     sign_in, alarms, devices, gateways, organisation, maps, presence, rosters, incidents, levels, drills, reviews,
-    hazards, silences, channels, audit, install, claims, configs, campaigns, fleet_health, remote,
+    hazards, silences, channels, audit, install, claims, configs, campaigns, releases, fleet_health, remote,
 )  # fmt: skip
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)

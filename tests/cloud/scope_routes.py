@@ -25,6 +25,8 @@ OUTSIDE: Final = {
     "/api/v1/stream": "does not end; see the tests of the stream",
     "/api/v1/session": "signing in and out: names nothing but who asks",
     "/sign-in": "the same", "/sign-out": "the same",
+    "/updates/metadata/{name}": "signed and for everybody; see the tests of releases",
+    "/updates/targets/{path:path}": "the same",
 }  # fmt: skip
 NOBODYS: Final = {"street": f"/{MISSING}/"} | {
     name: f"qqn-{name}" for name in ("gateway", "device", "user", "chief", "pseudonym", "group")

@@ -56,6 +56,7 @@ IMPERSONAL: Final = {
     "/map": "a page that is filled by the API", "/api/v1/me/looks": "of who asks", "/rosters/looks": "the same",
     "/api/v1/devices/counts": "figures", "/api/v1/alarms/counts": "figures", "/api/v1/audit/verify": "figures",
     "/api/v1/posts/{post_id}/history": "states", "/levels/hint": "a sentence", "/api/v1/levels/policies": "of the root",
+    "/api/v1/releases": "of the root", "/releases": "the same",
 }  # fmt: skip
 """What names nothing of a side whoever looks."""
 

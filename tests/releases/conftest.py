@@ -8,12 +8,13 @@ import pytest
 
 from tests.cloud.conftest import configured, database_url, db, serve, service
 from tests.releases.release_support import Served, World
+from tests.system.conftest import make_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["configured", "database_url", "db", "serve", "service"]
+__all__ = ["configured", "database_url", "db", "make_stack", "serve", "service"]
 
 
 @pytest.fixture

@@ -194,23 +194,28 @@ def test_targets_come_with_one_range_at_most(service: Served, tmp_path: Path) ->
         assert client.post(address).status_code == 405
 
 
-def test_the_api_shows_releases_to_technicians_and_administrators(service: Served, tmp_path: Path) -> None:
-    World(tmp_path).whole()
-    config = service.app.state.patrol.config
-    sync(service.db, config)
-    for role, status in (
-        (Role.TECHNICIAN, 200),
-        (Role.ADMINISTRATOR, 200),
-        (Role.DISPATCHER, 403),
-        (Role.AUDITOR, 403),
-    ):
-        with service.client(role) as client:
-            answer = client.get("/releases")
-            assert answer.status_code == status, role
-    with service.client(Role.ADMINISTRATOR) as client:
-        shown = client.get("/releases").json()
-    assert shown["targets"][0]["model"] == "agent"
-    assert shown["published"]
+def test_the_api_and_the_page_show_releases(service: Served, tmp_path: Path) -> None:
+    home = World(tmp_path)
+    home.begin()
+    release = Release(ReleaseKind.AGENT, "agent", "1.1.0", "1.0", notes="<b>fixes</b>")
+    home.add(b"bundle", release=release)
+    home.publish()
+    with service.anonymous() as client:
+        assert client.get("/api/v1/releases").status_code == 401
+        assert client.get("/releases").status_code == 303
+        password = service.user("ann", Role.ADMINISTRATOR)
+        assert client.post("/api/v1/session", json={"user": "ann", "password": password}).status_code == 200
+        page = client.get("/releases").text
+        assert "尚未发布" in page
+        sync(service.db, service.app.state.patrol.config)
+        page = client.get("/releases").text
+        assert "信任根" in page
+        assert "&lt;b&gt;fixes" in page
+        client.cookies.set("patrol_lang", "en")
+        assert "agent 1.0 or newer" in client.get("/releases").text
+        shown = client.get("/api/v1/releases").json()
+    assert [target["model"] for target in shown["targets"]] == ["agent"]
+    assert [role["role"] for role in shown["roles"] if role["offline"]] == ["root", "targets"]
 
 
 def test_a_campaign_orders_a_published_agent_and_hears_of_it(
