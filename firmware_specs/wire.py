@@ -18,6 +18,7 @@ from firmware_specs import zstd
 from firmware_specs.errors import PackError
 from firmware_specs.readings import NAME_PATTERN, Clock, Item, Lane
 from firmware_specs.wire_items import MAX_MS, MAX_PACK_ITEMS, decode_items, encode_item, geo, parse_geo
+from firmware_specs.wire_vitals import Vitals  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,6 +117,7 @@ class Status(msgspec.Struct, frozen=True):
     degraded: empty, or one line such as `outbox: disk full` while a fault lasts.
     connectors: name to state (`up`, `connecting`, or the last error in one line).
     counters: totals since boot, such as `frames_refused` or `duplicates`.
+    vitals: of the machine; a will has none.
     """
 
     online: bool
@@ -128,6 +130,7 @@ class Status(msgspec.Struct, frozen=True):
     lanes: dict[_Line, LaneStatus] = {}
     connectors: dict[_Line, _Line] = {}
     counters: dict[_Line, _Number] = {}
+    vitals: Vitals | None = None
 
 
 class ReportedDevice(msgspec.Struct, frozen=True):

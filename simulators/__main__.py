@@ -140,6 +140,36 @@ def load(  # noqa: PLR0917 - a command's options
 
 
 @app.command()
+def fleet(  # noqa: PLR0917 - a command's options
+    broker: Annotated[str, typer.Option(help="The uplink broker, mqtt://host:port.")],
+    gateways: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
+    prefix: Annotated[
+        str, typer.Option(help="Gateways are PREFIX0001 and so on; the cloud must know them.")
+    ] = "fleet-",
+    version: Annotated[str, typer.Option(help="The agent's version that they run at first.")] = "1.0.0",
+    failing: Annotated[float, typer.Option(min=0, max=100, help="Percent that fail at what they are ordered.")] = 0.0,
+    ways: Annotated[str, typer.Option(help="How they fail, in turns.")] = "refused,rolled-back,silent",
+    delay: Annotated[float, typer.Option(min=0.01, help="Seconds of each phase, about.")] = 2.0,
+    away: Annotated[float, typer.Option(min=0, help="Seconds until a silent one is back; 0: never.")] = 0.0,
+    duration: DurationOption = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Many gateways that take configurations, updates and firmware, and fail at them as asked.
+
+    Prints a line of JSON when all are connected, and one at the end.
+    """
+    from simulators import fleet as wire_fleet  # noqa: PLC0415
+    from simulators.fleet_faults import ways_of  # noqa: PLC0415
+    from simulators.peers.mqtt import endpoint  # noqa: PLC0415
+
+    plan = wire_fleet.Fleet(
+        *endpoint(broker), gateways, prefix, version, percent=failing, ways=ways_of(ways), delay_s=delay, away_s=away,
+        seed=seed, duration_s=duration,
+    )  # fmt: skip
+    _run(wire_fleet.run(plan, lambda ready: print(json.dumps(ready), flush=True)))
+
+
+@app.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="A CSV file or an NMEA log.")],
     to: Annotated[str, typer.Option(help="mqtt://host:port/topic, coap://host:port/path, or serial:PATH.")],

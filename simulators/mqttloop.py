@@ -29,8 +29,12 @@ class LoopClient:
     def __init__(  # noqa: PLR0917 - an endpoint, an identity and two callbacks
         self, host: str, port: int, client_id: str, topics: Sequence[str] = (),
         received: Callable[[str, bytes], None] = lambda _t, _p: None, connected: Callable[[], None] = lambda: None,
+        *, will: tuple[str, bytes] | None = None,
     ) -> None:  # fmt: skip
-        """topics: subscribed at QoS 1. received: called with topic and payload; connected: after each connect."""
+        """topics: subscribed at QoS 1. received: called with topic and payload; connected: after each connect.
+
+        will: topic and payload, retained.
+        """
         self.host = host
         self.port = port
         self.is_connected = asyncio.Event()
@@ -40,6 +44,8 @@ class LoopClient:
         self._misc: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        if will is not None:
+            client.will_set(*will, qos=1, retain=True)
         client.max_inflight_messages_set(_INFLIGHT)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -65,12 +71,19 @@ class LoopClient:
 
     async def stop(self) -> None:
         """Disconnect."""
+        await self._end(politely=True)
+
+    async def drop(self) -> None:
+        """Go without a word, as when the power is cut: the broker publishes the will."""
+        await self._end(politely=False)
+
+    async def _end(self, *, politely: bool) -> None:
         if self._misc is not None:
             self._misc.cancel()
             await asyncio.gather(self._misc, return_exceptions=True)
-        if self._client.is_connected():
+        if politely and self._client.is_connected():
             self._client.disconnect()
-        self._client.loop_misc()
+            self._client.loop_misc()
         sock = self._client.socket()
         if sock is not None:
             self._on_socket_close(self._client, None, sock)

@@ -1,10 +1,169 @@
-"""The pages of campaigns and releases."""
+"""The pages of campaigns: which there are, how one goes, and the form of a new one with a look at who would be in."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cloud.console.pages import PageRoute
+from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import ValidationError
+
+from cloud.console import choose
+from cloud.console.campaign_forms import CampaignForm, Sent
+from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console.ui import Ui, bar
+from cloud.devices.campaigns import service
+from cloud.devices.campaigns.models import MemberQuery, Note
+from cloud.devices.campaigns.rules import Act, Standing
+from cloud.devices.campaigns.rules import State as Stands
+from cloud.devices.releases import service as releases
+from cloud.errors import Forbidden, Invalid
+from cloud.org import auth, tree
+from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.rules import SYSTEM, Permission
+from cloud.state import now_ms
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cloud.devices.campaigns.models import Preview, TallyView
+
+PAGE: Final = 50
+MEMBERS: Final = 25
+LOOKS: Final = {
+    Stands.DRAFT: "unknown", Stands.APPROVED: "acknowledged", Stands.RUNNING: "acknowledged", Stands.PAUSED: "major",
+    Stands.ENDED: "normal", Stands.ABORTED: "offline", Stands.ROLLING_BACK: "minor", Stands.ROLLED_BACK: "offline",
+}  # fmt: skip
+MEMBER_LOOKS: Final = {
+    Standing.PENDING: "offline", Standing.STARTED: "acknowledged", Standing.COMMITTED: "normal",
+    Standing.FAILED: "critical", Standing.RETRYING: "warning", Standing.MISSED: "unknown",
+    Standing.CANCELLED: "offline", Standing.BACKING: "acknowledged", Standing.BACK: "unknown",
+    Standing.STUCK: "critical",
+}  # fmt: skip
+DOTS: Final = (
+    ("normal", ("committed",)), ("critical", ("failed", "stuck")), ("minor", ("started", "backing")),
+    ("warning", ("retrying",)), ("unknown", ("back", "missed")), ("offline", ("pending", "cancelled")),
+)  # fmt: skip
+"""The pieces of a wave's bar, in order, and what each counts."""
+ACTS: Final = {
+    Act.APPROVE: service.approve, Act.START: service.start, Act.PAUSE: service.pause, Act.RESUME: service.resume,
+    Act.ABORT: service.abort, Act.ROLL_BACK: service.roll_back, Act.RETRY: service.retry,
+}  # fmt: skip
+GRAVE: Final = frozenset({Act.ABORT, Act.ROLL_BACK})
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+View = Annotated[Ui, Depends(viewer_ui)]
+Id = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+class CampaignAct(Sent, Note):
+    """A button of a campaign. The note goes into its history."""
+
+    act: Act
+
+
+def _bar(tally: TallyView) -> list[tuple[str, int, int]]:
+    return bar((dot, sum(getattr(tally, name) for name in names)) for dot, names in DOTS)
+
+
+def _name(tx: Connection, ui: Ui, path: str) -> str:
+    return choose.name(ui, *tree.names(tx, [path]).get(path, ("", ""))) or path
+
+
+@pages.get("/campaigns")
+def campaign_list(ui: View, state: State) -> Response:
+    """Every campaign, newest first."""
+    ui.section = "campaigns"
+    chosen = ui.query.get("state", "")
+    states = (Stands(chosen),) if chosen in set(Stands) else ()
+    with state.db.read() as tx:
+        page = service.list_campaigns(tx, ui.who, states=states, limit=PAGE, cursor=ui.query.get("cursor") or None)
+        names = {each.node: _name(tx, ui, each.node) for each in page.items}
+    bars = {each.id: _bar(each.tally) for each in page.items}
+    return render(
+        ui, "campaigns.html", page=page, names=names, looks=LOOKS, bars=bars,
+        chosen=chosen, next=ui.link(cursor=page.next_cursor), first=ui.link(cursor=None),
+        states=[("", ui.t("campaigns.all")), *((each.value, ui.t(f"campaigns.state_{each}")) for each in Stands)],
+    )  # fmt: skip
+
+
+def _form(state: State, ui: Ui, form: CampaignForm, preview: Preview | None = None, wrong: str = "") -> Response:
+    ui.section = "campaigns"
+    with state.db.read() as tx:
+        nodes = choose.nodes(tx, ui, choose.PLACES)
+        targets = [(each.path, f"{each.path} · {each.version}") for each in releases.targets(tx)]
+    return render(
+        ui, "campaign_new.html", status=422 if wrong else 200, form=form, preview=preview, wrong=wrong, nodes=nodes,
+        targets=[("", "—"), *targets], days=[str(day) for day in range(1, 8)],
+        kinds=[(kind, ui.t.name("campaigns.kind", kind)) for kind in sorted(service.KINDS)],
+    )  # fmt: skip
+
+
+@pages.get("/campaigns/new")
+def new(ui: View, state: State) -> Response:
+    """The form."""
+    if not ui.may(Permission.ADMINISTER):
+        raise Forbidden(f"role {ui.role} may not administer")
+    return _form(state, ui, CampaignForm(health="1", node=ui.who.node))
+
+
+@pages.post("/campaigns/new")
+def create(request: Request, ui: View, state: State, form: Annotated[CampaignForm, Form()]) -> Response:
+    """Show who would be in it, or make it."""
+    auth.check_csrf(request, form.csrf)
+    try:
+        body = form.body()
+        if form.step == "create":
+            with state.db.begin() as tx:
+                made = service.create(tx, ui.who, body, now_ms())
+            return back_to(f"/campaigns/{made.id}")
+        with state.db.read() as tx:
+            return _form(state, ui, form, service.preview(tx, ui.who, body))
+    except Invalid as e:
+        return _form(state, ui, form, wrong=str(e))
+
+
+def _member_query(ui: Ui) -> MemberQuery:
+    """Which members the page shows. Raises Invalid."""
+    given: dict[str, Any] = {"limit": MEMBERS}
+    if ui.query.get("state"):
+        given["state"] = (ui.query["state"],)
+    given |= {name: ui.query[name] for name in ("wave", "reason", "search", "cursor") if ui.query.get(name)}
+    try:
+        return MemberQuery.model_validate(given)
+    except ValidationError as e:
+        raise Invalid(f"{'.'.join(map(str, e.errors()[0]['loc']))}: {e.errors()[0]['msg']}") from e
+
+
+@pages.get("/campaigns/{campaign_id}")
+def campaign(ui: View, state: State, campaign_id: Id) -> Response:
+    """How one goes: its waves, what failed and why, what may be done, who is in it."""
+    ui.section = "campaigns"
+    query = _member_query(ui)
+    with state.db.read() as tx:
+        found = service.get_campaign(tx, ui.who, campaign_id)
+        members = service.list_members(tx, ui.who, campaign_id, query)
+        where = _name(tx, ui, found.node)
+    acts = [
+        act for act in found.acts
+        if ui.may(Permission.ADMINISTER) and not (act is Act.APPROVE and ui.who.label == found.author)
+    ]  # fmt: skip
+    return render(
+        ui, "campaign.html", each=found, where=where, looks=LOOKS, member_looks=MEMBER_LOOKS, acts=acts, grave=GRAVE,
+        bars={step.wave: _bar(step.tally) for step in found.steps}, members=members, query=query, engine=SYSTEM.label,
+        next=ui.link(cursor=members.next_cursor), first=ui.link(cursor=None),
+        standings=[
+            ("", ui.t("campaigns.all")), *((each.value, ui.t(f"campaigns.member_{each}")) for each in Standing)
+        ],
+    )  # fmt: skip
+
+
+@pages.post("/campaigns/{campaign_id}/do")
+def act(request: Request, ui: View, state: State, campaign_id: Id, sent: Annotated[CampaignAct, Form()]) -> Response:
+    """Press one of its buttons."""
+    auth.check_csrf(request, sent.csrf)
+    if sent.act not in ACTS:
+        raise Invalid("act: the engine's own")
+    with state.db.begin() as tx:
+        ACTS[sent.act](tx, ui.who, campaign_id, now_ms(), sent.note)
+    return back_to(sent.back or f"/campaigns/{campaign_id}")

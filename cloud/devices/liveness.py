@@ -22,7 +22,7 @@ from cloud.devices.store import deadlines, devices, gateways, watch
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from sqlalchemy import Connection, Row
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 BATCH: Final = 500
 WATCH_GAP_MS: Final = 5000
 """A longer pause between two looks means that the cloud was away and could not have heard."""
+AWAY: Final[list[Callable[[Connection, int, int], None]]] = []
+"""Told when the cloud was away: for how many milliseconds, and the present. Whoever waits for answers gives it back."""
 
 
 class Allowed(NamedTuple):
@@ -55,6 +57,8 @@ def attend(tx: Connection, now_ms: int) -> None:
     tx.execute(watch.update().values(alive_at=now_ms))
     if 0 <= away <= WATCH_GAP_MS:
         return
+    for call in AWAY:
+        call(tx, max(away, 0), now_ms)
     for table in (gateways, devices):
         given = table.c.lease_at + max(away, 0)
         tx.execute(table.update().values(lease_at=sa.case((given > now_ms, now_ms), else_=given)))

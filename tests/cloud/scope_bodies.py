@@ -46,6 +46,8 @@ VALUES: Final[dict[str, Any]] = {
     "purpose": "silence", "Settings.purpose": "real", "seconds": 600, "level": 3, "follow_up": "words",
     "owner": "words", "users": "", "kinds": "", "ChainBody.kinds": [], "PlanPut.kinds": [], "reporting_s": 60,
     "steps": [{"after_s": 60, "roles": ["dispatcher"]}],
+    "CampaignForm.step": "create", "CampaignForm.kind": "more-words", "CampaignForm.begins": "01:00",
+    "CampaignForm.ends": "05:00", "CampaignAct.act": "abort",
     "NewCampaign.kind": "words", "NewCampaign.subject": {}, "choice": {}, "policy": {},
     "name": "words", "SilenceForm.kind": "smoke", "SilenceBody.kind": "smoke", "EquipmentForm.kind": "door",
     "NewEquipment.kind": "door", "Planned.kind": "incident", "Filed.kind": "exit-blocked", "roles": ["dispatcher"],

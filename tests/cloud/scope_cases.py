@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 YESTERDAY, TOMORROW = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
 PARAMETERS: Final = {
-    "alarm_id": "alarm", "area_id": "area", "campaign_id": "campaign", "chain_id": "chain", "channel_id": "channel", "declaration": "declaration",
+    "alarm_id": "alarm", "area_id": "area", "campaign_id": "campaign",
+    "chain_id": "chain", "channel_id": "channel", "declaration": "declaration",
     "delivery_id": "delivery", "device": "device", "device_id": "device", "drill": "drill", "follow_up_id": "follow_up",
     "gateway": "gateway", "gateway_id": "gateway", "hazard_id": "hazard", "incident_id": "incident", "member": "member",
     "name": "user", "node_id": "street_id", "plan_id": "plan", "post_id": "post", "review_id": "review",

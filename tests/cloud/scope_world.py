@@ -44,7 +44,8 @@ MISSING: Final = 60_000_000
 """An id, and the number of a node, that nothing has."""
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
-hooks.KINDS["words"] = hooks.Kind(start=lambda *_: None, stop=lambda *_: None)
+for kind in ("words", "more-words"):
+    hooks.KINDS[kind] = hooks.Kind(start=lambda *_: None, stop=lambda *_: None)
 FOREIGN: Final = re.compile(r"ZZB\w*|qqb[\w.-]*|(?<![\d.])7000\d{4}(?!\d)")
 """Anything of side B."""
 

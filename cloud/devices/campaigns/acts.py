@@ -47,7 +47,7 @@ def create(tx: Connection, actor: Principal, new: NewCampaign, now_ms: int) -> C
     }  # fmt: skip
     row = tx.execute(campaigns.insert().values(**values).returning(campaigns)).one()
     members.add(tx, row.id, chosen.members, chosen.waves)
-    detail = f"{new.kind}, {len(chosen.members)} members in {len(chosen.waves)} waves"
+    detail = f"{len(chosen.members)} = {' + '.join(map(str, chosen.waves))}"
     telling.happened(tx, row, actor, "create", now_ms, detail=detail)
     telling.moved(tx, row, now_ms)
     return views.get_campaign(tx, actor, row.id)

@@ -16,6 +16,7 @@ from cloud.devices.campaigns.store import campaigns, claims
 from cloud.errors import Invalid
 from cloud.org import tree
 from cloud.org.rules import Principal, scope
+from cloud.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,9 @@ def _fitting(
     tx: Connection, actor: Principal, new: NewCampaign, kind: hooks.Kind
 ) -> Callable[[devices.Entry], str]:  # fmt: skip
     choice = new.choice
-    serving = devices.serving(tx, actor, choice.profile) if choice.profile and not kind.of_devices else set()
+    serving = (
+        devices.serving(tx, actor, clean(choice.profile, 200)) if choice.profile and not kind.of_devices else set()
+    )
 
     def why(entry: devices.Entry) -> str:
         if choice.gateways and entry.gateway not in choice.gateways:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
+import structlog
 
 from cloud import metrics, timers
 from cloud.devices import selecting
@@ -23,6 +24,7 @@ from cloud.devices.campaigns.rules import Act, Do, Event, Standing, State, Step,
 from cloud.devices.campaigns.store import campaigns, claims, waves
 from cloud.devices.campaigns.store import members as members_table
 from cloud.devices.health import service as health
+from cloud.errors import NotFound
 from cloud.org import tree, zones
 from cloud.org.rules import SYSTEM
 from firmware_specs.errors import PatrolError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from cloud.devices.campaigns.members import Key
 
+log: Final = structlog.get_logger("campaigns")
 TIMER: Final = "campaign"
 LOOK_MS: Final = 60_000
 """How often those who wait for their gateways are looked at, whatever their statuses told."""
@@ -133,7 +136,9 @@ def _time_out(tx: Connection, row: Row[Any], now_ms: int) -> int:
 
 
 def _stop(tx: Connection, row: Row[Any], key: Key, now_ms: int) -> None:
-    hooks.KINDS[row.kind].stop(tx, row.id, json.loads(row.subject), key.gateway, key.device, now_ms)
+    why = _order(tx, row, key, hooks.KINDS[row.kind].stop, now_ms)
+    if why:
+        log.warning("an order cannot be taken back", campaign=row.id, gateway=key.gateway, error=why)
 
 
 def _order(tx: Connection, row: Row[Any], key: Key, order: hooks.Order, now_ms: int) -> str:
@@ -200,7 +205,10 @@ def _soak(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
 def _check(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
     unchecked = (*members.flying(row.id, Standing.COMMITTED), _c.wave == row.wave, _c.checked.is_(False))
     for key in members.batch(tx, *unchecked):
-        good, why = health.healthy(tx, key.gateway, now_ms)
+        try:
+            good, why = health.healthy(tx, key.gateway, now_ms)
+        except NotFound as e:  # it was removed meanwhile
+            good, why = False, str(e)
         mine = (_c.campaign == key.campaign, _c.gateway == key.gateway, _c.device == key.device)
         values = {"checked": True, "unhealthy": not good} | ({} if good else {"reason": why[: members.REASON]})
         tx.execute(members_table.update().where(*mine).values(**values))

@@ -36,7 +36,11 @@ def _minute(text: str) -> str:
 
 
 def _subject(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MAX_SUBJECT:
+    try:
+        size = len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError as e:
+        raise ValueError("too deep") from e
+    if size > MAX_SUBJECT:
         raise ValueError(f"more than {MAX_SUBJECT} bytes")
     return value
 

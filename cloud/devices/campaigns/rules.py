@@ -85,8 +85,8 @@ CAMPAIGN: Final[Mapping[tuple[State, Act], State]] = {
     (State.ROLLED_BACK, Act.REOPEN): State.ROLLING_BACK,
 }
 """What is not here is refused."""
-OPEN: Final = frozenset({State.RUNNING, State.PAUSED, State.ROLLING_BACK})
-"""States in which a campaign has its gateways for itself; an aborted one too, until nothing is in flight."""
+UNFINISHED: Final = frozenset({State.DRAFT, State.APPROVED, State.RUNNING, State.PAUSED, State.ROLLING_BACK})
+"""States from which something is still to come."""
 
 
 class Standing(StrEnum):

@@ -5,9 +5,13 @@ A kind is entered in `hooks.KINDS`; what it orders is told here, by any process,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
 
 from cloud import metrics, timers
+from cloud.devices import liveness
 from cloud.devices.campaigns import engine, members, rules
 from cloud.devices.campaigns.acts import abort, approve, create, pause, resume, retry, roll_back, start
 from cloud.devices.campaigns.choosing import preview
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS", "Choice", "Kind", "NewCampaign", "PolicyBody", "abort", "approve", "create", "get_campaign",
     "list_campaigns", "list_members", "outcome", "pause", "preview", "progress", "resume", "retry", "roll_back",
-    "start",
+    "start", "subject_of",
 ]  # fmt: skip
 
 TOLD: Final = "campaign-told"
 """Timer that hands something new over to the engine; one for each campaign and gateway, so nobody waits for another."""
+HEAR_MS: Final = 5_000
+"""What a gateway has at least when the cloud was away: its last report comes with the connection to the broker."""
 
 
 def outcome(  # noqa: PLR0917 - what, of whom, and when
@@ -66,10 +72,15 @@ def outcome(  # noqa: PLR0917 - what, of whom, and when
     return True
 
 
+def subject_of(tx: Connection, campaign_id: int) -> dict[str, Any]:
+    """What a campaign changes; empty when there is none such."""
+    text = tx.execute(sa.select(campaigns.c.subject).where(campaigns.c.id == campaign_id)).scalar()
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found
+
+
 def _kind(tx: Connection, campaign_id: int) -> str:
-    return str(
-        tx.execute(campaigns.select().with_only_columns(campaigns.c.kind).where(campaigns.c.id == campaign_id)).scalar()
-    )
+    return str(tx.execute(sa.select(campaigns.c.kind).where(campaigns.c.id == campaign_id)).scalar())
 
 
 def progress(tx: Connection, campaign_id: int, gateway: str, device: str, phase: str, now_ms: int) -> None:  # noqa: PLR0917
@@ -93,6 +104,17 @@ def _came(tx: Connection, gateway: str, _status: Status, now_ms: int) -> None:
         timers.set_timer(tx, TOLD, f"{campaign}:{gateway}", now_ms)
 
 
+def _away(tx: Connection, away_ms: int, now_ms: int) -> None:
+    """The cloud was away and heard no outcomes: whoever is under way gets that time back, and some to be heard."""
+    c = members_table.c
+    given = c.deadline_at + away_ms
+    soonest = now_ms + HEAR_MS
+    longer = sa.case((given < soonest, sa.literal(soonest, sa.BigInteger)), else_=given)
+    flying = c.state.in_([each.value for each in rules.IN_FLIGHT])
+    tx.execute(members_table.update().where(flying, c.deadline_at.is_not(None)).values(deadline_at=longer))
+
+
+liveness.AWAY.append(_away)
 timers.HANDLERS[TOLD] = _told
 ingest.STATUS.append(_came)
-tree.OCCUPANTS["campaigns"] = tree.counting(campaigns)
+tree.OCCUPANTS["campaigns"] = tree.counting(campaigns, campaigns.c.state.in_([each.value for each in rules.UNFINISHED]))

@@ -26,6 +26,7 @@ from cloud.devices.campaigns.store import members as members_table
 from cloud.errors import NotFound
 from cloud.org.rules import Principal, scope
 from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
+from cloud.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -143,12 +144,11 @@ def list_members(tx: Connection, principal: Principal, campaign: int, query: Mem
     if query.wave is not None:
         wanted = wanted.where(c.wave == query.wave)
     if query.reason is not None:
-        wanted = wanted.where(c.reason == query.reason)
+        wanted = wanted.where(c.reason == clean(query.reason, members.REASON))
     if query.search:
+        part = clean(query.search, 64)
         wanted = wanted.where(
-            sa.or_(
-                c.gateway.icontains(query.search, autoescape=True), c.device.icontains(query.search, autoescape=True)
-            )
+            sa.or_(c.gateway.icontains(part, autoescape=True), c.device.icontains(part, autoescape=True))
         )
     if query.cursor:
         wanted = wanted.where(c.place > decode_cursor(query.cursor, int)[0])

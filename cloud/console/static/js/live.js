@@ -161,7 +161,7 @@ async function checkSession() {
 
 const everything = () => document.querySelectorAll("[data-live], [data-live-slow], [data-live-resume]").forEach((element) => refresh(element, FAST_MS));
 
-const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "incident", "presence", "level", "hazard", "drill", "firmware", "reset"], {
+const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "incident", "presence", "level", "hazard", "drill", "campaign", "firmware", "reset"], {
   state: lineState,
   resumed: everything,
   failed: checkSession,
