@@ -113,11 +113,13 @@ class CoapSender:
             request.remote = endpoint
         request.opt.uri_path = (*path, *device.firmware.path.split("/"))
         pending = context.request(request, handle_blockwise=False).response
+        # Never cancelled: aiocoap stumbles over an answer to a request whose future was.
+        pending.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({pending}, timeout=device.firmware.ack_timeout_s)
+        if not pending.done():
+            raise LinkError(device.address, f"the device said nothing for {device.firmware.ack_timeout_s:g} s")
         try:
-            async with asyncio.timeout(device.firmware.ack_timeout_s):
-                return await pending
-        except TimeoutError as e:
-            raise LinkError(device.address, f"the device said nothing for {device.firmware.ack_timeout_s:g} s") from e
+            return pending.result()
         except (error.Error, OSError, UnicodeError) as e:
             raise LinkError(device.address, " ".join(str(e).split()) or type(e).__name__) from e
 

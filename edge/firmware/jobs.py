@@ -66,6 +66,8 @@ class Firmware:
         self._ways: dict[str, tuple[Sender, asyncio.Semaphore]] = {}
         self._work: dict[str, tuple[Work, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._heard: dict[str, str] = {}
+        """What devices themselves said since the start; what is kept may be of one that was replaced."""
         self._news = asyncio.Event()
         channel.on("desired/firmware", lambda _rest, payload: self.take(payload))
 
@@ -142,6 +144,8 @@ class Firmware:
 
     def runs(self, device: str, version: str, *, live: bool = True) -> None:
         """See `Listener`."""
+        if live:
+            self._heard[device] = version
         if device in self._work:
             self._work[device][0].runs(version, live=live)
         if self._book.running.get(device) != version:
@@ -182,6 +186,8 @@ class Firmware:
         task = self._group.create_task(self._do(kept, work), name=f"firmware-{name}")
         if work:
             work.running = self._book.running.get(name, "")
+            if name in self._heard:
+                work.runs(self._heard[name], live=True)
             self._work[name] = work, task
 
     async def _do(self, kept: Kept, work: Work | None) -> None:
@@ -211,6 +217,8 @@ class Firmware:
         else:
             _log.info("firmware in force", device=name, version=kept.job.version)
         self._changed(True)
+        if any(k.state.phase is UpdatePhase.DOWNLOADING for k in self._book.jobs.values()):
+            return  # what lies there may be on its way
         try:
             self._images.clean({k.sha256 for k in self._book.jobs.values() if k.state.phase not in ENDED and k.sha256})
         except StoreError as e:

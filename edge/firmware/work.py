@@ -96,13 +96,10 @@ class Work:
 
     async def run(self) -> None:
         """Do it."""
-        job = self._kept.job
         if self._kept.state.phase not in {UpdatePhase.SENDING, UpdatePhase.TRIAL}:
             await self._wait_for_window()
         if self._kept.state.phase is not UpdatePhase.TRIAL:
-            if same(self.running, job.version):
-                return
-            if await self._send_within_places():
+            if self._done or await self._send_within_places():
                 return
             self._kept.back_by_ms = self._now_ms() + round(1000 * self._device.firmware.reboot_s)
             self.step(UpdatePhase.TRIAL, done=self._kept.size)

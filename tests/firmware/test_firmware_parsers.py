@@ -16,7 +16,9 @@ from edge.firmware.base import FirmwareDevice, Image, Pace
 from edge.firmware.mqtt import MqttSender, _Talk
 from firmware_specs import device_firmware as wire
 from firmware_specs.errors import FrameError, LinkError, UpdateRejected
+from firmware_specs.load import load_profile
 from firmware_specs.schema import FirmwareChannel
+from firmware_specs.skeleton import write_skeleton
 from tests.connectors.line_support import profile
 
 if TYPE_CHECKING:
@@ -146,3 +148,16 @@ def test_a_firmware_section_that_cannot_be_is_refused(section: dict[str, object]
     with pytest.raises(ValidationError) as caught:
         profile(MQTT_CODEC, "mqtt", "n", firmware=section)
     assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize("connector", ["mqtt", "coap", "serial"])
+def test_the_commented_section_of_a_new_profile_is_a_good_one(tmp_path: Path, connector: str) -> None:
+    path, _ = write_skeleton(tmp_path, "acme", "t100", connector)
+    text = path.read_text()
+    head, section = text.split("# [firmware]")
+    lines = [line.removeprefix("# ") for line in f"[firmware]{section}".splitlines()]
+    metric = '\n[metrics.firmware]\ntype = "text"\ntitle = { zh = "固", en = "f" }\n' if connector == "serial" else ""
+    path.write_text(head + metric + "\n".join(lines))
+    firmware = load_profile(path).firmware
+    assert firmware
+    assert firmware.model == "acme-t100"

@@ -21,7 +21,7 @@ from cloud.org.rules import SYSTEM, Principal, Role
 from firmware_specs.errors import PackError
 from firmware_specs.release import Release, ReleaseKind
 from firmware_specs.wire import Reported, ReportedDevice
-from firmware_specs.wire_fleet import FirmwareOrder, FirmwareState, UpdatePhase, UpdateState, decode, encode
+from firmware_specs.wire_fleet import ENDED, FirmwareOrder, FirmwareState, UpdatePhase, UpdateState, decode, encode
 from tests.campaigns.campaigns_support import AUTHOR, OTHER, QUICK, come, turns
 from tests.cloud.cloud_support import NOW, know
 
@@ -61,9 +61,9 @@ def fleet(db: Database, *names: str, gateway: str = "gw-1", profile: str = MODEL
         devices.apply_reported(tx, gateway, Reported(1, "h", found), NOW)
 
 
-def tell(db: Database, gateway: str = "gw-1", now: int = NOW, **states: UpdateState) -> None:
+def tell(db: Database, *, now: int = NOW, **states: UpdateState) -> None:
     with db.begin() as tx:
-        hooks.DOCUMENTS["reported/firmware"](tx, gateway, "", encode(FirmwareState(states)), now)
+        hooks.DOCUMENTS["reported/firmware"](tx, "gw-1", "", encode(FirmwareState(states)), now)
 
 
 def ordered(db: Database, gateway: str = "gw-1") -> FirmwareOrder | None:
@@ -88,7 +88,8 @@ def view(db: Database, device: str = "a") -> FirmwareView:
 
 
 def state(phase: UpdatePhase, at: int = NOW, **more: Any) -> UpdateState:  # noqa: ANN401
-    return UpdateState(phase, **{"campaign": 1, "version": "2.0.0", "ordered_ms": at, "running": "1.0.0"} | more)
+    told: dict[str, Any] = {"campaign": 1, "version": "2.0.0", "ordered_ms": at, "running": "1.0.0"}
+    return UpdateState(phase, **told | more)
 
 
 def test_an_order_holds_all_jobs_and_sheds_those_that_end(db: Database) -> None:
@@ -183,7 +184,7 @@ def test_a_campaign_of_firmware_goes_its_way_and_back(db: Database) -> None:
     assert told is not None
     at = {job.device: job.ordered_ms for job in told.jobs}
     assert at.keys() == {"a", "b"}
-    ends = {
+    ends: Any = {
         "a": state(UpdatePhase.COMMITTED, campaign=number, at=at["a"], running="2.0.0"),
         "b": state(UpdatePhase.FAILED, campaign=number, at=at["b"], reason="silent"),
     }
@@ -235,7 +236,8 @@ def test_the_page_of_a_device_shows_its_firmware(service: Served) -> None:
 
 def test_S4_a_page_shows_what_the_list_holds(db: Database) -> None:
     fleet(db, *(f"d{n}" for n in range(5)))
-    tell(db, **{f"d{n}": UpdateState(UpdatePhase.IDLE, running="1") for n in range(5)})
+    runs: Any = {f"d{n}": UpdateState(UpdatePhase.IDLE, running="1") for n in range(5)}
+    tell(db, **runs)
     who, seen, cursor = Principal("user", 1, "a", Role.TECHNICIAN), [], None
     with db.read() as tx:
         while True:
@@ -255,4 +257,4 @@ def test_only_the_last_order_is_told_of(phase: UpdatePhase, campaign: int, versi
     told = UpdateState(phase, campaign=campaign, version=version, ordered_ms=at)
     about = rules.is_about(told, rules.Ordered(1, "2", 3, wanted))
     assert about == ((campaign, version, at) == (1, "2", 3))
-    assert (rules.ended(told) is None) == (phase not in rules.ENDED)
+    assert (rules.ended(told) is None) == (phase not in ENDED)

@@ -10,15 +10,20 @@ import shutil
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge.config import SerialConfig
+from edge.connectors.serial import SerialConnector
+from firmware_specs.errors import LinkError
 from firmware_specs.wire_fleet import UpdatePhase
+from tests.connectors.line_support import Memory
 from tests.firmware.firmware_support import Repository, image, job, running, trust, write_config
 from tests.support import Running, wait_for, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from tests.support import StartProcess
@@ -134,3 +139,35 @@ async def test_rx_receives_the_image_and_the_line_is_read_again(
         assert (state.phase, state.reason, state.running) == (UpdatePhase.COMMITTED, "", "2.0.0")
         assert agent.gateway.intake.frames_refused == 0, "what XMODEM said was not read as frames"
         os.close(device.fd)
+
+
+async def test_a_loan_ends_with_the_line_and_with_whoever_wanted_it(
+    start_process: StartProcess, tmp_path: Path
+) -> None:
+    ours, _, _ = plug_in(start_process, tmp_path)
+    connector = SerialConnector(SerialConfig(kind="serial", name="line", port=str(ours)), [])
+    with pytest.raises(LinkError, match="not open"):
+        await connector.lend(hold(asyncio.Event()))
+    up = asyncio.Event()
+    line = asyncio.create_task(connector.run(Memory(), up.set))
+    await up.wait()
+    held = asyncio.Event()
+    loan = asyncio.create_task(connector.lend(hold(held)))
+    await held.wait()
+    loan.cancel()
+    held = asyncio.Event()
+    second = asyncio.create_task(connector.lend(hold(held)))
+    await held.wait()
+    line.cancel()
+    with pytest.raises(LinkError, match="the port was closed"):
+        await second
+    with pytest.raises(asyncio.CancelledError):
+        await line
+
+
+def hold(held: asyncio.Event) -> Callable[[int], Coroutine[Any, Any, None]]:
+    async def use(_fd: int) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    return use
