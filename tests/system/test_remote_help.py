@@ -98,3 +98,21 @@ def test_help_from_afar_S9_P7(make_stack: Callable[..., Stack]) -> None:
 
     wait_for(lambda: "remote.foreign" in audited(), 10, "the foreign answer on record")
     assert {"remote.check", "remote.log-tail", "remote.diagnostics", "remote.download", "remote.done"} <= audited()
+    done = stack.get(f"/commands/{made}")["ended_at"]
+
+    stack.edge.kill()
+    stack.start(stack.edge)
+    wait_for(lambda: len(stack.get(f"/gateways/{stack.gateway}/health")["starts"]) == 2, 20, "the second start")
+    health = stack.get(f"/gateways/{stack.gateway}/health")
+    assert [each["reason"] for each in health["starts"]] == ["kill", "first"]
+    measures = {each["measure"]: each for each in health["measures"]}
+    assert (measures["restarts"]["state"], measures["restarts"]["reason"]) == ("watch", "kill")
+    assert measures["disk"]["value"] > 0
+    ledger = stack.get(f"/gateways/{stack.gateway}/ledger")
+    assert (ledger["reconciled"], ledger["lost"]) == (True, 0)
+    repeated = {"id": made, "kind": "diagnostics", **times}
+    mqtt_publish.single(f"{topic}/command/{made}", json.dumps(repeated), 1, port=stack.north_port)
+    counters = f"/gateways/{stack.gateway}"
+    wait_for(lambda: stack.get(counters)["counters"].get("commands_repeated") == 1, 40, "the repeated command known")
+    assert stack.get(counters)["counters"]["commands"] == 0
+    assert stack.get(f"/commands/{made}")["ended_at"] == done
