@@ -42,7 +42,7 @@ GOOD = Facts(
 
 def vitals(**more: object) -> dict[str, Any]:
     fields = {name: getattr(FINE, name) for name in FINE.__struct_fields__} | more
-    return {"vitals": Vitals(**fields)}  # type: ignore[arg-type]
+    return {"vitals": Vitals(**fields)}
 
 
 def found(facts: Facts, measure: str) -> Finding:
