@@ -33,6 +33,6 @@ for (const toggle of document.querySelectorAll("form.filters .more-toggle")) {
   });
 }
 
-for (const field of document.querySelectorAll("form.filters select")) {
+for (const field of document.querySelectorAll("form.filters:not([method=post]) select")) {
   field.addEventListener("change", () => field.form.requestSubmit());
 }
