@@ -58,7 +58,7 @@ def test_the_way_of_a_technician_over_the_api(service: Served, api: Client) -> N
     press(service.db, "smk-3", now_ms())
     detail = api.get(f"/walk-tests/{walk['id']}").json()
     assert {each["device"]: each["mark"] for each in detail["devices"]}["smk-3"] == "passed"
-    post(api, f"/walk-tests/{walk['id']}/shown", devices={"smk-3": now_ms()})
+    post(api, f"/walk-tests/{walk['id']}/shown", devices={"smk-3": 0})
     post(api, f"/walk-tests/{walk['id']}/devices/smk-1/mark", mark="unreachable", note="锁着")
     assert api.post("/acceptance-sheets", json={"gateway": "gw-1"}).status_code == 409
     assert post(api, f"/walk-tests/{walk['id']}/end")["active"] is False

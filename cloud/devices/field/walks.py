@@ -306,13 +306,17 @@ def _hold_again(tx: Connection, actor: Principal, walk: Row[Any], row: Row[Any],
 
 
 def show(tx: Connection, actor: Principal, walk: int, given: ShownBody, now_ms: int) -> WalkView:
-    """When results appeared on the technician's page; the first time counts. Raises Forbidden, NotFound."""
+    """Results appeared on the technician's page so long ago; the first time counts. Raises Forbidden, NotFound.
+
+    What the request took on its way counts too, so a figure is never better than what was seen.
+    """
     may_provision(actor)
     row = _mine(tx, actor, walk)
-    for device, shown_ms in given.devices.items():
-        at_ms = min(shown_ms, now_ms)
-        fresh = (walk_devices.c.shown_at.is_(None), walk_devices.c.marked_at.is_not(None))
-        tx.execute(walk_devices.update().where(*_one(walk, device), *fresh).values(shown_at=at_ms))
+    fresh = (walk_devices.c.shown_at.is_(None), walk_devices.c.marked_at.is_not(None))
+    wanted = sa.select(walk_devices.c.device, walk_devices.c.marked_at).where(walk_devices.c.walk == walk, *fresh)
+    for device, marked_at in tx.execute(wanted.where(walk_devices.c.device.in_(given.devices))).all():
+        at_ms = max(marked_at, now_ms - given.devices[device])
+        tx.execute(walk_devices.update().where(*_one(walk, device)).values(shown_at=at_ms))
     return walk_views.view(tx, actor, row)
 
 
