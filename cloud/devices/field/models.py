@@ -260,7 +260,7 @@ class MarkBody(_Body):
 
 
 class ShownBody(_Body):
-    """Results that appeared on the technician's page: how many milliseconds ago each did, whatever the phone's clock."""
+    """Results that appeared on the technician's page: how many milliseconds ago, whatever the phone's clock says."""
 
     devices: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**40)]], Field(min_length=1, max_length=MAX_DEVICES)]
 
