@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BATTERY_METRICS", "CLOCKS_MS", "HOLD_MS", "JUDGED", "MAX_DEVICES", "MAX_MINUTES", "MIN_MINUTES", "SIGNAL_METRICS",
     "STORM", "STORM_MS", "Mark", "Proof", "Shown", "Step", "StepState", "Tally", "Value", "canonical", "counts",
-    "first_of", "hold_ends", "is_early", "is_storm", "latency_ms", "proof_of", "proven", "statement", "tally", "worst_of",
+    "first_of", "hold_ends", "is_early", "is_storm", "latency_ms", "proof_of", "proven", "statement", "tally",
+    "worst_of",
 ]  # fmt: skip
 
 HOLD_MS: Final = 180_000
