@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Form, Path, Request
 from fastapi.responses import HTMLResponse, Response
+from markupsafe import Markup
 from pydantic import BaseModel, Field, ValidationError
 
 from cloud.catalogue import profiles
@@ -194,7 +195,8 @@ def _issued(ui: Ui, state: AppState, given: NewClaim, note: str | None = None) -
         made: IssuedClaim = enrolment.issue_claim(tx, ui.who, given, now)
         if note is not None and given.gateway is not None:
             service.note_gateway(tx, ui.who, given.gateway, note, now)
-    return render(ui, "install_claim.html", issued=made)
+    picture = Markup(made.qr)  # noqa: S704 - drawn by us from the code
+    return render(ui, "install_claim.html", issued=made, picture=picture)
 
 
 # ---- one gateway

@@ -17,7 +17,7 @@ from cloud.devices import states, views
 from cloud.devices.models import PlaceEntry
 from cloud.devices.places import hold
 from cloud.devices.store import device_places, devices, gateways
-from cloud.errors import Invalid, NotFound
+from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.importing import IMPORTERS, fault
 from cloud.org import audit, tree
 from cloud.org.rules import Permission, Principal, scope, visible
@@ -46,8 +46,23 @@ def place(  # noqa: PLR0917 - what, where to, when
 
     Gives whether anything changed. Raises Forbidden, NotFound, Invalid.
     """
-    if device is None or not actor.may(Permission.PROVISION):  # who adopts a device also says where it belongs
-        tree.may_administer(actor)
+    tree.may_administer(actor)
+    return _place(tx, actor, gateway, device, node, now_ms, point)
+
+
+def place_adopted(  # noqa: PLR0917 - the same
+    tx: Connection, actor: Principal, gateway: str, device: str, node: str, now_ms: int, point: Point | None = None
+) -> bool:  # fmt: skip
+    """Say where a device belongs that was just adopted: who may adopt it may say so. Raises as `place` does."""
+    if not actor.may(Permission.PROVISION):
+        raise Forbidden(f"role {actor.role} may not {Permission.PROVISION}")
+    return _place(tx, actor, gateway, device, node, now_ms, point)
+
+
+def _place(  # noqa: PLR0917 - the same
+    tx: Connection, actor: Principal, gateway: str, device: str | None, node: str | None, now_ms: int,
+    point: Point | None,
+) -> bool:  # fmt: skip
     hold(tx, gateway)
     mine = sa.select(gateways.c.node).where(gateways.c.id == gateway, scope(actor, gateways.c.node))
     home = tx.execute(mine).scalar()

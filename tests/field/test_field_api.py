@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloud.devices.enrolment import service as enrolment
 from cloud.org.rules import Role
 from cloud.state import now_ms
+from tests.enrolment.enrolment_support import make_authority
 from tests.field.field_support import SMOKE, configure, press, serve, site, tell_strangers, tick
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def test_the_way_of_a_technician_over_the_api(service: Served, api: Client) -> N
     press(service.db, "smk-3", now_ms())
     detail = api.get(f"/walk-tests/{walk['id']}").json()
     assert {each["device"]: each["mark"] for each in detail["devices"]}["smk-3"] == "passed"
-    post(api, f"/walk-tests/{walk['id']}/shown", devices={"smk-3": now_ms()})
+    post(api, f"/walk-tests/{walk['id']}/shown", devices={"smk-3": 0})
     post(api, f"/walk-tests/{walk['id']}/devices/smk-1/mark", mark="unreachable", note="锁着")
     assert api.post("/acceptance-sheets", json={"gateway": "gw-1"}).status_code == 409
     assert post(api, f"/walk-tests/{walk['id']}/end")["active"] is False
@@ -105,6 +107,22 @@ def test_the_pages_show_everything_as_text(console: tuple[Client, str]) -> None:
     assert client.get("/install/nobody").status_code == 404
     found = client.get("/install", params={"label": "https://x.example/install/gw-1"}, follow_redirects=False)
     assert found.headers["location"] == "/install/gw-1"
+
+
+def test_claims_for_a_new_gateway_and_for_other_hardware(service: Served, console: tuple[Client, str]) -> None:
+    client, csrf = console
+    make_authority(service.app.state.patrol.config.data_dir)
+    with service.db.begin() as tx:
+        enrolment.announce(tx, "https://enrol.example:8443")
+    made = client.post("/install", data={"csrf": csrf, "node": "/", "gateway": "gw-new", "location": HOSTILE})
+    assert made.status_code == 200, made.text
+    assert re.search(r'id="claim-code">[0-9A-Z-]{15,}<', made.text)
+    assert "<svg" in made.text
+    assert HOSTILE not in made.text
+    replaced = client.post("/install/gw-1/replace", data={"csrf": csrf, "device": "", "note": "雷击"})
+    assert re.search(r'id="claim-code">[0-9A-Z-]{15,}<', replaced.text)
+    history = client.get("/install/gw-1").text
+    assert "雷击" in history
 
 
 def test_a_form_that_is_sent_twice_is_done_once_D7(console: tuple[Client, str]) -> None:

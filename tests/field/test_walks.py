@@ -128,6 +128,28 @@ def test_a_walk_ends_by_itself_however_late_the_timer_D11(db: Database, loud: li
     assert len(loud) == 1
 
 
+def test_what_stood_before_the_walk_stays_loud(db: Database, loud: list[int]) -> None:
+    site(db, "smk-1", "smk-2")
+    press(db, "smk-1", NOW - 60 * S)
+    walk = start(db)
+    assert [each.quiet for each in alarms(db)] == [""]
+    assert {each.device: each.held for each in walk.devices} == {"smk-1": False, "smk-2": True}
+
+
+def test_an_alarm_from_before_that_comes_late_is_told(db: Database, loud: list[int]) -> None:
+    site(db, "smk-1")
+    walk = start(db)
+    from cloud.alerts import service as alerts
+
+    with db.begin() as tx:
+        event = raised("old", "smk-1", NOW - 120 * S)
+        alerts.apply_events(tx, "gw-1", "e1", [(next(_sequence), event)], NOW + 10 * S)
+    assert loud == []
+    tick(db, NOW + 12 * S)
+    assert len(loud) == 1
+    assert get(db, walk.id).waiting == 1, "and ticks nothing off"
+
+
 def test_values_tick_off_what_has_no_button(db: Database) -> None:
     site(db, "door-1", profile="generic-door-opcua")
     value(db, "door-1", "open", False, NOW - 5 * S)
@@ -177,10 +199,9 @@ def test_what_appeared_on_the_phone_counts_once(db: Database) -> None:
     site(db, "smk-1")
     walk = start(db)
     press(db, "smk-1", NOW + 10 * S)
-    for late in (700, 90_000):
+    for ago in (190 * S - 700, 5):
         with db.begin() as tx:
-            shown = ShownBody(devices={"smk-1": NOW + 10 * S + late})
-            service.show_devices(tx, TECH, walk.id, shown, NOW + 200 * S)
+            service.show_devices(tx, TECH, walk.id, ShownBody(devices={"smk-1": ago}), NOW + 200 * S)
     (device,) = get(db, walk.id).devices
     assert device.shown_ms == 1000
 

@@ -18,7 +18,7 @@ from cloud.devices.field import discovered
 from cloud.devices.field.models import AdoptedView, Adoption, DeviceProgress, Replacement, StepView
 from cloud.devices.field.news import tell
 from cloud.devices.field.store import device_steps
-from cloud.devices.placing import Point, place
+from cloud.devices.placing import Point, place_adopted
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org import audit
 from cloud.org.rules import Permission, Principal
@@ -57,7 +57,7 @@ def adopt(tx: Connection, actor: Principal, gateway: str, given: Adoption, now_m
     node = given.node or home.node
     if given.node is not None or given.lat is not None:
         point = None if given.lat is None or given.lon is None else Point(given.lat, given.lon)
-        place(tx, actor, gateway, given.device, node, now_ms, point)
+        place_adopted(tx, actor, gateway, given.device, node, now_ms, point)
     discovered.forget(tx, gateway, given.connector, given.address)
     _note(tx, actor, home, config, "adopted", version, "", now_ms, node)
     return AdoptedView(

@@ -260,9 +260,9 @@ class MarkBody(_Body):
 
 
 class ShownBody(_Body):
-    """When results appeared on the technician's page, by the server's clock, in milliseconds UTC."""
+    """Results that appeared on the technician's page: how many milliseconds ago, whatever the phone's clock says."""
 
-    devices: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**53)]], Field(min_length=1, max_length=MAX_DEVICES)]
+    devices: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**40)]], Field(min_length=1, max_length=MAX_DEVICES)]
 
 
 class NewSheet(_Body):

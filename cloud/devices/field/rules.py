@@ -4,7 +4,8 @@ Owns three decisions on which lives may hang:
 - A device's alarms are held only while somebody has it in hand. Its hold ends `HOLD_MS` after its first test alarm, or
   with the walk, whichever is first. An alarm that still stands then is told as a new one is, and so is every later one.
 - What comes faster than people walk (`STORM` first alarms within `STORM_MS`) is no test: the whole walk ends at once.
-- Alarms of devices that are not in the walk are never held.
+- Alarms of devices that are not in the walk are never held, nor is what was raised before it began: an alarm that
+  stands when a walk is started stays loud, and one that comes late from before ends its device's hold.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
-    "BATTERY_METRICS", "HOLD_MS", "JUDGED", "MAX_DEVICES", "MAX_MINUTES", "MIN_MINUTES", "SIGNAL_METRICS", "STORM",
-    "STORM_MS", "Mark", "Proof", "Shown", "Step", "StepState", "Tally", "Value", "canonical", "counts", "first_of",
-    "hold_ends", "is_storm", "latency_ms", "proof_of", "proven", "statement", "tally", "worst_of",
+    "BATTERY_METRICS", "CLOCKS_MS", "HOLD_MS", "JUDGED", "MAX_DEVICES", "MAX_MINUTES", "MIN_MINUTES", "SIGNAL_METRICS",
+    "STORM", "STORM_MS", "Mark", "Proof", "Shown", "Step", "StepState", "Tally", "Value", "canonical", "counts",
+    "first_of", "hold_ends", "is_early", "is_storm", "latency_ms", "proof_of", "proven", "statement", "tally",
+    "worst_of",
 ]  # fmt: skip
 
 HOLD_MS: Final = 180_000
 """From the first test alarm of a device to the end of its hold: a smoke chamber needs two minutes to air out."""
+CLOCKS_MS: Final = 60_000
+"""How far the clock of a device may be behind before its alarm counts as one from before the walk."""
 STORM: Final = 5
 STORM_MS: Final = 5_000
 MIN_MINUTES: Final = 5
@@ -83,6 +87,11 @@ def is_storm(first_alarms: Iterable[int]) -> bool:
     """Whether first alarms of a walk came faster than anybody walks. first_alarms: when the cloud heard of each."""
     times = sorted(first_alarms)
     return any(late - early <= STORM_MS for early, late in zip(times, times[STORM - 1 :], strict=False))
+
+
+def is_early(raised_at: int, started_at: int) -> bool:
+    """Whether an alarm is from before a walk, by more than clocks differ: no test, whatever comes of it."""
+    return raised_at < started_at - CLOCKS_MS
 
 
 def hold_ends(first_alarm_ms: int | None, walk_ends_ms: int) -> int:

@@ -7,8 +7,6 @@
 //   [data-adopt]                 fills the adoption form
 //   [data-unshown]               a result of a walk test that this page shows first: the server is told when
 
-import { now } from "./page.js";
-
 const BOX = "patrol.outbox";
 const SOONEST_MS = 1000;
 const LATEST_MS = 30000;
@@ -207,8 +205,8 @@ async function tellShown() {
   const fresh = {};
   for (const row of box.querySelectorAll("[data-unshown]")) {
     const device = row.dataset.deviceId;
-    if (!told.has(device)) told.set(device, Math.round(now()));
-    fresh[device] = told.get(device);
+    if (!told.has(device)) told.set(device, performance.now());
+    fresh[device] = Math.round(performance.now() - told.get(device));
   }
   if (!Object.keys(fresh).length) return;
   try {
@@ -216,7 +214,7 @@ async function tellShown() {
       method: "POST", headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf() }, body: JSON.stringify({ devices: fresh }),
     });
   } catch {
-    // the next look at the page tells it again, with the first time
+    // the next look at the page tells it again, with how long ago it was
   }
 }
 
