@@ -54,6 +54,9 @@ IMPURE = {
 PURE = [
     *sorted(ROOT.glob("cloud/**/rules.py")),
     *(ROOT / "firmware_specs" / name for name in ("alarms.py", "codec.py", "senml.py", "wire.py", "wire_items.py")),
+    *(ROOT / "firmware_specs" / name for name in ("gateway_document.py", "tomltext.py")),
+    *(ROOT / "cloud" / "devices" / "configs" / name for name in ("edits.py", "faults.py", "merge.py")),
+    ROOT / "edge" / "configure_rules.py",
     *sorted(ROOT.glob("edge/codecs/*.py")),
 ]
 
