@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,12 @@ class Cloud:
         state = wire_fleet.decode(payload, wire_fleet.FirmwareState) if payload else None
         return state.devices["d-1"].phase.value if state else ""
 
+    def flashed(self, gateway: str, phase: str) -> bool:
+        return self.firmware(gateway) == phase
+
+    def tried(self, gateway: str, phase: str) -> bool:
+        return self.phase(gateway, 2) == phase
+
     def online(self, gateway: str) -> bool:
         payload = self.told.get((gateway, "status"))
         return payload is not None and wire.decode_status(payload).online
@@ -114,12 +121,12 @@ def test_configurations_and_firmware_end_as_the_gateways_way_says(
     support.wait_for(lambda: {cloud.phase(name, 1) for name in names} == {"in-force"}, 10, "the first one in force")
     ends = {"refused": "refused", "rolled-back": "failed", "silent": "sending", "": "committed"}
     for name in names:
-        support.wait_for(lambda n=name: cloud.firmware(n) == ends[ways.get(n, "")], 10, f"the firmware of {name}")
+        support.wait_for(partial(cloud.flashed, name, ends[ways.get(name, "")]), 10, f"the firmware of {name}")
     for name in names:
         cloud.order(name, "config", wire_fleet.encode(ConfigOrder(2, "b" * 16, "x = 2")))
     ends = {"refused": "refused", "rolled-back": "reverted", "silent": "trial", "": "in-force"}
     for name in names:
-        support.wait_for(lambda n=name: cloud.phase(n, 2) == ends[ways.get(n, "")], 10, f"the second one of {name}")
+        support.wait_for(partial(cloud.tried, name, ends[ways.get(name, "")]), 10, f"the second one of {name}")
     silent = next(name for name, way in ways.items() if way == "silent")
     support.wait_for(lambda: not cloud.online(silent), 10, "the will of the silent one")
     fleet.stop()
