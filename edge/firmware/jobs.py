@@ -19,6 +19,7 @@ from edge.firmware.base import FirmwareDevice, Pace
 from edge.firmware.book import Book, Kept
 from edge.firmware.images import Images, Source
 from edge.firmware.work import Around, FailedError, Work
+from edge.update import ROOT_FILE
 from firmware_specs.errors import LinkError, StoreError, UpdateRejected
 from firmware_specs.wire_fleet import ENDED, FirmwareOrder, UpdatePhase, UpdateState, decode, encode
 
@@ -44,8 +45,6 @@ AT_ONCE: Final = {"mqtt-chunks": 4, "coap-block": 2, "xmodem": 1}
 TELL_EVERY_S: Final = 2.0
 _TELL_BYTES_S: Final = 50_000
 _EXCUSE_EVERY_S: Final = 5.0
-ROOT_FILE: Final = "updates/root.json"
-"""Below the state folder: the update root that was given at enrolment."""
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("firmware")
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
-from edge.firmware.jobs import ROOT_FILE
 from edge.gateway import Gateway
+from edge.update import ROOT_FILE
 from firmware_specs.wire_fleet import FirmwareJob, FirmwareOrder, UpdatePhase, UpdateState, encode
 from tests.support import wait_until
 
