@@ -212,20 +212,25 @@ def import_file(
 
 @app.command()
 def backup(target: Annotated[Path, typer.Argument(help="A new directory.")], config: ConfigFile = Default) -> None:
-    """Copy the embedded databases while the service runs."""
+    """Copy the databases and the keys that go with them, while the service runs."""
     from cloud import backup as copies  # noqa: PLC0415
 
     settings = _load(config)
     for note in copies.left_out(settings):
         print(f"left out: {note}", file=sys.stderr)
-    for path in copies.backup(settings, target):
+
+    def progress(name: str, percent: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{name}: {percent} %", end="\n" if percent >= 100 else "", file=sys.stderr, flush=True)
+
+    for path in copies.backup(settings, target, progress):
         print(path)
 
 
 @app.command()
 def restore(
     source: Annotated[Path, typer.Argument(help="A directory that `backup` made.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace databases that exist.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
     config: ConfigFile = Default,
 ) -> None:
     """Put a backup in place; the service must not be running."""

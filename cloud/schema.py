@@ -68,6 +68,15 @@ def head() -> str:
     return revision
 
 
+def _revisions() -> set[str]:
+    return {each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def knows(revision: str | None) -> bool:
+    """Whether a database of a revision can be brought to `head` by this program; None is an empty one."""
+    return revision is None or revision in _revisions()
+
+
 def current(tx: Connection) -> str | None:
     """The revision of a database, None when it is empty."""
     return MigrationContext.configure(tx).get_current_revision()

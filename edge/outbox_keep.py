@@ -93,7 +93,8 @@ class Keeper:
             self._level += 1
             self._thinned_to = 0
             self._periods.clear()
-        thinned, from_ms, to_ms = thin(chunks, LEVELS_MS[self._level], self._periods)
+        last = chunks[-1].first + chunks[-1].span >= file.totals[Lane.TELEMETRY].next
+        thinned, from_ms, to_ms = thin(chunks, LEVELS_MS[self._level], self._periods, newest=last)
         file.replace(Lane.TELEMETRY, chunks, thinned)
         self._thinned_to = chunks[-1].first + chunks[-1].span
         dropped = sum(c.items for c in chunks) - sum(c.items for c in thinned)

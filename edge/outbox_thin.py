@@ -1,7 +1,7 @@
 """Fewer and smaller chunks: merged and compressed when they stay, thinned when the disk budget is reached.
 
 Owns what a thinned lane keeps: of each metric of each device the first reading in every so many minutes of its own
-time. Sequence numbers stay covered, so the cloud sees how many are missing. Pure.
+time, and the newest where the lane ends. Sequence numbers stay covered, so the cloud sees how many are missing. Pure.
 """
 
 from __future__ import annotations
@@ -72,10 +72,19 @@ def _items(chunk: Chunk) -> tuple[tuple[int, Item], ...] | None:
         return None
 
 
-def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int]) -> tuple[list[Chunk], int, int]:
+def _latest(items: Sequence[tuple[int, Item]]) -> frozenset[int]:
+    """The sequence numbers of the last reading of each device and metric."""
+    last = {(item.device, item.metric): sequence for sequence, item in items if isinstance(item, Reading)}
+    return frozenset(last.values())
+
+
+def thin(
+    chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int], *, newest: bool = False
+) -> tuple[list[Chunk], int, int]:
     """One chunk a boot that covers the same numbers with fewer readings; and the times the dropped ones lay between.
 
-    kept: the last period kept by device and metric, carried from call to call.
+    kept: the last period kept by device and metric, carried from call to call. newest: nothing follows these chunks,
+    so the last reading of each device and metric is how things stand now, and stays.
     """
     thinned: list[Chunk] = []
     from_ms = to_ms = 0
@@ -87,10 +96,11 @@ def thin(chunks: Sequence[Chunk], every_ms: int, kept: dict[tuple[str, str], int
             first, last = group[0], group[-1]
             span = last.first + last.span - first.first
             left: list[tuple[int, Item]] = []
+            stays = _latest(held) if newest and chunk is None else frozenset()
             for sequence, item in held:
                 if isinstance(item, Reading):
                     key, period = (item.device, item.metric), item.observed_at // every_ms
-                    if kept.get(key) == period:
+                    if kept.get(key) == period and sequence not in stays:
                         from_ms = min(from_ms or item.observed_at, item.observed_at)
                         to_ms = max(to_ms, item.observed_at)
                         continue

@@ -12,6 +12,7 @@ from cloud.maps import rules
 from cloud.maps.datum import Datum, to_datum
 from cloud.maps.models import MapDevices, MapIncident, MapMember, MapNode, MapShape, MapView
 from cloud.org import tree
+from cloud.org.tree import Kind
 from cloud.paging import at
 from cloud.presence import service as presence
 from cloud.presence.rosters import service as rosters
@@ -154,8 +155,13 @@ def members(tx: Connection, who: Principal, window: Window, now_ms: int, datum: 
 
 
 def extent(tx: Connection, who: Principal, datum: Datum = Datum.WGS84) -> tuple[float, float, float, float] | None:
-    """West, south, east, north of everything that has a place in the tree, None when nothing has."""
-    nodes = tree.list_nodes(tx, who)
+    """West, south, east, north of where work is done, None when nothing has a place.
+
+    That is the communities and their buildings; without any, whatever of the tree has a place. The outline of a
+    district would make everything in it a dot.
+    """
+    placed = [node for node in tree.list_nodes(tx, who) if node.outline or None not in {node.lat, node.lon}]
+    nodes = [node for node in placed if node.kind in {Kind.COMMUNITY, Kind.BUILDING}] or placed
     boxes = [rules.box_of(node.outline) for node in nodes if node.outline]
     boxes += [
         (node.lon, node.lat, node.lon, node.lat) for node in nodes if node.lat is not None and node.lon is not None

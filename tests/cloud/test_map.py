@@ -14,10 +14,11 @@ from cloud.devices import service as devices
 from cloud.errors import Invalid
 from cloud.http import headers_with
 from cloud.maps import rules
+from cloud.maps import service as maps
 from cloud.maps.datum import Datum, from_datum, to_datum
 from cloud.maps.rules import Spot, Window, window_of
 from cloud.org import tree
-from cloud.org.rules import ROOT, SYSTEM, Role
+from cloud.org.rules import ROOT, SYSTEM, Principal, Role
 from cloud.org.tree import Kind
 from firmware_specs.wire import Reported, ReportedDevice
 from tests.cloud.cloud_support import NOW, Served, know
@@ -148,6 +149,20 @@ def test_the_map_over_http_is_scoped_S4(service: Served) -> None:
             text = api.get("/map", params={"bbox": "107,33,110,35"}).text
             assert path in text
             assert other not in text
+
+
+def test_the_map_opens_where_work_is_done_S4(service: Served) -> None:
+    first, second = fleet(service)
+    whole = Principal("user", 1, "li", Role.DISPATCHER)
+    with service.db.begin() as tx:
+        assert maps.extent(tx, whole) == (108.0, 34.0, 109.5, 34.5)
+        place = {"lat": 34.3, "lon": 108.1}
+        tree.add_node(tx, SYSTEM, first, Kind.COMMUNITY, ("c", "c"), now_ms=NOW, code="C", **place)
+        assert maps.extent(tx, whole) == (108.1, 34.3, 108.1, 34.3)
+        there = maps.extent(tx, Principal("user", 1, "li", Role.DISPATCHER, second))
+        assert there == (109.0, 34.0, 109.5, 34.5), "who sees no community sees the outline of what is theirs"
+        none = tree.add_node(tx, SYSTEM, ROOT, Kind.DISTRICT, ("n", "n"), now_ms=NOW, code="N").path
+        assert maps.extent(tx, Principal("user", 1, "li", Role.DISPATCHER, none)) is None
 
 
 def test_members_are_for_who_may_locate_P5(service: Served) -> None:

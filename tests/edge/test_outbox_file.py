@@ -144,6 +144,26 @@ def test_D6_thinning_keeps_one_a_minute_and_covers_all_numbers() -> None:
     assert T0 <= from_ms < to_ms
 
 
+def test_D6_thinning_up_to_the_end_of_a_lane_keeps_how_things_stand_now() -> None:
+    chunks = [
+        chunk_of([reading(n, devices=2, every_ms=10_000) for n in range(s, s + 60)], s + 1) for s in range(0, 240, 60)
+    ]
+    thinned, _, _ = thin(chunks, 3_600_000, {}, newest=True)
+    assert [value for _, value in values_in(thinned)][-2:] == [238, 239]
+    without, _, _ = thin(chunks, 3_600_000, {})
+    assert 239 not in [value for _, value in values_in(without)]
+
+
+def test_D6_a_file_without_room_is_thinned_to_its_end_and_keeps_the_newest_reading(tmp_path: Path) -> None:
+    file = OutboxFile(tmp_path / FILE)
+    filled(file, 30_000, each=1000)
+    keeper = Keeper(file.used_bytes() // 4)
+    assert sum(gap.count for gap in keeper.steps(file, 1)) > 20_000
+    chunks = file.load(Lane.TELEMETRY, 1, 30_000)
+    assert [value for _, value in values_in(chunks)][-1] == 30_000
+    file.close()
+
+
 def test_D6_budget_thins_the_oldest_telemetry_never_alarms(tmp_path: Path) -> None:
     file = OutboxFile(tmp_path / FILE)
     alarm = chunk_of([reading(1)], 1)

@@ -3,6 +3,7 @@
 // Marks in the page:
 //   data-live="alarm gateway"  a region that the server renders again when such an event comes (htmx fetches it)
 //   data-live-slow="device"    the same for frequent events, at most every few seconds
+//   data-hold                  with data-live: not while somebody fills in a form of it; what is unfolded stays so
 //   data-device="gw/id"        holds [data-metric], [data-state] and [data-seen] of one device: changed in place
 //   time.age[data-at]          ticks; with data-stale it says when it is older than that many milliseconds
 
@@ -13,6 +14,7 @@ import { Stream } from "./stream.js";
 
 const FAST_MS = 400;
 const SLOW_MS = 4000;
+const HOLD_MS = 1000;
 const FRESH_MS = 120000;
 
 // ---- ages
@@ -38,6 +40,25 @@ function tick() {
 
 const due = new Map();
 
+// Whether somebody is filling in a form of the region.
+function busy(region) {
+  if (region.dataset.hold === undefined) return false;
+  const changed = (field) => {
+    if (field === document.activeElement) return true;
+    if (field.tagName !== "SELECT") return field.type !== "hidden" && field.value !== field.defaultValue;
+    return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
+  };
+  return [...region.querySelectorAll("input, textarea, select")].some(changed);
+}
+
+const unfolded = new Set();
+document.addEventListener("toggle", ({ target }) => {
+  if (target.id && target.closest("[data-hold]")) unfolded[target.open ? "add" : "delete"](target.id);
+}, true);
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+});
+
 // At once, then at most every `wait` milliseconds; the last event of a burst is never left out.
 function refresh({ id }, wait) {
   const state = due.get(id) ?? { last: 0, timer: 0 };
@@ -48,7 +69,9 @@ function refresh({ id }, wait) {
     state.timer = 0;
     state.last = Date.now();
     const element = document.getElementById(id);
-    if (element) htmx.trigger(element, "live");
+    if (!element) return;
+    if (busy(element)) refresh(element, HOLD_MS);
+    else htmx.trigger(element, "live");
   }, delay);
 }
 
