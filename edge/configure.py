@@ -95,7 +95,8 @@ class Configure:
         self._kept = self._keep.read() if base.managed else Kept()
         self._boot = boot_id()
         self._since_boot_s = since_boot_s
-        self._orders: asyncio.Queue[ConfigOrder] = asyncio.Queue()
+        self._orders: asyncio.Queue[ConfigOrder | None] = asyncio.Queue()
+        """What came and is not taken yet; None has the agent start over."""
         self._began_at = float("-inf")
 
     # which configuration
@@ -162,6 +163,8 @@ class Configure:
                 await self._watch(agent, self._kept.trial)
             if self._kept.trial is None or not self._orders.empty():
                 order = await self._orders.get()
+                if order is None:
+                    raise StartOver
                 async with agent.changing:
                     await self._take(agent, order)
 
@@ -220,7 +223,7 @@ class Configure:
 
     async def _watch(self, agent: Agent, trial: Trial) -> None:
         """Confirm what is tried, or go back, unless another order comes before either. Raises StartOver."""
-        while self._orders.empty():
+        while self._orders.empty() and self._kept.trial == trial:
             seen = Seen(agent.uplink.acked_at > self._began_at, agent.uplink.state, agent.connectors)
             lacks = lacking(trial, seen)
             if not lacks:
@@ -234,7 +237,8 @@ class Configure:
             left_s = trial.until_s - self._since_boot_s()
             if left_s <= 0:
                 async with agent.changing:
-                    await self._go_back(agent, trial, f"{lacks}; it was tried for {trial.trial_s} s")
+                    if self._kept.trial == trial:  # nobody went back by hand meanwhile
+                        await self._go_back(agent, trial, f"{lacks}; it was tried for {trial.trial_s} s")
                 return
             agent.uplink.ask()
             await asyncio.sleep(min(_LOOK_EVERY_S, left_s))
@@ -260,11 +264,12 @@ class Configure:
             if why:
                 return {"ok": False, "reason": why}
             self._remember(kept)
-            plan = self._committed_plan()
-            self._tell(agent)
-            if _starts_over(agent.plan, plan):
-                return {"ok": True, "reason": "restart the agent: outbox or metrics change"}
-            await self._change(agent, plan, agent.prepare(plan))
+            try:
+                await self._run_committed(agent)
+            except StartOver:
+                self._orders.put_nowait(None)
+            except ConfigError as e:
+                return {"ok": False, "reason": str(e)}
         return {"ok": True, "reason": ""}
 
     # what is remembered and told

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from cloud.devices.configs.faults import Fault
     from cloud.devices.configs.models import ConfigView
-    from cloud.devices.configs.service import Fault
 
 PAGE: Final = 50
 AROUND: Final = 2

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud import stream, timers
+from cloud.devices import service as devices
 from cloud.devices.configs import service as configs
 from cloud.devices.configs.rules import Phase
 from cloud.errors import Forbidden, Invalid, NotFound
+from cloud.ingest import hooks
 from cloud.org.rules import Principal, Role
+from firmware_specs.errors import PackError
 from firmware_specs.gateway_document import hash_of
 from firmware_specs.gateway_file import DeviceConfig
 from firmware_specs.wire_fleet import ConfigPhase
@@ -70,8 +75,6 @@ def test_a_cloud_that_forgot_versions_never_orders_an_older_one(db: Database) ->
 
 
 def test_one_who_never_answers_is_shown_when_it_is_there(db: Database) -> None:
-    from cloud.devices import service as devices
-
     town(db, "gw-1")
     propose(db, "gw-1")
     late = NOW + 241_000
@@ -80,6 +83,35 @@ def test_one_who_never_answers_is_shown_when_it_is_there(db: Database) -> None:
         devices.heard(tx, "gw-1", NOW)
     assert state(db, "gw-1", late - 2000).phase is Phase.WAITING
     assert state(db, "gw-1", late).phase is Phase.NO_ANSWER
+
+
+def phases(db: Database) -> list[str]:
+    """What the stream said of configurations."""
+    return [json.loads(data)["phase"] for _, kind, _, data in stream.after(db, 0, 100) if kind == "config"]
+
+
+def test_a_report_that_comes_again_says_nothing_and_silence_is_said_when_it_is_due_D7(db: Database) -> None:
+    town(db, "gw-1")
+    first = propose(db, "gw-1")
+    for _ in range(3):
+        tell(db, "gw-1", ConfigPhase.TRIAL, first)
+    tell(db, "gw-1", ConfigPhase.IN_FORCE, first)
+    tell(db, "gw-1", ConfigPhase.IN_FORCE, first, now_ms=NOW + 1000)
+    assert phases(db) == ["waiting", "trial", "in-force"]
+    propose(db, "gw-1", LINE)
+    with db.begin() as tx:
+        devices.heard(tx, "gw-1", NOW)
+    with db.begin() as tx:
+        timers.tick(tx, NOW + 10_000_000)
+    assert phases(db)[3:] == ["waiting", "no-answer"]
+
+
+def test_what_is_no_report_is_refused(db: Database) -> None:
+    town(db, "gw-1")
+    with db.begin() as tx, pytest.raises(PackError):
+        hooks.DOCUMENTS["reported/config"](tx, "gw-1", "", b'{"phase": "fine"}', NOW)
+    with db.begin() as tx:
+        hooks.DOCUMENTS["reported/config"](tx, "nobody", "", b'{"phase": "none"}', NOW)
 
 
 def test_devices_are_added_behind_what_a_person_wrote_and_taken_out(db: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from cloud import catalogue
 from cloud.devices.configs import service as configs
 from cloud.devices.configs.edits import diff, with_devices, with_key
-from cloud.devices.configs.faults import ConfigFault, line_of
+from cloud.devices.configs.faults import ConfigFault, Fault, line_of
 from cloud.devices.configs.merge import Layer, Rendered, effective
 from cloud.devices.configs.models import NewTemplate
 from cloud.devices.configs.rules import TemplateKind
@@ -75,6 +76,49 @@ tables = st.dictionaries(words, plain, max_size=4)
 def test_what_is_written_reads_the_same(table: dict[str, Any]) -> None:
     assert tomllib.loads(render(table)) == table
     assert render(tomllib.loads(render(table))) == render(table)
+
+
+parts = ["location", "uplink", "outbox", "metrics", "connectors", "devices", "device", "gateway", "id", "name", "kind",
+         "url", "profile", "connector", "address", "drill", "budget_mb", "bind", "baud"]  # fmt: skip
+anything = st.recursive(
+    st.one_of(plain, st.dates(), st.sampled_from(["mqtt", "serial", SMOKE, "inf"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(parts), inner, max_size=5)),
+    max_leaves=12,
+)
+
+
+def written(value: object) -> str:
+    """Any value as TOML writes it inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {written(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return value.isoformat() if isinstance(value, date) else render({"x": value}).removeprefix("x = ").strip()
+
+
+def came_of(own: str, *layers: Layer) -> Rendered | Fault:
+    """What became of a text: a configuration or what is wrong with it, and nothing else."""
+    try:
+        return joined(own, *layers)
+    except ConfigFault as e:
+        return e.fault
+
+
+@given(st.dictionaries(st.sampled_from(parts), anything, max_size=5), st.sampled_from(list(TemplateKind)))
+def test_any_text_is_a_configuration_or_a_fault_S8(table: dict[str, Any], kind: TemplateKind) -> None:
+    text = "".join(f"{key} = {written(value)}\n" for key, value in table.items())
+    for made in (came_of(text, TOP), came_of(BARE, TOP, Layer(kind, SMOKE, text))):
+        if isinstance(made, Fault):
+            assert 0 <= made.line <= text.count("\n") + 1
+            assert made.reason
+        else:
+            assert tomllib.loads(made.text)
+
+
+@given(st.text(max_size=60))
+def test_any_characters_are_a_configuration_or_a_fault_S8(text: str) -> None:
+    made = came_of(text)
+    assert made.reason if isinstance(made, Fault) else made.hash
 
 
 ids = st.lists(st.from_regex(r"[a-z]{1,4}", fullmatch=True), unique=True, max_size=5)

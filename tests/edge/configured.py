@@ -54,7 +54,7 @@ class Cloud:
             own = [d for d in json.loads(message.payload)["devices"] if d["id"] == gateway]
             self.locations[gateway] = own[0].get("location", "")
         elif rest == "reported/config":
-            state = decode(message.payload, ConfigState)
+            state = decode(bytes(message.payload), ConfigState)
             self.states[gateway] = state
             self.phases.setdefault(gateway, []).append(f"{state.phase} {state.version}")
         else:

@@ -66,6 +66,15 @@ def test_what_the_cloud_orders_is_tried_confirmed_refused_and_left(make_stack: C
     wait_for(lambda: served(stack) == {"a"}, 10, "the devices of before")
     assert verb(stack, "revert")[0] == 1
 
+    # So may a person while it is tried, also when the way back begins all parts of the agent anew.
+    version = put(stack, token, broken + "[outbox]\nbudget_mb = 50\n", 600)
+    settled(stack, version, ["trial"])
+    assert verb(stack, "revert") == (0, {"ok": True, "reason": ""})
+    now = settled(stack, version, ["reverted"])
+    assert (now["reason"], now["running_version"]) == ("gone back by hand, on the gateway", 1)
+    wait_for(lambda: stack.edge.log.read_text().count("gateway running") == 3, 10, "the agent to begin anew")
+    wait_for(lambda: served(stack) == {"a"} and stack.online(), 20, "the devices of before")
+
 
 def test_a_wrong_broker_comes_back_by_itself_and_outbox_and_metrics_are_taken(make_stack: Callable[..., Stack]) -> None:
     stack = manage(make_stack()).start()

@@ -112,7 +112,7 @@ def get_template(state: State, who: Provisioner, kind: TemplateKind, key: Key) -
         return service.get_template(tx, who, kind, key)
 
 
-@router.put("/config-templates", responses=documented(404))
+@router.put("/config-templates", responses=documented(404, 409))
 def put_template(state: State, who: Provisioner, body: NewTemplate) -> TemplateView:
     """Put a template, or take it away with an empty text. No gateway changes by it before a change to many is made."""
     with state.db.begin() as tx:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from cloud import catalogue
 from cloud.devices.configs.faults import ConfigFault
@@ -16,7 +17,7 @@ from cloud.devices.configs.merge import Layer, read_layer
 from cloud.devices.configs.models import NewTemplate, TemplateView
 from cloud.devices.configs.rules import TemplateKind
 from cloud.devices.configs.store import config_templates
-from cloud.errors import Forbidden, Invalid, NotFound
+from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
 from cloud.org.rules import ROOT, Permission, Principal, ancestors, scope
 from cloud.paging import Page, at, decode_cursor, encode_cursor
@@ -93,7 +94,10 @@ def check_template(tx: Connection, actor: Principal, given: NewTemplate) -> None
 
 
 def put_template(tx: Connection, actor: Principal, given: NewTemplate, now_ms: int) -> TemplateView:
-    """Put a template in place of what there is; the same text is no change. See `check_template`."""
+    """Put a template in place of what there is; the same text is no change.
+
+    Raises as `check_template`, and Conflict when two do it at once.
+    """
     check_template(tx, actor, given)
     c = config_templates.c
     before = tx.execute(_holding().where(c.kind == given.kind, c.key == given.key)).first()
@@ -104,7 +108,11 @@ def put_template(tx: Connection, actor: Principal, given: NewTemplate, now_ms: i
         "kind": given.kind.value, "key": given.key, "version": before.version + 1 if before else 1, "text": text,
         "comment": clean(given.comment, 500), "author": actor.label, "at": now_ms,
     }  # fmt: skip
-    made = tx.execute(config_templates.insert().values(row).returning(config_templates)).one()
+    try:
+        with tx.begin_nested():
+            made = tx.execute(config_templates.insert().values(row).returning(config_templates)).one()
+    except IntegrityError as e:
+        raise Conflict(f"template {given.kind} {row['key']}: somebody else changed it just now") from e
     target = f"config-template/{given.kind}/{given.key}"
     audit.record(tx, actor, "config.template", target, at=now_ms, detail=f"version {made.version} {row['comment']}")
     return _view(made)
