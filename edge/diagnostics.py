@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edge.binding import Plan
     from edge.check import Finding
     from edge.config import GatewayConfig
+    from firmware_specs.wire_vitals import Vitals
 
 LOG_LINES: Final = 500
 MAX_BYTES: Final = 1024 * 1024
@@ -183,7 +184,18 @@ def _status(status: Status, secrets: frozenset[str], names: Mapping[str, str]) -
             names.get(name, "connector"): _text(state, secrets, names) for name, state in status.connectors.items()
         },
         "counters": {name: count for name, count in status.counters.items() if _WORD.fullmatch(name)},
+        "vitals": _vitals(status.vitals, secrets, names) if status.vitals else None,
     }  # fmt: skip
+
+
+def _vitals(vitals: Vitals, secrets: frozenset[str], names: Mapping[str, str]) -> dict[str, Any]:
+    """Figures and words of ours; a text only as far as its words are known."""
+    told: dict[str, Any] = msgspec.to_builtins(vitals)
+    for each in (told, *told["starts"]):
+        for key in ("renewal", "detail", "written_by"):
+            if key in each:
+                each[key] = _text(each[key], secrets, names)
+    return told
 
 
 async def gather(path: Path) -> Facts:

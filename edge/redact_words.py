@@ -16,7 +16,8 @@ back backoff bad baud be because been before began begun below bind blocked boot
 budget buffer bus busy but by bytes
 ca cannot capacity cause cert certificate certificates changed channel chain check checked checksum cleared client
 clock close closed closing coap command commands commit committed configuration configured config connect connected
-connecting connection connections connector connectors corrupt could count counted counter counters cpu crash current cut
+connecting connection connections connector connectors corrupt could count counted counter counters cpu
+crash current cut
 damaged data database days dead deadline decode default degraded deleted denied desired device devices did
 different directory disabled disciplined disconnect disconnected disk document does done down dropped due
 duplicate

@@ -96,6 +96,7 @@ class Remote:
         known = self._memory.get(command.id)
         if known is not None:
             self.counters["commands_repeated"] += 1
+            _log.info("command repeated", id=command.id, kind=command.kind, phase=known.phase.value)
             if known.phase is not ResultPhase.RUNNING:
                 self._answer(command, known.phase, known.part, known.reason)
             return

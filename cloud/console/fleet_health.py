@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PAGE: Final = 50
 CALENDAR_DAYS: Final = 35
 LOOKS: Final = {
-    Health.GOOD: "normal", Health.WATCH: "warning", Health.BAD: "alarm", Health.UNKNOWN: "unknown",
+    Health.GOOD: "normal", Health.WATCH: "minor", Health.BAD: "alarm", Health.UNKNOWN: "unknown",
 }  # fmt: skip
 """How a state's pill is coloured."""
 

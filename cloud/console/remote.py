@@ -28,10 +28,10 @@ LINES: Final = 300
 """Of a log; the page shows its end."""
 FOLLOW_S: Final = 600
 LOOKS: Final = {
-    Phase.WAITING: "unknown", Phase.RUNNING: "open", Phase.DONE: "normal", Phase.FAILED: "alarm",
+    Phase.WAITING: "unknown", Phase.RUNNING: "warning", Phase.DONE: "normal", Phase.FAILED: "alarm",
     Phase.REFUSED: "fault", Phase.EXPIRED: "offline",
 }  # fmt: skip
-CHECK_LOOKS: Final = {"ok": "normal", "warn": "warning", "fail": "alarm"}
+CHECK_LOOKS: Final = {"ok": "normal", "warn": "minor", "fail": "alarm"}
 
 pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
 View = Annotated[Ui, Depends(viewer_ui)]

@@ -19,6 +19,7 @@ from edge.log import Ring
 from edge.redact import plain, veil
 from edge.redact_words import WORDS
 from firmware_specs.wire import Status
+from firmware_specs.wire_vitals import Start, StartReason, Vitals
 
 PLANTED = {
     "password": "Tr0ub4dor&3",
@@ -72,6 +73,7 @@ location = "{PLANTED["name"]}"
     status = Status(
         True, "0.1.0", "b" * 32, "h", 1, degraded=f"outbox: {text}",
         connectors={"xiaoming": f"not authorised: {text}"}, counters={"frames": 3, text: 1},
+        vitals=Vitals(disk_free=5, renewal=text, starts=(Start(1, StartReason.CRASH, "Tr0ub4dor&3"),)),
     )  # fmt: skip
     findings = [Finding("connector xiaoming", "fail", text), Finding(f"uplink {text}", "ok", f"{secret}: {text}")]
     return Facts(make_plan(file), status, {"alarms": ("e" * 32, 5)}, ring.last(50), findings)
@@ -98,6 +100,7 @@ def test_a_bundle_still_says_what_helps(facts: Facts) -> None:
     assert '"generic-temperature-json": 1' in parts["config.json"]
     assert "warning link down reason=refused for" in parts["log.txt"]
     assert '"connector-1"' in parts["status.json"]
+    assert '"disk_free": 5' in parts["status.json"]
 
 
 def test_what_the_agent_logs_is_readable_in_a_bundle() -> None:

@@ -178,3 +178,14 @@ def test_the_api_and_the_figures(service: Served) -> None:
         assert client.get("/gateways/gw-9/health").status_code == 404
         assert client.get("/gateways/gw-1/ledger", params={"days": 7}).json()["reconciled"] is True
     assert 'patrol_gateway_health{state="good"} 1.0' in httpx.get(f"{service.url}/metrics").text
+
+
+def test_words_that_a_column_refuses_are_kept_as_they_can_be(db: Database) -> None:
+    know(db, "gw-1")
+    starts = (Start(NOW, StartReason.CRASH, "nul \x00 and \ud800".encode("utf-8", "replace").decode()),)
+    with db.begin() as tx:
+        tell(tx, vitals=msgspec.structs.replace(FINE, starts=starts, renewal="\x00"))
+        tell(tx, vitals=msgspec.structs.replace(FINE, starts=starts, renewal="again"))
+    with db.read() as tx:
+        (start,) = service.of_gateway(tx, SYSTEM, "gw-1", NOW).starts
+    assert "\x00" not in start.detail

@@ -68,7 +68,7 @@ def test_every_word_that_a_measure_needs_is_there() -> None:
     for words in WORDS.values():
         found = [*rules.judge(GOOD, NOW)]
         for _, facts, _, _ in CASES:
-            found += rules.judge(GOOD._replace(**facts), NOW)  # type: ignore[arg-type]
+            found += rules.judge(GOOD._replace(**facts), NOW)
         for each in found:
             assert words(f"fleet_health.measures.{each.measure}")
             assert not each.reason or words(f"fleet_health.why_words.{each.reason}")

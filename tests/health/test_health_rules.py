@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +40,9 @@ GOOD = Facts(
 )  # fmt: skip
 
 
-def vitals(**more: object) -> dict[str, Vitals]:
+def vitals(**more: object) -> dict[str, Any]:
     fields = {name: getattr(FINE, name) for name in FINE.__struct_fields__} | more
-    return {"vitals": Vitals(**fields)}  # type: ignore[arg-type]
+    return {"vitals": Vitals(**fields)}
 
 
 def found(facts: Facts, measure: str) -> Finding:
@@ -54,7 +56,7 @@ def test_a_gateway_in_good_order_is_good() -> None:
     assert gate(findings) == (True, "")
 
 
-CASES = [
+CASES: list[tuple[str, dict[str, Any], State, str]] = [
     ("line", {"online": False, "changed_at": NOW - HOUR_MS}, State.BAD, "offline"),
     ("line", {"heard_at": None}, State.UNKNOWN, "never"),
     ("online_day", {"shares": {"day": 0.98}}, State.WATCH, "low"),
@@ -96,8 +98,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("measure", "facts", "state", "reason"), CASES)
-def test_each_measure_by_its_limits(measure: str, facts: dict[str, object], state: State, reason: str) -> None:
-    each = found(GOOD._replace(**facts), measure)  # type: ignore[arg-type]
+def test_each_measure_by_its_limits(measure: str, facts: dict[str, Any], state: State, reason: str) -> None:
+    each = found(GOOD._replace(**facts), measure)
     assert (each.state, each.reason) == (state, reason)
 
 

@@ -22,7 +22,84 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.system, pytest.mark.peer]
 SECRET = "hunter2-swordfish"
+PLANTED = (SECRET, "hunter2", "zhangwei", "13812345678")
 OVER = {"done", "failed", "refused", "expired"}
+
+
+class Helper:
+    """Somebody who helps the stack's gateway from afar."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.base = f"/gateways/{stack.gateway}/commands"
+        self.topic = f"patrolgrid/v1/{stack.gateway}"
+
+    def ask(self, kind: str, **arguments: str) -> str:
+        asked: str = self.stack.request("POST", self.base, {"kind": kind, "arguments": arguments})["id"]
+        return asked
+
+    def view(self, command: str) -> dict[str, Any]:
+        view: dict[str, Any] = self.stack.get(f"/commands/{command}")
+        return view
+
+    def ended(self, command: str) -> dict[str, Any]:
+        wait_for(lambda: self.view(command)["phase"] in OVER, 30, f"the end of {command}")
+        return self.view(command)
+
+    def says(self, command: str, text: str) -> None:
+        wait_for(lambda: text in "".join(self.view(command)["parts"]), 15, f"{text!r} in the log")
+
+    def publish(self, rest: str, payload: dict[str, Any], gateway: str = "") -> None:
+        topic = f"patrolgrid/v1/{gateway}" if gateway else self.topic
+        mqtt_publish.single(f"{topic}/{rest}", json.dumps(payload), 1, port=self.stack.north_port)
+
+    def audited(self) -> set[str]:
+        return {row["action"] for row in self.stack.items("/audit") if row["action"].startswith("remote.")}
+
+    def file(self, command: str) -> bytes:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.stack.http_port}/api/v1/commands/{command}/file",
+            headers={"Authorization": f"Bearer {self.stack._token}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+            data: bytes = answer.read()
+        return data
+
+
+def check_and_log(helper: Helper) -> str:
+    """The kinds that look and restart; the id of the log's command."""
+    checked = helper.ended(helper.ask("check"))
+    findings = {each["what"]: each for each in map(json.loads, checked["parts"])}
+    assert checked["phase"] == "done"
+    assert [findings[what]["state"] for what in ("agent", "connector sensors")] == ["ok", "ok"]
+    tail = helper.ask("log-tail", lines="50", follow_s="600")
+    helper.says(tail, "gateway running")
+    restarted = helper.ended(helper.ask("restart-connector", name="sensors"))
+    assert (restarted["phase"], restarted["parts"]) == ("done", ["begun anew\n", "up\n"])
+    helper.says(tail, "restart-connector")
+    assert helper.ended(helper.ask("stop", id=tail))["phase"] == "done"
+    assert (helper.ended(tail)["phase"], helper.ended(tail)["reason"]) == ("done", "stopped")
+    assert helper.ended(helper.ask("restart-connector", name="nobody"))["phase"] == "failed"
+    return tail
+
+
+def bundles(helper: Helper) -> str:
+    """The bundle from afar and its local twin; the id of the command."""
+    stack, made = helper.stack, helper.ask("diagnostics")
+    assert helper.ended(made)["phase"] == "done", helper.ended(made)
+    out = stack.folder / "local.zip"
+    subprocess.run(
+        [str(BIN / "patrol-edge"), "diagnostics", "--config", str(stack.edge_toml), "--out", str(out)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    for data in (helper.file(made), out.read_bytes()):
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        assert {"about.json", "config.json", "status.json", "check.json", "log.txt"} <= set(archive.namelist())
+        text = "".join(archive.read(name).decode() for name in archive.namelist())
+        assert "gateway running" in text
+        for planted in (*PLANTED, str(stack.folder)):
+            assert planted not in text
+    return made
 
 
 def test_help_from_afar_S9_P7(make_stack: Callable[..., Stack]) -> None:
@@ -30,71 +107,31 @@ def test_help_from_afar_S9_P7(make_stack: Callable[..., Stack]) -> None:
     stack.edge.env = {"UPLINK_PASSWORD": SECRET}
     stack.start()
     stack._token = stack.cloud_verb("token", "add", "helper", "--role", "administrator").split()[-1]
-    base = f"/gateways/{stack.gateway}/commands"
+    helper = Helper(stack)
+    tail = check_and_log(helper)
+    made = bundles(helper)
 
-    def ask(kind: str, **arguments: str) -> str:
-        asked: str = stack.request("POST", base, {"kind": kind, "arguments": arguments})["id"]
-        return asked
-
-    def ended(command: str) -> dict[str, Any]:
-        wait_for(lambda: stack.get(f"/commands/{command}")["phase"] in OVER, 30, f"the end of {command}")
-        view: dict[str, Any] = stack.get(f"/commands/{command}")
-        return view
-
-    checked = ended(ask("check"))
-    findings = {each["what"]: each for each in map(json.loads, checked["parts"])}
-    assert (checked["phase"], findings["agent"]["state"], findings["connector sensors"]["state"]) == (
-        "done",
-        "ok",
-        "ok",
-    )
-
-    tail = ask("log-tail", lines="50", follow_s="600")
-    wait_for(lambda: "gateway running" in "".join(stack.get(f"/commands/{tail}")["parts"]), 15, "the log so far")
-    restarted = ended(ask("restart-connector", name="sensors"))
-    assert (restarted["phase"], restarted["parts"]) == ("done", ["begun anew\n", "up\n"])
-    wait_for(lambda: "restart-connector" in "".join(stack.get(f"/commands/{tail}")["parts"]), 15, "the live log")
-    assert ended(ask("stop", id=tail))["phase"] == "done"
-    assert (ended(tail)["phase"], ended(tail)["reason"]) == ("done", "stopped")
-    assert ended(ask("restart-connector", name="nobody"))["phase"] == "failed"
-
-    made = ask("diagnostics")
-    assert ended(made)["phase"] == "done", ended(made)
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{stack.http_port}/api/v1/commands/{made}/file",
-        headers={"Authorization": f"Bearer {stack._token}"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
-        remote = answer.read()
-    out = stack.folder / "local.zip"
-    subprocess.run(
-        [str(BIN / "patrol-edge"), "diagnostics", "--config", str(stack.edge_toml), "--out", str(out)],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    for data in (remote, out.read_bytes()):
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        assert {"about.json", "config.json", "status.json", "check.json", "log.txt"} <= set(archive.namelist())
-        text = "".join(archive.read(name).decode() for name in archive.namelist())
-        assert "gateway running" in text
-        for planted in (SECRET, "hunter2", "zhangwei", "13812345678", str(stack.folder)):
-            assert planted not in text
-
-    topic = f"patrolgrid/v1/{stack.gateway}"
-    foreign = {
-        "id": "other-1",
-        "kind": "check",
-        "issued_ms": now_ms(),
-        "expires_ms": now_ms() + 60_000,
-        "gateway": "gw-2",
-    }
-    mqtt_publish.single(f"{topic}/command/other-1", json.dumps(foreign), 1, port=stack.north_port)
+    times = {"issued_ms": now_ms(), "expires_ms": now_ms() + 60_000}
+    helper.publish("command/other-1", {"id": "other-1", "kind": "check", "gateway": "gw-2", **times})
     wait_for(lambda: "it is another gateway's" in stack.edge.tail(), 10, "the foreign command refused")
-    answer_of_another = {"id": tail, "phase": "done"}
     stack.cloud_verb("gateway", "add", "gw-2")
-    mqtt_publish.single(f"patrolgrid/v1/gw-2/result/{tail}", json.dumps(answer_of_another), 1, port=stack.north_port)
+    helper.publish(f"result/{tail}", {"id": tail, "phase": "done"}, "gw-2")
+    wait_for(lambda: "remote.foreign" in helper.audited(), 10, "the foreign answer on record")
+    assert {"remote.check", "remote.log-tail", "remote.diagnostics", "remote.download"} <= helper.audited()
 
-    def audited() -> set[str]:
-        return {row["action"] for row in stack.items("/audit") if row["action"].startswith("remote.")}
-
-    wait_for(lambda: "remote.foreign" in audited(), 10, "the foreign answer on record")
-    assert {"remote.check", "remote.log-tail", "remote.diagnostics", "remote.download", "remote.done"} <= audited()
+    stack.edge.kill()
+    stack.start(stack.edge)
+    mine = f"/gateways/{stack.gateway}"
+    wait_for(lambda: len(stack.get(f"{mine}/health")["starts"]) == 2, 20, "the second start")
+    health = stack.get(f"{mine}/health")
+    assert [each["reason"] for each in health["starts"]] == ["kill", "first"]
+    measures = {each["measure"]: each for each in health["measures"]}
+    assert (measures["restarts"]["state"], measures["restarts"]["reason"]) == ("watch", "kill")
+    assert measures["disk"]["value"] > 0
+    ledger = stack.get(f"{mine}/ledger")
+    assert (ledger["reconciled"], ledger["lost"]) == (True, 0)
+    before = helper.view(made)
+    helper.publish(f"command/{made}", {"id": made, "kind": "diagnostics", **times})
+    wait_for(lambda: "command repeated" in stack.edge.tail(), 10, "the repeated command known")
+    assert "command begun" not in stack.edge.tail().rpartition("gateway running")[2]
+    assert helper.view(made) == before

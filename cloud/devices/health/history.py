@@ -42,10 +42,11 @@ def shares(tx: Connection, gateway: str, now_ms: int) -> dict[str, float | None]
     return {name: share_online(changes, now_ms - span, now_ms) for name, span in SPANS.items()}
 
 
-def take(tx: Connection, gateway: str, told: Vitals, now_ms: int) -> None:
-    """Keep the days and the starts that a gateway tells; what is told again changes nothing."""
+def take(tx: Connection, gateway: str, told: Vitals, before: Vitals, now_ms: int) -> None:
+    """Keep the days and the starts that a gateway tells and did not tell before; the same again changes nothing."""
+    known = set(before.written) if before.written_budget == told.written_budget else set()
     for day, written in told.written:
-        if abs(day * DAY_MS - now_ms) > KEPT_MS:
+        if (day, written) in known or abs(day * DAY_MS - now_ms) > KEPT_MS:
             continue
         values = {"written": written, "budget": told.written_budget or 0}
         put = insert(tx, days).values(gateway=gateway, day=day, **values)
@@ -53,7 +54,7 @@ def take(tx: Connection, gateway: str, told: Vitals, now_ms: int) -> None:
     rows = [
         {"gateway": gateway, "at": each.at_ms, "reason": each.reason.value, "detail": clean(each.detail, 256)}
         for each in told.starts
-        if abs(each.at_ms - now_ms) <= KEPT_MS
+        if each not in before.starts and abs(each.at_ms - now_ms) <= KEPT_MS
     ]
     if rows:
         tx.execute(insert(tx, starts).on_conflict_do_nothing(), rows)

@@ -25,6 +25,7 @@ from cloud.ingest import hooks
 from cloud.ingest import service as ingest
 from cloud.org.rules import SYSTEM
 from cloud.paging import to_ms
+from cloud.text import clean
 from firmware_specs.readings import Clock, Severity
 from firmware_specs.wire_vitals import Vitals
 
@@ -41,12 +42,16 @@ SEVERITIES: Final = {
     "gateway-wear": Severity.MINOR,
 }  # fmt: skip
 DAY_MS: Final = 86_400_000
+MAX_TOLD: Final = 64 * 1024
+"""Characters; what the wire allows is less."""
 _decode: Final = msgspec.json.Decoder(Vitals).decode
 
 
 def took(tx: Connection, gateway: str, status: Status, now_ms: int) -> None:
     """A gateway told its status."""
     before = row_of(tx, gateway)
+    if before is None and known_place(tx, gateway) is None:
+        return
     synced = status.clock is Clock.SYNCED
     values: dict[str, Any] = {
         "told_at": now_ms,
@@ -56,12 +61,9 @@ def took(tx: Connection, gateway: str, status: Status, now_ms: int) -> None:
     if before is not None and (before.unsynced_since is None) is synced:
         values |= {"unsynced_since": before.unsynced_since, "synced_since": before.synced_since}
     if status.vitals is not None:
-        values["told"] = msgspec.json.encode(status.vitals).decode()
-        if before is None or before.told != values["told"]:
-            history.take(tx, gateway, status.vitals, now_ms)
+        values["told"] = clean(msgspec.json.encode(status.vitals).decode(), MAX_TOLD)
+        history.take(tx, gateway, status.vitals, _decode(before.told) if before is not None else Vitals(), now_ms)
     if before is None:
-        if known_place(tx, gateway) is None:
-            return
         fresh = {"told": "{}", "state": State.UNKNOWN.value, "reasons": "[]", **values}
         put = history.insert(tx, vitals).values(gateway=gateway, **fresh)
         tx.execute(put.on_conflict_do_update(index_elements=["gateway"], set_=values))
