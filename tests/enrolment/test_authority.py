@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 import shutil
@@ -53,8 +54,8 @@ def test_openssl_takes_a_gateways_certificate_whatever_its_name(
 def test_openssl_takes_a_servers_certificate_for_its_hosts_only(tmp_path: Path) -> None:
     authority = make_authority(tmp_path, "broker.example", "10.1.2.3")
     made, _ = authority.issue_server("broker", ["mqtt.broker.example", "10.1.2.3", "::1"], at=when(NOW))
-    for host in (("-verify_hostname", "mqtt.broker.example"), ("-verify_ip", "10.1.2.3")):
-        assert verify(tmp_path, made, purpose="sslserver", more=host) == ""
+    for shown in (("-verify_hostname", "mqtt.broker.example"), ("-verify_ip", "10.1.2.3")):
+        assert verify(tmp_path, made, purpose="sslserver", more=shown) == ""
     assert "mismatch" in verify(tmp_path, made, purpose="sslserver", more=("-verify_hostname", "other.example"))
     for host in ("evil.example", "10.1.2.4", "broker.example.evil.example", "*.broker.example"):
         with pytest.raises(Invalid, match=r"this authority may issue for .*broker\.example"):
@@ -180,7 +181,7 @@ def test_keys_of_other_kinds_and_forged_requests_are_refused_S2() -> None:
     der = bytearray(x509.load_pem_x509_csr(encoded(ec.generate_private_key(ec.SECP256R1()))).public_bytes(Encoding.DER))
     der[-1] ^= 1
     with pytest.raises(csr.CsrRefused, match=r"is not by its key|can be read"):
-        csr.read(csr.base64.b64encode(der))
+        csr.read(base64.b64encode(der))
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_a_claim_is_issued_listed_and_withdrawn_over_the_api(service: Served, au
         assert api.post("/claims", json={"node": node}).status_code == 403
 
 
+@on_sqlite
 def test_certificates_are_listed_and_a_gateway_revoked_over_the_api_S3(service: Served, authority: Authority) -> None:
     use(service.db, authority, claim(service.db, gateway="gw-1", at=now_ms()).code, request()[0], now_ms())
     with service.client(UserRole.ADMINISTRATOR) as api:
@@ -82,6 +83,7 @@ def test_certificates_are_listed_and_a_gateway_revoked_over_the_api_S3(service: 
         assert api.get("/gateways/gw-2/certificates").status_code == 404
 
 
+@on_sqlite
 def test_without_an_authority_the_api_says_what_to_do(service: Served) -> None:
     with service.client(UserRole.ADMINISTRATOR) as api:
         refused = api.post("/claims", json={"node": "/"})

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloud import schema
@@ -42,6 +42,7 @@ def test_any_bytes_are_refused_in_one_line_S8(body: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@example(GOOD.index(b"\x02\x01\x00") + 2, 3)  # a version that does not exist is an error of its own in the library
 @given(st.integers(0, 150), st.integers(1, 255))
 def test_a_request_with_a_byte_changed_is_refused_or_still_signed_S8(at: int, change: int) -> None:
     der = bytearray(GOOD)

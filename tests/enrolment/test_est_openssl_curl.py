@@ -47,8 +47,8 @@ def est(db: Database, configured: Callable[..., Config], tmp_path: Path) -> Iter
         yield found
 
 
-def fresh(db: Database, est: Listening, **more: object) -> str:
-    made = claim(db, at=now_ms(), **more)
+def fresh(db: Database, est: Listening, node: str = "/", gateway: str | None = None, location: str = "") -> str:
+    made = claim(db, node, gateway, now_ms(), location=location)
     with db.begin() as tx:
         enrolment.announce(tx, est.url)
     return made.code

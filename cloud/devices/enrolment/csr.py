@@ -41,7 +41,7 @@ def read(body: bytes) -> x509.CertificateSigningRequest:
         csr = x509.load_der_x509_csr(der)
         key = csr.public_key()
         signed = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
         raise CsrRefused("request: not a PKCS #10 certificate request that can be read") from e
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in _CURVES:
