@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge import est
-from edge.config import load_config
+from edge.config import EMPTY, load_config
+from edge.configure_keep import install
 from edge.durable import write_file
 from edge.identity import BROKER_CA, CA, CERT, KEY, Identity, Life, Origin, Pair, issuers_in
-from firmware_specs import claims, wire_fleet
+from firmware_specs import claims
 from firmware_specs.errors import EnrolmentRefused
 from firmware_specs.gateway_file import MQTT_PORTS, split_url
 from firmware_specs.readings import checked_name
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from firmware_specs.claims import Claim
 
 UPDATE_ROOT: Final = "update_root.json"
-FIRST_CONFIG: Final = "first-config.json"
-"""The configuration that was given with the certificate, as the order that it would otherwise come by."""
 _SANE_SINCE_S: Final = 1_767_225_600
 """2026-01-01: an earlier clock was never set, and every certificate would seem not to hold yet."""
 
@@ -74,7 +73,8 @@ def read_claim(address: str, code: str, root: str, ca: Path | None) -> Claim:
 def enrol(wanted: Wanted, tell: Callable[[str], None] = lambda _: None) -> Enrolled:
     """Enrol, or go on where it was interrupted. tell: takes each step's name when it is done.
 
-    Raises EnrolmentRefused, LinkError when the cloud cannot be reached, ConfigError for what stands in the way here.
+    Raises EnrolmentRefused, LinkError when the cloud cannot be reached, ConfigError or
+    StoreError for what stands in the way here.
     """
     if time.time() < _SANE_SINCE_S:
         shown = datetime.now(UTC).isoformat(timespec="seconds")
@@ -123,7 +123,7 @@ def _own_file(config: Path, identity: Identity) -> str:
     """
     if not config.exists():
         return ""
-    found = load_config(config).config
+    found = load_config(config, EMPTY).config
     if found.uplink.cert != identity.link / CERT:
         raise EnrolmentRefused(
             f"{config} is there already and does not take its certificate from {identity.link}; move it away, or give "
@@ -155,9 +155,7 @@ def _keep(identity: Identity, pair: Pair, told: est.Bootstrap, origin: Origin) -
         # A root that is there has been followed since; an older one in its place would be a way back.
         write_file(root, told.update_root.encode())
     if told.config:
-        digest = hashlib.sha256(told.config.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        order = wire_fleet.ConfigOrder(told.config_version, digest, told.config)
-        write_file(identity.state_dir / FIRST_CONFIG, wire_fleet.encode(order))
+        install(identity.state_dir, told.config_version, told.config)
     pair.put_origin(origin)
     pair.put(BROKER_CA, told.broker_ca.encode())  # last: with it the pair is complete
 
