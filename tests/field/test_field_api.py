@@ -79,19 +79,16 @@ def test_the_way_of_a_technician_over_the_api(service: Served, api: Client) -> N
     assert stages["accepted"] == "warn"
 
 
-def test_only_who_provisions(service: Served, api: Client) -> None:
+def test_only_who_provisions_and_only_with_a_key_of_ours(service: Served, api: Client) -> None:
     with service.client(Role.DISPATCHER) as dispatcher:
         for path in ("/walk-tests", "/acceptance-sheets", "/gateways/gw-1/installation", "/gateways/gw-1/discovered"):
             assert dispatcher.get(path).status_code == 403
             assert api.get(path).status_code == 200
+    answer = api.post("/walk-tests", json={"gateway": "gw-1"}, headers={"Idempotency-Key": "no spaces!"})
+    assert answer.status_code == 422
     with service.client(Role.TECHNICIAN, "/999/") as elsewhere:
         assert elsewhere.get("/gateways/gw-1/installation").status_code == 404
         assert elsewhere.post("/walk-tests", json={"gateway": "gw-1"}).status_code == 404
-
-
-def test_a_key_is_one_of_ours_or_refused(api: Client) -> None:
-    answer = api.post("/walk-tests", json={"gateway": "gw-1"}, headers={"Idempotency-Key": "no spaces!"})
-    assert answer.status_code == 422
 
 
 def test_the_pages_show_everything_as_text(console: tuple[Client, str]) -> None:

@@ -174,13 +174,6 @@ def test_on_paper_everything_from_outside_is_text(db: Database) -> None:
     assert "&lt;script&gt;" in html
     assert "全部通过 All passed" in html
     assert archived.signature in html
-
-
-def test_the_pdf_is_one(db: Database) -> None:
-    site(db, "smk-1")
-    sheet = make(db)
-    with db.read() as tx:
-        archived = service.archived(tx, TECH, sheet.id)
     assert bytes(paper.file(archived, Part.PDF).body).startswith(b"%PDF")
 
 

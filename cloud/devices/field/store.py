@@ -79,7 +79,7 @@ walk_devices: Final = sa.Table(
     sa.Column("mark", sa.String(16), nullable=False),
     sa.Column("marked_at", sa.BigInteger),
     sa.Column("marked_by", sa.Text),
-    sa.Column("what", sa.String(64), nullable=False, server_default=""),
+    sa.Column("what", sa.String(64), nullable=False, server_default=sa.text("''")),
     sa.Column("alarm", sa.BigInteger),
     sa.Column("alarm_at", sa.BigInteger),
     sa.Column("observed_at", sa.BigInteger),
@@ -87,7 +87,7 @@ walk_devices: Final = sa.Table(
     sa.Column("shown_at", sa.BigInteger),
     sa.Column("signal", sa.Float),
     sa.Column("battery", sa.Float),
-    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("note", sa.Text, nullable=False, server_default=sa.text("''")),
 )
 """A device under test. before: JSON, its states when the walk began. silence: the maintenance that holds its alarms,
 NULL once that was ended. what: the alarm's kind or the metric that proved it. alarm_at: when the cloud heard of its
@@ -109,8 +109,8 @@ sheets: Final = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("command", Name),
     sa.Column("signed_at", sa.BigInteger),
-    sa.Column("signature", sa.Text, nullable=False, server_default=""),
-    sa.Column("certificate", sa.Text, nullable=False, server_default=""),
+    sa.Column("signature", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("certificate", sa.Text, nullable=False, server_default=sa.text("''")),
     sqlite_autoincrement=True,
 )
 """data: canonical JSON, never changed. digest: its SHA-256. state: signing, signed, unsigned; it leaves `signing` once
