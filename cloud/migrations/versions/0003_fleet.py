@@ -28,8 +28,8 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("command", sa.String(length=64), nullable=True),
         sa.Column("signed_at", sa.BigInteger(), nullable=True),
-        sa.Column("signature", sa.Text(), server_default="", nullable=False),
-        sa.Column("certificate", sa.Text(), server_default="", nullable=False),
+        sa.Column("signature", sa.Text(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("certificate", sa.Text(), server_default=sa.text("('')"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_acceptance_sheets")),
         sqlite_autoincrement=True,
     )
@@ -471,7 +471,7 @@ def upgrade() -> None:
         sa.Column("mark", sa.String(length=16), nullable=False),
         sa.Column("marked_at", sa.BigInteger(), nullable=True),
         sa.Column("marked_by", sa.Text(), nullable=True),
-        sa.Column("what", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("what", sa.String(length=64), server_default=sa.text("('')"), nullable=False),
         sa.Column("alarm", sa.BigInteger(), nullable=True),
         sa.Column("alarm_at", sa.BigInteger(), nullable=True),
         sa.Column("observed_at", sa.BigInteger(), nullable=True),
@@ -479,7 +479,7 @@ def upgrade() -> None:
         sa.Column("shown_at", sa.BigInteger(), nullable=True),
         sa.Column("signal", sa.Float(), nullable=True),
         sa.Column("battery", sa.Float(), nullable=True),
-        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("note", sa.Text(), server_default=sa.text("('')"), nullable=False),
         sa.ForeignKeyConstraint(["walk"], ["walks.id"], name=op.f("fk_walk_devices_walk"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("walk", "device", name=op.f("pk_walk_devices")),
     )
