@@ -9,7 +9,6 @@ begins anew with what the cloud has for it.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ import msgspec
 import structlog
 
 from edge.configure_rules import Kept, Outcome, Version
+from edge.durable import write_file
 from firmware_specs.errors import ConfigError, StoreError
 from firmware_specs.gateway_document import hash_of
 from firmware_specs.tomlfile import read_file
@@ -93,23 +93,9 @@ class Keep:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a file so that a power cut leaves the old one or the new one. Raises StoreError."""
-    draft = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(file, left) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-        draft.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_file(path, data)
     except OSError as e:
         raise StoreError(str(path), (e.strerror or str(e)).lower()) from e
 

@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edge import est
+from edge import est, update_root
 from edge.config import EMPTY, load_config
 from edge.configure_keep import install
 from edge.durable import write_file
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from firmware_specs.claims import Claim
 
-UPDATE_ROOT: Final = "update_root.json"
 _SANE_SINCE_S: Final = 1_767_225_600
 """2026-01-01: an earlier clock was never set, and every certificate would seem not to hold yet."""
 
@@ -150,10 +149,8 @@ def _check(told: est.Bootstrap, life: Life, mine: str, config: Path) -> None:
 
 def _keep(identity: Identity, pair: Pair, told: est.Bootstrap, origin: Origin) -> None:
     """Write what the cloud told, before anything refers to it."""
-    root = identity.state_dir / UPDATE_ROOT
-    if told.update_root and not root.exists():
-        # A root that is there has been followed since; an older one in its place would be a way back.
-        write_file(root, told.update_root.encode())
+    # A root that is there has been followed since; an older one in its place would be a way back.
+    update_root.keep(identity.state_dir, told.update_root)
     if told.config:
         install(identity.state_dir, told.config_version, told.config)
     pair.put_origin(origin)

@@ -156,7 +156,10 @@ class Gateway:
         if self.plan.config.uplink.cert:
             from edge.renewal import keep_renewed  # noqa: PLC0415 - loads cryptography
 
-            self._task(keep_renewed(self.plan.config, lambda: self.uplink), "renewal")
+            def renewal(reason: str) -> None:
+                self.vitals.renewal = reason
+
+            self._task(keep_renewed(self.plan.config, lambda: self.uplink, tell=renewal), "renewal")
         verbs = {b"config-revert": lambda: self.configure.revert_by_hand(self), b"discovered": self.discovery.told}
         self._task(control.serve(state_dir, self.intake, self.status, verbs), "control")
         self._task(self.configure.run(self), "configure")

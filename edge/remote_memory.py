@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge import kept
+from edge.durable import write_file
 from firmware_specs.wire_fleet import ResultPhase
 
 if TYPE_CHECKING:
@@ -79,4 +79,4 @@ class Memory:
             raise
 
     def _write(self) -> None:
-        kept.write(self._folder / FILE, msgspec.json.encode(self._taken))
+        write_file(self._folder / FILE, msgspec.json.encode(self._taken))

@@ -50,8 +50,17 @@ class Pace(NamedTuple):
 PACE: Final = Pace()
 
 
-async def keep_renewed(config: GatewayConfig, uplink: Callable[[], Line], pace: Pace = PACE) -> None:
-    """Renew until cancelled; nothing to do for a gateway that was not enrolled. uplink: the one that serves now."""
+def _nobody(_reason: str) -> None:
+    """Nobody wants to know."""
+
+
+async def keep_renewed(
+    config: GatewayConfig, uplink: Callable[[], Line], pace: Pace = PACE, tell: Callable[[str], None] = _nobody
+) -> None:
+    """Renew until cancelled; nothing to do for a gateway that was not enrolled.
+
+    uplink: the one that serves now. tell: is given why the last look failed, empty when it did not.
+    """
     identity = Identity(config.state_dir)
     if config.uplink.cert != identity.link / CERT:
         return
@@ -61,10 +70,12 @@ async def keep_renewed(config: GatewayConfig, uplink: Callable[[], Line], pace: 
         try:
             await _look(identity, uplink, pace)
             said = ""
+            tell("")
         except (LinkError, EnrolmentRefused, ConfigError, OSError) as e:
             if str(e) != said:
                 _log.warning("certificate not renewed", reason=str(e))
             said = str(e)
+            tell(said)
             wait_s = pace.retry_s
         await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads gateways, guards nothing
 

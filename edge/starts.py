@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge import kept
+from edge.durable import write_file
 from firmware_specs.wire_vitals import MAX_STARTS, Start, StartReason
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Starts:
 
     def _write(self) -> None:
         try:
-            kept.write(self._file, msgspec.json.encode(self._book))
+            write_file(self._file, msgspec.json.encode(self._book))
         except OSError as e:
             _log.warning("the note of this run cannot be written", reason=e.strerror or str(e))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 import structlog
 
-from edge import VERSION
+from edge import VERSION, update_root
 from edge.slots import BASE, GUARD, INSTALL_DIR, SLOT, Slots
 from edge.update_health import Vital, missing, rss_bytes
 from edge.update_record import Version
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from edge.uplink import Uplink
 
 _T = TypeVar("_T")
-ROOT_FILE: Final = Path("updates") / "root.json"
-"""Below the state folder: the root of trust that came with the enrolment."""
 RETRY_S: Final = 5.0
 RETRY_MOST_S: Final = 300.0
 TOLD_EVERY_S: Final = 2.0
@@ -77,7 +75,6 @@ class Updates:
         self._launched = bool(folder)
         mine = Version(os.environ.get(SLOT, BASE) if folder else BASE, VERSION)
         self._steps = Steps(state_dir, Slots(Path(folder) if folder else state_dir / "agent"), mine)
-        self._root = state_dir / ROOT_FILE
         self._restart = restart or (lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._wanted: UpdateOrder | None = None
         self._news = asyncio.Event()
@@ -180,10 +177,7 @@ class Updates:
     # fetching, in a thread
 
     def _trusted(self) -> tuple[bytes, Path | None]:
-        try:
-            return self._root.read_bytes(), self._host.plan.config.uplink.ca
-        except OSError as e:
-            raise UpdateRejected(f"{self._root}: no update root, which comes with the enrolment") from e
+        return update_root.trusted(self._state_dir), self._host.plan.config.uplink.ca
 
     def _look(self, order: UpdateOrder) -> Target:
         from edge import tufclient  # noqa: PLC0415 - 20 MB that only an update needs

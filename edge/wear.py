@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from edge import kept
+from edge.durable import write_file
 from firmware_specs.wire_vitals import MAX_DAYS
 
 FILE: Final = "wear.json"
@@ -99,7 +99,7 @@ class Wear:
         if abs(now_ms - self._kept_at) >= _KEEP_EVERY_MS:
             self._kept_at = now_ms
             try:
-                kept.write(self._folder / FILE, msgspec.json.encode(self._days))
+                write_file(self._folder / FILE, msgspec.json.encode(self._days))
             except OSError as e:
                 _log.warning("the count of bytes written cannot be kept", reason=e.strerror or str(e))
         return self._days

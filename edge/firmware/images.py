@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge import VERSION
 from edge.firmware.base import Image
+from edge.update_root import trusted
 from firmware_specs.device_firmware import MAX_IMAGE_BYTES
 from firmware_specs.errors import StoreError, UpdateRejected
 from firmware_specs.release import ReleaseKind, check_fits, is_older
@@ -29,7 +30,10 @@ _PIECE: Final = 1024 * 1024
 
 
 class Source:
-    """Where images come from: the repository's addresses, and who is trusted. root: None when nobody is yet."""
+    """Where images come from: the repository's addresses, and who is trusted.
+
+    root: None for what came with the enrolment.
+    """
 
     def __init__(self, metadata_url: str, targets_url: str, root: bytes | None, ca: Path | None) -> None:
         self.metadata_url = metadata_url
@@ -67,9 +71,8 @@ class Images:
     ) -> Target:
         from edge.tufclient import fetch  # noqa: PLC0415 - loads python-tuf, which most runs never need
 
-        if source.root is None:
-            raise UpdateRejected("this gateway has no update root: it was not enrolled with one")
-        loop, root = asyncio.get_running_loop(), source.root
+        loop = asyncio.get_running_loop()
+        root: bytes = source.root if source.root is not None else await asyncio.to_thread(trusted, self._state_dir)
         accepted: list[Target] = []
 
         def accept(target: Target) -> None:

@@ -19,7 +19,6 @@ from edge.firmware.base import FirmwareDevice, Pace
 from edge.firmware.book import Book, Kept
 from edge.firmware.images import Images, Source
 from edge.firmware.work import Around, FailedError, Work
-from edge.update import ROOT_FILE
 from firmware_specs.errors import LinkError, StoreError, UpdateRejected
 from firmware_specs.wire_fleet import ENDED, FirmwareOrder, UpdatePhase, UpdateState, decode, encode
 
@@ -234,14 +233,7 @@ class Firmware:
         return self._ways[connector]
 
     def _source(self) -> Source:
-        file = self._state_dir / ROOT_FILE
-        try:
-            root: bytes | None = file.read_bytes()
-        except FileNotFoundError:
-            root = None
-        except OSError as e:
-            raise StoreError(str(file), (e.strerror or str(e)).lower()) from e
-        return Source(*self._book.urls, root, self._ca)
+        return Source(*self._book.urls, None, self._ca)
 
     # what is told
 

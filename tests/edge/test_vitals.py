@@ -134,7 +134,7 @@ def test_the_certificate_and_the_budget_are_told(tmp_path: Path) -> None:
         'gateway = "gw-1"\nstate_dir = "."\n[health]\nwritten_mb_day = 5\n[uplink]\nurl = "mqtts://h:8883"\n'
         'cert = "cert.pem"\nkey = "key.pem"\n'
     )
-    config, _ = load_config(tmp_path / "gateway.toml")
+    config = load_config(tmp_path / "gateway.toml").config
     starts = Starts(tmp_path, "boot", lambda: NOW)
     signs = VitalSigns(tmp_path, "boot", starts, lambda: NOW)
     with starts.running():

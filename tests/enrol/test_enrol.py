@@ -17,12 +17,14 @@ from cryptography.hazmat.primitives import serialization
 
 from cloud.devices import service as devices
 from cloud.devices.configs import service as configs
+from cloud.devices.releases.store import repository as repositories
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
 from edge import est
 from edge.config import load_config
 from edge.enrol import Wanted, enrol, read_claim
 from edge.identity import Identity
+from edge.update_root import ROOT_FILE
 from firmware_specs.claims import Claim, CodeRefused
 from firmware_specs.errors import EnrolmentRefused, LinkError
 from tests.cloud.cloud_support import know
@@ -41,9 +43,9 @@ def known(cloud: Site) -> set[str]:
 
 
 def test_S2_a_claim_makes_a_gateway_that_can_run(cloud: Site) -> None:
-    metadata = cloud.data / "updates" / "metadata"
-    metadata.mkdir(parents=True)
-    (metadata / "1.root.json").write_text('{"signed": 1}')
+    with cloud.db.begin() as tx:
+        row = {"id": 1, "metadata_url": "m", "targets_url": "t", "root": '{"signed": 1}', "versions": "{}"}
+        tx.execute(repositories.insert().values(**row, expiries="{}", read_at=1))
     what = wanted(cloud, cloud.claim("gw-7").text)
     done = enrol(what)
     assert (done.gateway, done.anew) == ("gw-7", True)
@@ -51,7 +53,7 @@ def test_S2_a_claim_makes_a_gateway_that_can_run(cloud: Site) -> None:
     pair = pair_in_force(what)
     assert {file.stat().st_mode & 0o777 for file in pair.folder.iterdir()} == {0o600}
     assert pair.folder.stat().st_mode & 0o777 == 0o700
-    assert (what.state_dir / "update_root.json").read_text() == '{"signed": 1}'
+    assert (what.state_dir / ROOT_FILE).read_text() == '{"signed": 1}'
     text = what.config.read_text()
     assert 'gateway = "gw-7"' in text
     assert "managed = true" in text

@@ -12,6 +12,7 @@ from cloud.devices import service as devices
 from cloud.devices.enrolment import bootstrap, certificates, enrol, hooks, service
 from cloud.devices.enrolment.authority import common_name, serial_of
 from cloud.devices.enrolment.store import claims as table
+from cloud.devices.releases.store import repository as repositories
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, TooManyTries
 from cloud.org import tree
 from cloud.org.rules import SYSTEM, Principal, Role
@@ -292,13 +293,10 @@ def test_the_bootstrap_names_the_root_of_updates(
     who = certificates.Holder("gw-1", "/", "1")
     with db.begin() as tx:
         told = bootstrap.document(tx, config, authority, who, NOW)
-    assert told["update_root"] == ""
-    assert told["metadata_url"] == "https://patrol.example/updates/metadata/"
+    assert (told["update_root"], told["metadata_url"], told["targets_url"]) == ("", "", "")
     assert told["broker_url"] == "mqtts://broker.example:8883"
-    folder = config.data_dir / "updates" / "metadata"
-    folder.mkdir(parents=True)
-    for name in ("2.root.json", "10.root.json", "x.root.json"):
-        (folder / name).write_text(name)
-    assert bootstrap.update_root(config.data_dir) == "10.root.json"
-    (folder / "root.json").write_text("{}")
-    assert bootstrap.update_root(config.data_dir) == "{}"
+    with db.begin() as tx:
+        row = {"id": 1, "metadata_url": "m", "targets_url": "t", "root": "{}", "versions": "{}", "expiries": "{}"}
+        tx.execute(repositories.insert().values(**row, read_at=NOW))
+        told = bootstrap.document(tx, config, authority, who, NOW)
+    assert (told["update_root"], told["metadata_url"], told["targets_url"]) == ("{}", "m", "t")

@@ -16,7 +16,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from edge.gateway import Gateway
-from edge.update import ROOT_FILE
+from edge.update_root import ROOT_FILE
 from firmware_specs.wire_fleet import FirmwareJob, FirmwareOrder, UpdatePhase, UpdateState, encode
 from tests.support import wait_until
 

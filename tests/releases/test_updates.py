@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge import VERSION, update
+from edge import VERSION, update, update_root
 from edge.channel import Channel
 from edge.clock import GatewayClock
 from edge.slots import INSTALL_DIR, SLOT, Slots
@@ -96,7 +96,7 @@ def enrolled(tmp_path: Path, world: World) -> Callable[..., Gateway]:
         world.add(data, release=release)
         world.publish()
         gateway = Gateway(tmp_path)
-        trusted = tmp_path / "state" / update.ROOT_FILE
+        trusted = tmp_path / "state" / update_root.ROOT_FILE
         trusted.parent.mkdir(parents=True)
         trusted.write_bytes(root)
         return gateway
@@ -200,7 +200,7 @@ def test_an_agent_without_a_launcher_or_a_root_refuses(
             gateway.order(order(served))
             assert "patrol-edge launch" in (await gateway.until(UpdatePhase.REFUSED)).reason
         monkeypatch.setenv(INSTALL_DIR, str(tmp_path / "install"))
-        (tmp_path / "state" / update.ROOT_FILE).unlink()
+        (tmp_path / "state" / update_root.ROOT_FILE).unlink()
         async with running(gateway):
             gateway.order(order(served, issued_ms=1))
             told = gateway.told
