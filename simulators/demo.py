@@ -36,7 +36,8 @@ _POLL_S: Final = 0.2
 _SIMULATED: Final = """\
 In about a minute a kitchen fire breaks out in Cuihua building 3 (翠华社区3号楼5层厨房起火): two patrol members go there
 and stop its clocks. Then a guard post is left unmanned, the street declares level 3, a door is forced, a radio and an
-armband call for help, a fire drill is held, the uplink fails for half a minute, and a review of the month is made."""
+armband call for help, a fire drill is held, the uplink fails for half a minute, and a review of the month is made.
+Start a walk test under Install (安装) and watch it: the simulated test buttons are pressed one after the other."""
 _BY_HAND: Final = """\
 No simulated devices. Edit the gateway's file above to add yours: it is read again when saved. Ready for a first try:
 smk-1 (topic sensors/smk-1), tmp-1, chk-1, arm-1 (topic owntracks/team/arm-1) and smk-2 (CoAP path s/smk-2)."""

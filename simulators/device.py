@@ -91,6 +91,9 @@ class Device:
         self._holds: list[tuple[float, Hold]] = []
         self._silences: list[tuple[float, Silent]] = []
         self._rounds: list[tuple[float, RoundPath]] = []
+        self._presses: dict[str, tuple[Value, float]] = {}
+        """By metric: what it says while its button is pressed, and for how many seconds yet to be counted."""
+        self._until_s: dict[str, float] = {}
         self._last_states: dict[str, Value] = {}
         self._last_day_s: float | None = None
         self._next_s = (self.seed % 1000) / 1000 * min(self.period_s, SHOWN_PERIOD_S) if stagger else 0.0
@@ -106,6 +109,11 @@ class Device:
             self._curves.append((at_s, effect))
         else:
             self._holds.append((at_s, effect))
+
+    def press(self, metric: str, value: Value, for_s: float) -> None:
+        """Have a metric say something for some real seconds from its next look on; a text is said once."""
+        self._presses[metric] = (value, for_s)
+        self._until_s.pop(metric, None)
 
     def send_round(self, at_s: float, path: RoundPath) -> None:
         """Walk a round every day from `at_s` on."""
@@ -150,6 +158,11 @@ class Device:
         value: Value = self._models[metric](moment)
         if isinstance(value, Position):
             return self._placed(moment.day_s, value)
+        if metric in self._presses:
+            said, for_s = self._presses[metric]
+            if moment.real_s < self._until_s.setdefault(metric, moment.real_s + for_s):
+                return said
+            del self._presses[metric], self._until_s[metric]
         for at_s, hold in self._holds:
             minutes = minutes_since(at_s, moment.day_s)
             if hold.metric == metric and minutes is not None and hold.from_min <= minutes < hold.until_min:
@@ -178,6 +191,10 @@ class Device:
             for at_s, hold in self._holds
             if isinstance(hold.value, str) and _occurrences(at_s + hold.from_min * 60, last, moment.day_s)
         ]
+        for metric, (said, _) in list(self._presses.items()):
+            if isinstance(said, str):
+                found.append(self._sample(metric, said))
+                del self._presses[metric]
         if "credential" not in self.profile.metrics:
             return found
         opened = physics.door_open(self.seed, moment.day_s)

@@ -85,6 +85,10 @@ class People:
             await asyncio.sleep(_RETRY_S)
         log.info("act given up", do=act.do, who=act.who, reason=reason)
 
+    async def get(self, role: str, path: str) -> Json:
+        """What a role sees under `/api/v1`. Raises Refused, OSError, and KeyError for a role without a desk."""
+        return await asyncio.to_thread(self._request, role, "GET", path, None)
+
     async def _ask(self, act: Act, method: str, path: str, body: Json | None = None) -> Json:
         """One request under `/api/v1`. Raises Refused, OSError."""
         return await asyncio.to_thread(self._request, act.who, method, path, body)

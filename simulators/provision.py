@@ -33,8 +33,8 @@ _ENROL_AGAIN_S: Final = 30 * 86400.0
 _COMMAND_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.1
 FIRST_USER: Final = "admin"
-DESKS: Final = ("dispatcher", "supervisor")
-"""Whose tokens the simulated people at desks have."""
+DESKS: Final = ("dispatcher", "supervisor", "technician")
+"""Whose tokens the simulated people have."""
 
 
 class Credentials(NamedTuple):
@@ -150,12 +150,13 @@ def organise(state: Path, config: Path, community: Community, gateway: str, chec
         _run(check, "import", part, "--config", config)
         part.replace(file)
     desks = state / "people.json"
-    if not desks.exists():
-        tokens = {
-            role: _last_word(_run(check, "token", "add", f"desk-{role}", "--role", role, "--config", config))
-            for role in DESKS
-        }
-        _write_private(desks, json.dumps({"url": "", "tokens": tokens}))
+    tokens = json.loads(desks.read_text(encoding="utf-8"))["tokens"] if desks.exists() else {}
+    for role in DESKS:
+        if role not in tokens:
+            tokens[role] = _last_word(
+                _run(check, "token", "add", f"desk-{role}", "--role", role, "--config", config)
+            )  # fmt: skip
+            _write_private(desks, json.dumps({"url": "", "tokens": tokens}))
     return desks
 
 

@@ -27,6 +27,7 @@ from simulators.people import People, load_desk
 from simulators.physics import Moment
 from simulators.proxy import TcpProxy, address
 from simulators.script import load_community
+from simulators.walking import Walker
 
 if TYPE_CHECKING:
     from firmware_specs.schema import Profile
@@ -97,6 +98,9 @@ async def run_community(
             await uplink.start()
             stack.push_async_callback(uplink.stop)
         day = model.Day(community, devices, peers, speed=speed, uplink=uplink, people=desk)
+        if desk:
+            hand = asyncio.create_task(Walker(desk, devices).run(), name="walker")
+            stack.callback(hand.cancel)
         messages = await day.run(duration_s, once=once)
     summary = {"devices": len(devices), "messages": messages, "seconds": round(time.monotonic() - began, 1)}
     return summary if as_json else None

@@ -53,6 +53,14 @@ def get(info: dict[str, str], path: str) -> dict[str, Any]:
     return answer
 
 
+def post(info: dict[str, str], path: str, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {info['token']}"}
+    found = httpx.post(f"{info['url']}/api/v1{path}", json=body, headers=headers, timeout=10)
+    assert found.is_success, found.text
+    answer: dict[str, Any] = found.json()
+    return answer
+
+
 def children_of(pid: int) -> list[int]:
     """The processes that a process has started and that live."""
     tasks = Path(f"/proc/{pid}/task/{pid}/children")
@@ -112,6 +120,17 @@ def test_without_mosquitto_the_whole_demo_lives_on_the_packaged_broker(
 
     assert len(get(info, "/devices?limit=200")["items"]) >= 60
     support.wait_for(lambda: not silent(), 60, "a value of every device")
+
+    # Whoever starts a walk test finds the simulated buttons pressed, each once, and nobody called out.
+    devices = ["smk-0001", "smk-0101", "chk-01", "door-01", "tmp-0001"]
+    known = {each["id"] for each in get(info, "/devices?limit=200")["items"]}
+    chosen = [name for name in devices if name in known]
+    assert len(chosen) >= 4, known
+    walk = post(info, "/walk-tests", {"gateway": "gw-0001", "devices": chosen, "minutes": 5})
+    support.wait_for(lambda: not get(info, f"/walk-tests/{walk['id']}")["waiting"], 60, "every device ticked off")
+    ticked = {each["device"]: each for each in get(info, f"/walk-tests/{walk['id']}")["devices"]}
+    assert {each["mark"] for each in ticked.values()} == {"passed"}
+    assert ticked["smk-0001"]["latency_ms"] < 10_000
     demo.popen.send_signal(signal.SIGTERM)
     assert demo.popen.wait(5) == 0
 
