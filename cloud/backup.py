@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 SERIES: Final = ("telemetry.db", "telemetry-side.db", "telemetry-journal.db")
 KEYS: Final = ("notify.key",)
-TREES: Final = ("authority", "updates", "field")
-"""Folders below the data directory: keys and certificates, the update repository, what is archived as files."""
+TREES: Final = ("authority", "updates")
+"""Folders below the data directory: keys and certificates, the update repository."""
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
 _CHUNK: Final = 1 << 20

@@ -9,6 +9,7 @@ its digest.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,7 +20,7 @@ from edge.configure_keep import install
 from edge.durable import write_file
 from edge.identity import BROKER_CA, CA, CERT, KEY, Identity, Life, Origin, Pair, issuers_in
 from firmware_specs import claims
-from firmware_specs.errors import EnrolmentRefused
+from firmware_specs.errors import ConfigError, EnrolmentRefused
 from firmware_specs.gateway_file import MQTT_PORTS, split_url
 from firmware_specs.readings import checked_name
 from firmware_specs.tomltext import render
@@ -81,6 +82,8 @@ def enrol(wanted: Wanted, tell: Callable[[str], None] = lambda _: None) -> Enrol
     client = est.EstClient(wanted.claim.url)
     identity = Identity(wanted.state_dir.absolute())
     mine = _own_file(wanted.config, identity)
+    if not os.access(wanted.config.absolute().parent, os.W_OK | os.X_OK):
+        raise ConfigError(wanted.config, "", "its folder is not there or cannot be written to")
     with identity.locked():
         asked = hashlib.sha256(wanted.claim.code.encode()).hexdigest()
         pair = identity.begin(asked, client.url)

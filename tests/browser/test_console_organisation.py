@@ -80,9 +80,10 @@ def test_the_menu_shows_what_serves_somebody(web: Web, boss: Client) -> None:
     for name, client in (("boss", boss), ("guard", person(web, "guard", Role.PROPERTY))):
         menu = client.get("/more").text.partition('<nav class="nav"')[2].partition("</nav>")[0]
         seen[name] = re.findall(r'href="(/[a-z]*)"', menu)
-    assert len(seen["boss"]) == 17
+    assert len(seen["boss"]) == 22
     assert set(seen["boss"]) - set(seen["guard"]) == {
-        "/rosters", "/drills", "/reviews", "/silences", "/channels", "/audit",
+        "/rosters", "/drills", "/reviews", "/silences", "/channels", "/audit", "/install", "/claims", "/configs",
+        "/campaigns",
     }  # fmt: skip
 
 

@@ -330,6 +330,7 @@ def test_a_gateway_has_one_running_campaign_of_a_kind(db: Database) -> None:
 
 def test_at_most_200_start_a_turn_and_a_turn_that_dies_has_done_nothing(db: Database) -> None:
     fleet(db, 450)
+    turns(db)  # what else is due of so many new gateways
     with ordering() as orders:
         campaign = begun(db, {"waves": ("100%",)})
         sizes: list[int] = []

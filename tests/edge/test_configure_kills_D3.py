@@ -60,7 +60,7 @@ class Moment(NamedTuple):
 
     def argv(self, config: Path, pid: int) -> list[str]:
         """Strace that kills there."""
-        draft = config / ("2.toml.new" if self.file is File.STAGED else "state.json.new")
+        draft = config / (".2.toml.new" if self.file is File.STAGED else ".state.json.new")
         calls = {"write": "write", "sync": "fsync", "rename": "rename,renameat,renameat2", "folder": "fsync"}[self.call]
         path = str(config if self.call == "folder" else draft)
         inject = f"inject={calls}:signal=KILL:when=1+"

@@ -124,7 +124,7 @@ async def test_what_changes_nothing_is_done_with_a_wrong_clock_too(tmp_path: Pat
 
 async def test_a_command_that_cannot_be_written_down_is_not_begun_S9(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
-        (tmp_path / f"{FILE}.new").mkdir()
+        (tmp_path / f".{FILE}.new").mkdir()
         bench.take()
         assert (bench.runs, bench.phases()) == (0, [ResultPhase.REFUSED])
 

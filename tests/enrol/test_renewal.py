@@ -144,7 +144,7 @@ def test_an_agent_that_ended_within_the_trial_goes_on_with_it(cloud: Site, answe
 def test_an_expired_certificate_says_how_to_go_on(cloud: Site, capfd: pytest.CaptureFixture[str]) -> None:
     what, line = begun(cloud, 100), Line(answers=True)
     asyncio.run(renewing(what, line, looked()))
-    assert "ask for a new claim and run patrol-edge enrol" in capfd.readouterr().out
+    assert "ask for a new claim and run patrol-edge enrol" in "".join(capfd.readouterr())
     assert line.anew == []
     argv = [str(PROGRAM), "check", "--config", str(what.config)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
@@ -162,7 +162,7 @@ def test_a_revoked_gateway_is_not_renewed(cloud: Site, capfd: pytest.CaptureFixt
 
     def refused() -> bool:
         nonlocal said
-        said += capfd.readouterr().out
+        said += "".join(capfd.readouterr())
         return "is revoked; a new claim is needed" in said
 
     asyncio.run(renewing(what, line, refused))

@@ -57,7 +57,7 @@ async def test_D3_killed_while_sending_and_while_the_device_restarts_it_complete
     await wait_until(lambda: len(box.data) > box.begins[1] + 40_000, 10, "the sending")
     south.kill()
     south.start()
-    await wait_until(lambda: len(box.begins) >= 3, 15, "the link again")
+    await wait_until(lambda: len(box.begins) >= 3, 40, "the link again")
     assert box.begins[-1] > had
     await wait_until(lambda: box.begin is None, 15, "the restart of the device")
     agent.kill()

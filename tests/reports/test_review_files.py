@@ -156,7 +156,7 @@ def test_the_printer_fetches_nothing(tmp_path: Path) -> None:
 
 def test_a_file_is_called_by_our_words_only(bad: Archived) -> None:
     named = files.xlsx(bad, Language.EN).headers["content-disposition"]
-    assert re.fullmatch(r'attachment; filename="review-\d+-on-demand-\d{8}-en\.xlsx"', named)
+    assert re.fullmatch(r'attachment; filename="review-\d+-monthly-\d{8}-en\.xlsx"', named)
 
 
 def test_a_machine_without_chinese_fonts_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

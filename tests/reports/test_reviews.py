@@ -272,8 +272,7 @@ def test_over_http(service: Served, town: Town) -> None:
         book = dispatcher.get(f"{path}/xlsx", params={"lang": "en"})
         assert book.content[:2] == b"PK"
         assert (
-            book.headers["content-disposition"]
-            == f'attachment; filename="review-{one["id"]}-on-demand-20240930-en.xlsx"'
+            book.headers["content-disposition"] == f'attachment; filename="review-{one["id"]}-monthly-20240930-en.xlsx"'
         )
         assert dispatcher.get(f"{path}/xlsx", params={"lang": "fr"}).status_code == 422
     with service.client(Role.SUPERVISOR, town.communities[0]) as elsewhere:

@@ -47,7 +47,8 @@ def hosts_of(config: Config) -> list[str]:
 
     urls = (config.http.public_url, config.broker.url, config.enrolment.broker_url)
     found = [urlsplit(url).hostname for url in urls if url]
-    return [*(host for host in found if host), *(listener_hosts(config.est) if config.est else [])]
+    broker = config.mosquitto.hosts if config.mosquitto else ()
+    return [*(host for host in found if host), *broker, *(listener_hosts(config.est) if config.est else [])]
 
 
 @authority.command("init")

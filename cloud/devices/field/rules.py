@@ -84,7 +84,7 @@ def proven(
 
 
 def is_storm(first_alarms: Iterable[int]) -> bool:
-    """Whether first alarms of a walk came faster than anybody walks. first_alarms: when the cloud heard of each."""
+    """Whether first alarms of a walk came faster than anybody walks. first_alarms: when each was raised."""
     times = sorted(first_alarms)
     return any(late - early <= STORM_MS for early, late in zip(times, times[STORM - 1 :], strict=False))
 

@@ -113,7 +113,9 @@ def add(  # noqa: PLR0917 - one parameter each of the command
     kind: Annotated[str, typer.Option(help="agent or firmware.")],
     version: Annotated[str, typer.Option(help="Such as 1.4.2 or 2.0.0-rc.1.")],
     model: Annotated[str, typer.Option(help="The device profile that it is for.")] = "agent",
-    path: Annotated[str | None, typer.Option(help="The target's path; kind/model/file when left out.")] = None,
+    path: Annotated[
+        str | None, typer.Option(help="The target's path; agent/FILE or firmware/MODEL/FILE when left out.")
+    ] = None,
     requires: Annotated[str, typer.Option(help="The least agent version that may take it.")] = "",
     platform: Annotated[str, typer.Option(help="Such as linux-aarch64.")] = "any",
     notes: Annotated[str, typer.Option(help="For people.")] = "",
