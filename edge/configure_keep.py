@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from edge.configure_rules import Kept, Outcome, Version
-from edge.durable import write_file
+from firmware_specs.durable import write_file
 from firmware_specs.errors import ConfigError, StoreError
 from firmware_specs.gateway_document import hash_of
 from firmware_specs.tomlfile import read_file

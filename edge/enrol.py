@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from edge import est, update_root
 from edge.config import EMPTY, load_config
 from edge.configure_keep import install
-from edge.durable import write_file
 from edge.identity import BROKER_CA, CA, CERT, KEY, Identity, Life, Origin, Pair, issuers_in
 from firmware_specs import claims
+from firmware_specs.durable import write_file
 from firmware_specs.errors import ConfigError, EnrolmentRefused
 from firmware_specs.gateway_file import MQTT_PORTS, split_url
 from firmware_specs.readings import checked_name

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from edge.durable import sync_folder, write_file
+from firmware_specs.durable import sync_folder, write_file
 from firmware_specs.errors import ConfigError, EnrolmentRefused
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge.durable import write_file
+from firmware_specs.durable import write_file
 from firmware_specs.wire_fleet import ResultPhase
 
 if TYPE_CHECKING:

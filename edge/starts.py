@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from edge.durable import write_file
+from firmware_specs.durable import write_file
 from firmware_specs.wire_vitals import MAX_STARTS, Start, StartReason
 
 if TYPE_CHECKING:

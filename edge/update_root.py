@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from edge.durable import write_file
+from firmware_specs.durable import write_file
 from firmware_specs.errors import ConfigError, EnrolmentRefused, StoreError, UpdateRejected
 
 ROOT_FILE: Final = Path("updates") / "root.json"

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from edge.durable import write_file
+from firmware_specs.durable import write_file
 from firmware_specs.wire_vitals import MAX_DAYS
 
 FILE: Final = "wear.json"

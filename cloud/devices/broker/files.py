@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from firmware_specs.durable import sync_folder
 from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ def put(path: Path, data: bytes, mode: int = MODE) -> bool:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as e:
         raise StoreError(str(path), e.strerror or str(e)) from e
     return True

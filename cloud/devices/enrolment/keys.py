@@ -6,7 +6,6 @@ mode, since nobody can say who has read it.
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from firmware_specs.durable import write_file
 from firmware_specs.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,20 +47,8 @@ def private_folder(folder: Path) -> None:
 
 def write(path: Path, data: bytes, mode: int = KEY_MODE) -> None:
     """Write a file wholly or not at all, with its mode from the first byte on. Raises ConfigError."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.unlink(missing_ok=True)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_file(path, data, mode)
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from e
 
