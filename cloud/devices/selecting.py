@@ -53,8 +53,3 @@ def serving(tx: Connection, principal: Principal, profile: str) -> set[str]:
 def online(gateway: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether the gateway that a column names is online."""
     return sa.exists().where(gateways.c.id == gateway, gateways.c.online)
-
-
-def is_online(tx: Connection, gateway: str) -> bool:
-    """Whether a gateway is online."""
-    return tx.execute(sa.select(gateways.c.id).where(gateways.c.id == gateway, gateways.c.online)).first() is not None

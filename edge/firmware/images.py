@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge import VERSION
 from edge.firmware.base import Image
@@ -29,17 +29,12 @@ FRESH_S: Final = 600.0
 _PIECE: Final = 1024 * 1024
 
 
-class Source:
-    """Where images come from: the repository's addresses, and who is trusted.
+class Source(NamedTuple):
+    """Where images come from. ca: who signs for the repository's server, None for whom the system trusts."""
 
-    root: None for what came with the enrolment.
-    """
-
-    def __init__(self, metadata_url: str, targets_url: str, root: bytes | None, ca: Path | None) -> None:
-        self.metadata_url = metadata_url
-        self.targets_url = targets_url
-        self.root = root
-        self.ca = ca
+    metadata_url: str
+    targets_url: str
+    ca: Path | None
 
 
 class Images:
@@ -72,7 +67,7 @@ class Images:
         from edge.tufclient import fetch  # noqa: PLC0415 - loads python-tuf, which most runs never need
 
         loop = asyncio.get_running_loop()
-        root: bytes = source.root if source.root is not None else await asyncio.to_thread(trusted, self._state_dir)
+        root = await asyncio.to_thread(trusted, self._state_dir)
         accepted: list[Target] = []
 
         def accept(target: Target) -> None:

@@ -233,7 +233,7 @@ class Firmware:
         return self._ways[connector]
 
     def _source(self) -> Source:
-        return Source(*self._book.urls, None, self._ca)
+        return Source(*self._book.urls, self._ca)
 
     # what is told
 
