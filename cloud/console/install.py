@@ -19,6 +19,8 @@ from cloud.console import choose
 from cloud.console.pages import PageRoute, back_to, render, viewer_ui
 from cloud.console.ui import Ui
 from cloud.devices import service as fleet
+from cloud.devices.configs import service as configs
+from cloud.devices.configs.rules import Phase
 from cloud.devices.enrolment import service as enrolment
 from cloud.devices.enrolment.models import IssuedClaim, NewClaim
 from cloud.devices.field import service
@@ -226,14 +228,15 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
         walk = service.last_walk(tx, ui.who, gateway)
         sheets = service.list_sheets(tx, ui.who, gateway).items
         nodes = choose.nodes(tx, ui, choose.PLACES)
+        local = configs.state(tx, gateway).phase == Phase.LOCAL
     t = ui.t
     names = {name: (profile.title.zh if t.code == "zh" else profile.title.en) for name, profile in profiles().items()}
     return render(
         ui, "install_gateway.html", gateway=home, view=view, strangers=strangers, progress=progress, history=history,
         devices=[each for each in devices if each.id != gateway], walk=walk, sheets=sheets, looks=LOOKS,
         profiles=sorted((name, title) for name, title in names.items() if name != "patrolgrid-gateway"),
-        chosen=_suggested(strangers, ui), key=fresh_key, connectors=_connectors(home.connectors, strangers),
-        nodes=[("", t("install.node_own")), *nodes],
+        chosen=_suggested(strangers, ui), local=local, key=fresh_key,
+        connectors=_connectors(home.connectors, strangers), nodes=[("", t("install.node_own")), *nodes],
         minutes=[(str(each), t("install.minutes", n=each)) for each in MINUTES],
     )  # fmt: skip
 
