@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloud.devices.enrolment import service as enrolment
+from cloud.ingest import hooks as ingest
 from cloud.org.rules import Role
 from cloud.state import now_ms
+from firmware_specs.wire_fleet import ConfigPhase, ConfigState, encode
 from tests.enrolment.enrolment_support import make_authority
 from tests.field.field_support import SMOKE, configure, press, serve, site, tell_strangers, tick
 
@@ -89,6 +91,16 @@ def test_only_who_provisions_and_only_with_a_key_of_ours(service: Served, api: C
     with service.client(Role.TECHNICIAN, "/999/") as elsewhere:
         assert elsewhere.get("/gateways/gw-1/installation").status_code == 404
         assert elsewhere.post("/walk-tests", json={"gateway": "gw-1"}).status_code == 404
+
+
+def test_a_gateway_of_its_own_file_is_offered_no_adoption(service: Served, console: tuple[Client, str]) -> None:
+    client, _ = console
+    assert 'action="/install/gw-1/adopt"' in client.get("/install/gw-1").text
+    with service.db.begin() as tx:
+        ingest.DOCUMENTS["reported/config"](tx, "gw-1", "", encode(ConfigState(ConfigPhase.LOCAL)), now_ms())
+    page = client.get("/install/gw-1").text
+    assert 'action="/install/gw-1/adopt"' not in page
+    assert "gateway.toml" in page
 
 
 def test_the_pages_show_everything_as_text(console: tuple[Client, str]) -> None:
