@@ -10,7 +10,7 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -119,12 +119,16 @@ def enrol(  # noqa: PLR0917 - one parameter each of the command
     ),
     root: Annotated[str, typer.Option(help="SHA-256 fingerprint of the authority's root certificate")] = "",
     ca: Annotated[Path | None, typer.Option(help="a file with that root, in place of its fingerprint")] = None,
+    key: Annotated[
+        Literal["auto", "tpm", "file"], typer.Option(help="where the key is kept; auto: in the TPM when there is one")
+    ] = "auto",
 ) -> None:
     """Make a key, get a certificate for it by a claim, and write gateway.toml; again, it goes on where it stopped."""
     from edge.enrol import Wanted, read_claim  # noqa: PLC0415
     from edge.enrolling import run as run_enrol  # noqa: PLC0415
+    from edge.keys import Keeping  # noqa: PLC0415
 
-    run_enrol(Wanted(read_claim(cloud_url, claim, root, ca), config, state, ca))
+    run_enrol(Wanted(read_claim(cloud_url, claim, root, ca), config, state, ca, Keeping(key)))
 
 
 @app.command()

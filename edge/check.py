@@ -23,7 +23,7 @@ from edge.control import ask
 from edge.lock import take_lock
 from edge.mqttlink import mqtt_link
 from edge.probe import ProbeSink, borrowed
-from firmware_specs.errors import ConfigError, LinkError, ProfileError
+from firmware_specs.errors import ConfigError, LinkError, PatrolError, ProfileError
 from firmware_specs.wire import Status
 
 if TYPE_CHECKING:
@@ -129,7 +129,22 @@ def _certificates(config: GatewayConfig) -> list[Finding]:
             file: Path | None = getattr(endpoint, key, None)
             if file:
                 found.append(_certificate(f"{where} {key}", file))
+    if config.uplink.key:
+        found.append(_key(config.uplink.key))
     return found
+
+
+def _key(file: Path) -> Finding:
+    from edge import keys  # noqa: PLC0415 - only where there are keys
+
+    try:
+        keys.sign(file, b"a check")
+        where = f"in the TPM, which signs by it; {file} is of no use elsewhere" if keys.holds(file) else str(file)
+        if file.stat().st_mode & 0o077:
+            return Finding("uplink key", "warn", f"{where}: others on this machine may read it; chmod 600")
+    except PatrolError as e:
+        return Finding("uplink key", "fail", str(e))
+    return Finding("uplink key", "ok", where)
 
 
 def _certificate(what: str, file: Path) -> Finding:

@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edge import est, update_root
+from edge import est, keys, update_root
 from edge.config import EMPTY, load_config
 from edge.configure_keep import install
 from edge.identity import BROKER_CA, CA, CERT, KEY, Identity, Life, Origin, Pair, issuers_in
@@ -36,12 +36,13 @@ _SANE_SINCE_S: Final = 1_767_225_600
 
 
 class Wanted(NamedTuple):
-    """What to enrol with, and where to put it. root: SHA-256 of the root in hex; else `ca`, a file with the root."""
+    """What to enrol with, and where to put it. ca: a file with the root, for a claim that does not name it."""
 
     claim: Claim
     config: Path
     state_dir: Path
     ca: Path | None = None
+    key: keys.Keeping = keys.Keeping.AUTO
 
 
 class Enrolled(NamedTuple):
@@ -87,7 +88,6 @@ def enrol(wanted: Wanted, tell: Callable[[str], None] = lambda _: None) -> Enrol
     with identity.locked():
         asked = hashlib.sha256(wanted.claim.code.encode()).hexdigest()
         pair = identity.begin(asked, client.url)
-        tell("key")
         life = pair.life()
         in_force = identity.current()
         if life and mine and in_force and in_force.number == pair.number:
@@ -96,7 +96,8 @@ def enrol(wanted: Wanted, tell: Callable[[str], None] = lambda _: None) -> Enrol
         trusted = client.trust_root(wanted.claim.root) if wanted.claim.root else client.trust_file(_file(wanted.ca))
         pair.put(CA, trusted.encode())
         tell("authority")
-        request = pair.request()
+        request = pair.request(lambda: keys.make(wanted.key, tell))
+        tell("key in the TPM" if keys.holds(pair.key) else "key in a file")
         if life is None:
             life = pair.take(client.enrol(wanted.claim.code, request), issuers_in(trusted))
         tell("certificate")

@@ -22,6 +22,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from edge import tpm
+from edge.tpm_line import open_line
 from firmware_specs.errors import EnrolmentRefused, LinkError
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ TIMEOUT_S: Final = 20.0
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Of any answer; the bootstrap may hold a configuration of ten thousand devices."""
 MAX_REASON: Final = 300
+_Connection = http.client.HTTPConnection
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_BYTES)]
 
 
@@ -73,7 +76,7 @@ class EstClient:
         blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         blind.check_hostname = False
         blind.verify_mode = ssl.CERT_NONE
-        return self._trust(self._certificates("GET", "/cacerts", blind), fingerprint)
+        return self._trust(self._certificates("GET", "/cacerts", self._by(blind)), fingerprint)
 
     def trust_file(self, file: Path) -> str:
         """The same by a file that holds the root. Raises EnrolmentRefused when it holds none."""
@@ -87,7 +90,7 @@ class EstClient:
         if not roots:
             raise EnrolmentRefused(f"{file}: no root certificate in it")
         self._trusted = _pem(roots)
-        return self._trust(self._certificates("GET", "/cacerts", self._context()), _fingerprint(roots[0]))
+        return self._trust(self._certificates("GET", "/cacerts", self._connection()), _fingerprint(roots[0]))
 
     def trust_pem(self, pem: str) -> None:
         """Believe certificates that `trust_root` or `trust_file` gave before."""
@@ -104,22 +107,24 @@ class EstClient:
     def enrol(self, code: str, request: bytes) -> x509.Certificate:
         """A certificate for a request (PKCS #10, DER), by a claim code."""
         basic = base64.b64encode(f"claim:{code}".encode()).decode()
-        return self._one("/simpleenroll", request, self._context(), {"Authorization": f"Basic {basic}"})
+        return self._one("/simpleenroll", request, self._connection(), {"Authorization": f"Basic {basic}"})
 
     def renew(self, request: bytes, certificate: Path, key: Path) -> x509.Certificate:
         """The next certificate, by the one that is in force."""
-        return self._one("/simplereenroll", request, self._context(certificate, key), {})
+        return self._one("/simplereenroll", request, self._connection(certificate, key), {})
 
     def bootstrap(self, certificate: Path, key: Path) -> Bootstrap:
         """What to begin with, for whoever shows the new certificate."""
-        body = self._ask("GET", BOOTSTRAP, self._context(certificate, key))
+        body = self._ask("GET", BOOTSTRAP, self._connection(certificate, key))
         try:
             return msgspec.json.decode(body, type=Bootstrap)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise LinkError(self.url, f"bootstrap: {e}") from e
 
-    def _context(self, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    def _connection(self, certificate: Path | None = None, key: Path | None = None) -> _Connection:
         try:
+            if certificate and key and tpm.holds(key):
+                return self._by_tpm(certificate, key)
             context = ssl.create_default_context(cadata=self._trusted)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if certificate and key:
@@ -128,31 +133,42 @@ class EstClient:
             raise EnrolmentRefused(f"{certificate or self.url}: not a usable certificate and key ({e.reason})") from e
         except OSError as e:
             raise EnrolmentRefused(f"{certificate}: {(e.strerror or str(e)).lower()}") from e
-        return context
+        return self._by(context)
+
+    def _by(self, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
+
+    def _by_tpm(self, certificate: Path, key: Path) -> _Connection:
+        connection = http.client.HTTPConnection(self._host, self._port)
+        try:
+            connection.sock = open_line(self._host, self._port, self._trusted, certificate, key, TIMEOUT_S)
+        except OSError as e:
+            raise LinkError(self.url, str(e)) from e
+        connection.sock.settimeout(TIMEOUT_S)
+        return connection
 
     def _one(
-        self, path: str, request: bytes, context: ssl.SSLContext, headers: dict[str, str]
+        self, path: str, request: bytes, connection: _Connection, headers: dict[str, str]
     ) -> x509.Certificate:  # fmt: skip
         body = base64.encodebytes(request)
         headers = {**headers, "Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
-        found = self._certificates("POST", path, context, body, headers)
+        found = self._certificates("POST", path, connection, body, headers)
         if len(found) != 1:
             raise LinkError(self.url, f"{len(found)} certificates instead of one")
         return found[0]
 
     def _certificates(
-        self, method: str, path: str, context: ssl.SSLContext, body: bytes = b"", headers: dict[str, str] | None = None
+        self, method: str, path: str, connection: _Connection, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> list[x509.Certificate]:  # fmt: skip
-        answer = self._ask(method, EST + path, context, body, headers)
+        answer = self._ask(method, EST + path, connection, body, headers)
         try:
             return pkcs7.load_der_pkcs7_certificates(base64.b64decode(b"".join(answer.split()), validate=True))
         except (binascii.Error, ValueError, UnsupportedAlgorithm) as e:
             raise LinkError(self.url, f"{path}: no certificates in the answer") from e
 
     def _ask(
-        self, method: str, path: str, context: ssl.SSLContext, body: bytes = b"", headers: dict[str, str] | None = None
+        self, method: str, path: str, connection: _Connection, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> bytes:  # fmt: skip
-        connection = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
         try:
             connection.request(method, path, body or None, headers or {})
             answer = connection.getresponse()

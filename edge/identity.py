@@ -5,7 +5,7 @@
 
 Owns that layout. A key and its certificate stand in one folder, and the link changes by a rename, so no moment has the
 key of one and the certificate of another; `gateway.toml` names paths through the link and never changes. A pair is
-begun by its key, which never leaves, and its request, so that whoever was interrupted asks again with the same bytes.
+begun by its key (`edge.keys`) and its request, so that whoever was interrupted asks again with the same bytes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from edge import keys
 from firmware_specs.durable import sync_folder, write_file
 from firmware_specs.errors import ConfigError, EnrolmentRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -99,32 +99,19 @@ class Pair:
         """Write where it comes from."""
         self.put(ENROLMENT, msgspec.json.encode(origin))
 
-    def request(self) -> bytes:
-        """Its request (PKCS #10, DER); made once, with a new key on P-256, and the same from then on."""
+    def request(self, make: Callable[[], bytes]) -> bytes:
+        """Its request (PKCS #10, DER); made once, with the key that `make` gives, and the same from then on."""
         if not self.key.exists():
-            made = ec.generate_private_key(ec.SECP256R1())
-            self.put(KEY, made.private_bytes(
-                Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ))  # fmt: skip
+            self.put(KEY, make())
         file = self.folder / REQUEST
         if not file.exists():
-            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
-            asked = x509.CertificateSigningRequestBuilder().subject_name(name).sign(self._private(), hashes.SHA256())
-            self.put(REQUEST, asked.public_bytes(Encoding.DER))
+            self.put(REQUEST, keys.request(self.key))
         return file.read_bytes()
-
-    def _private(self) -> ec.EllipticCurvePrivateKey:
-        try:
-            found = serialization.load_pem_private_key(self.key.read_bytes(), None)
-        except (ValueError, TypeError) as e:
-            raise ConfigError(self.key, "", f"no private key: {e}") from e
-        if not isinstance(found, ec.EllipticCurvePrivateKey):
-            raise ConfigError(self.key, "", "not a key on an elliptic curve")
-        return found
 
     def take(self, certificate: x509.Certificate, issuers: Sequence[x509.Certificate]) -> Life:
         """Keep the certificate that was given for the request. Raises EnrolmentRefused when it is for another key."""
-        if _public(certificate.public_key()) != _public(self._private().public_key()):
+        asked = x509.load_der_x509_csr((self.folder / REQUEST).read_bytes())
+        if _public(certificate.public_key()) != _public(asked.public_key()):
             raise EnrolmentRefused("the certificate that came is for another key")
         chain = [certificate, *issuers]
         self.put(CERT, b"".join(each.public_bytes(Encoding.PEM) for each in chain))

@@ -156,6 +156,7 @@ class BatchClient(paho.Client):
     def start(self, ready: socket.socket) -> None:
         """Send CONNECT over a socket that is connected and, where wanted, encrypted."""
         self._ready = ready
+        self.quick = self.quick and ready.family != socket.AF_UNIX
         self.reconnect()
 
     def _create_socket(self) -> socket.socket:

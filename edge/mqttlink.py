@@ -79,11 +79,35 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 async def open_socket(endpoint: Endpoint) -> socket.socket:
     """A connected, non-blocking socket, encrypted when the endpoint asks for it. Raises LinkError."""
+    if endpoint.tls and endpoint.cert and endpoint.key and _in_tpm(endpoint.key):
+        return await asyncio.to_thread(_by_tpm, endpoint, endpoint.cert, endpoint.key)
     try:
         async with asyncio.timeout(endpoint.connect_timeout_s):
             return await _connect(endpoint)
     except TimeoutError as e:
         raise LinkError(endpoint.url, f"no answer within {endpoint.connect_timeout_s:g} s") from e
+
+
+def _in_tpm(key: Path) -> bool:
+    from edge import tpm  # noqa: PLC0415 - only where there are keys
+
+    with contextlib.suppress(OSError):  # which `tls_context` reports
+        return tpm.holds(key)
+    return False
+
+
+def _by_tpm(endpoint: Endpoint, cert: Path, key: Path) -> socket.socket:
+    from edge.tpm_line import open_line  # noqa: PLC0415 - only where there is a TPM
+
+    try:
+        trusted = endpoint.ca.read_text(encoding="ascii") if endpoint.ca else ""
+        ready = open_line(*endpoint.host_port, trusted, cert, key, endpoint.connect_timeout_s)
+    except UnicodeDecodeError as e:
+        raise LinkError(endpoint.url, f"{endpoint.ca}: not a usable PEM file") from e
+    except OSError as e:
+        raise LinkError(endpoint.url, f"{e.filename}: {e.strerror}" if e.filename else str(e)) from e
+    ready.setblocking(False)
+    return ready
 
 
 async def _connect(endpoint: Endpoint) -> socket.socket:

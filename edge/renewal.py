@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 import structlog
 
+from edge import keys
 from edge.est import EstClient
 from edge.identity import BROKER_CA, CA, CERT, Identity, expired, issuers_in
 from firmware_specs.errors import ConfigError, EnrolmentRefused, LinkError
@@ -128,7 +129,8 @@ def _renewed(identity: Identity, current: Pair) -> Pair:
     if new.life() is None:
         client = EstClient(origin.url)
         client.trust_pem(trusted)
-        new.take(client.renew(new.request(), current.cert, current.key), issuers_in(trusted))
+        request = new.request(lambda: keys.make_like(current.key))
+        new.take(client.renew(request, current.cert, current.key), issuers_in(trusted))
         _log.info("certificate renewed", pair=new.number)
     new.put_origin(msgspec.structs.replace(origin, asked=asked))
     for name in (CA, BROKER_CA):

@@ -6,6 +6,7 @@ proves this gateway to the broker, and nobody may have it sign what could be tak
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from edge.remote import CommandFailed
+from firmware_specs.errors import ConfigError, LinkError
 from firmware_specs.fieldwork import statement
 
 if TYPE_CHECKING:
@@ -45,24 +47,20 @@ class Agent(Protocol):
 def sign(said: bytes, key_file: Path, cert_file: Path) -> tuple[str, str]:
     """The signature of bytes, in base64, and the certificate whose key made it. Raises CommandFailed."""
     from cryptography import x509  # noqa: PLC0415 - only where there are keys
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    from edge import keys  # noqa: PLC0415
 
     try:
-        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        made = keys.sign(key_file, said)
         certificate = x509.load_pem_x509_certificate(cert_file.read_bytes())
+    except (ConfigError, LinkError) as e:
+        raise CommandFailed(str(e)) from e
     except OSError as e:
-        raise CommandFailed(f"{e.filename}: {(e.strerror or str(e)).lower()}") from e
-    except (ValueError, TypeError) as e:
-        raise CommandFailed("the key or the certificate of this gateway cannot be read") from e
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        made = key.sign(said, ec.ECDSA(hashes.SHA256()))
-    elif isinstance(key, rsa.RSAPrivateKey):
-        made = key.sign(said, padding.PKCS1v15(), hashes.SHA256())
-    else:
-        raise CommandFailed("the key of this gateway is neither EC nor RSA")
-    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return base64.b64encode(made).decode(), pem
+        raise CommandFailed(f"{cert_file}: {(e.strerror or str(e)).lower()}") from e
+    except ValueError as e:
+        raise CommandFailed(f"{cert_file}: no certificate in PEM") from e
+    return base64.b64encode(made).decode(), certificate.public_bytes(Encoding.PEM).decode()
 
 
 def kind(agent: Agent) -> Run:
@@ -77,7 +75,7 @@ def kind(agent: Agent) -> Run:
             raise CommandFailed("this gateway has no key: it is not enrolled")
         at_ms = time.time_ns() // 1_000_000
         said = statement(config.gateway, sheet, digest, at_ms)
-        signature, certificate = sign(said, config.uplink.key, config.uplink.cert)
+        signature, certificate = await asyncio.to_thread(sign, said, config.uplink.key, config.uplink.cert)
         tell(msgspec.json.encode(Signed(at_ms, signature, certificate)).decode())
 
     return run

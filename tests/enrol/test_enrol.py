@@ -179,7 +179,7 @@ class _between:  # noqa: N801 - a context
         client = est.EstClient(self._cloud.url)
         blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-        body = client._ask("GET", "/.well-known/est/cacerts", blind)
+        body = client._ask("GET", "/.well-known/est/cacerts", client._by(blind))
         for _ in range(2):
             try:
                 with self._context.wrap_socket(self._sock.accept()[0], server_side=True) as connection:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
 
 from cloud.app import Role
 from cloud.devices import service as devices
-from cloud.devices.enrolment import certificates
 from cloud.devices.enrolment import service as enrolment
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
@@ -22,7 +20,7 @@ from edge.enrol import enrol
 from edge.identity import Identity
 from edge.renewal import Pace, keep_renewed
 from tests.cloud.cloud_support import serving
-from tests.enrol.enrol_support import pair_in_force, wanted
+from tests.enrol.enrol_support import backdate, pair_in_force, wanted
 from tests.support import mosquitto_path, wait_for, wait_until
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from tests.support import StartProcess
 
 PROGRAM = Path(sys.executable).with_name("patrol-edge")
-DAY_MS = 86_400_000
 PATIENT = Pace(look_s=0.05, trial_s=20, retry_s=0.1, poll_s=0.01)
 HASTY = PATIENT._replace(trial_s=0.1, retry_s=100)
 """For trials that nobody answers."""
@@ -43,12 +40,7 @@ def begun(cloud: Site, days_ago: int, gateway: str = "gw-1") -> Wanted:
     """A gateway whose certificate was given some days ago, for 90."""
     what = wanted(cloud, cloud.claim(gateway).text)
     enrol(what)
-    pair = pair_in_force(what)
-    csr = x509.load_der_x509_csr((pair.folder / "request.der").read_bytes())
-    with cloud.db.begin() as tx:
-        at = now_ms() - days_ago * DAY_MS
-        made = certificates.write(tx, cloud.authority, csr, gateway, claim=None, days=90, now_ms=at)
-    pair.take(made, [cloud.authority.intermediate])
+    backdate(cloud, pair_in_force(what), days_ago, gateway)
     return what
 
 

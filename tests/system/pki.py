@@ -26,12 +26,12 @@ class Authority:
         self.name = name
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.cert = self._sign(name, self._key, authority=True)
+        self.cert = self._sign(name, self._key.public_key(), authority=True)
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """Certificate and key of a server on loopback or of a gateway called `name`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._sign(name, key, authority=False)
+        cert = self.certify(name, key.public_key())
         file = self.folder / f"{self.name}-{name}.key"
         file.write_bytes(
             key.private_bytes(
@@ -40,20 +40,24 @@ class Authority:
         )
         return cert, file
 
-    def _sign(self, name: str, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> Path:
+    def certify(self, name: str, key: ec.EllipticCurvePublicKey) -> Path:
+        """The certificate of a key that somebody else has."""
+        return self._sign(name, key, authority=False)
+
+    def _sign(self, name: str, key: ec.EllipticCurvePublicKey, *, authority: bool) -> Path:
         now = datetime.now(UTC)
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
             .issuer_name(self._subject)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if authority:
