@@ -81,12 +81,13 @@ class Est:
     def answer(self, request: Request, now_ms: int) -> Answer:
         """The answer to a request; a refusal is one too. Raises StoreError."""
         try:
-            method, call = self._routes()[request.path.partition("?")[0]]
+            found = self._routes().get(request.path.partition("?")[0])
+            if found is None:
+                raise NotFound("not found; there are cacerts, simpleenroll and simplereenroll")
+            method, call = found
             if request.method != method:
                 raise MethodRefused(f"{request.path}: {method} only")
             return call(request, now_ms)
-        except KeyError:
-            return refusal(NotFound("not found; there are cacerts, simpleenroll and simplereenroll"))
         except RequestRefused as e:
             return refusal(e)
 
@@ -99,7 +100,7 @@ class Est:
         }
 
     def _ca_certs(self, _request: Request, _now_ms: int) -> Answer:
-        return _certs([self.authority.root, self.authority.intermediate])
+        return _certs([self.authority.root, *self.authority.issuers])
 
     def _enrol(self, request: Request, now_ms: int) -> Answer:
         code = claim_of(request.authorization)

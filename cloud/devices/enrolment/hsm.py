@@ -7,7 +7,7 @@ Owns the address of a key, `pkcs11:token=patrol;object=intermediate?module-path=
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import unquote
 
@@ -100,7 +100,8 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def _close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            session.close()
+            with suppress(self._pkcs11.PKCS11Error):  # it may be gone already, with its token
+                session.close()
 
     def _one(self, session: Any, kind: str) -> Any:  # noqa: ANN401 - the library is not typed
         return session.get_key(object_class=getattr(self._pkcs11.ObjectClass, kind), label=self._address.object)
