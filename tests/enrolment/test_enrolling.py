@@ -134,7 +134,7 @@ def test_a_reclaim_replaces_the_certificate_and_keeps_the_history(db: Database, 
         assert [(each.serial, each.in_force, each.reason) for each in listed] == [
             (serial_of(new), True, None), (serial_of(old), False, "superseded"),
         ]  # fmt: skip
-        assert service.revoked(tx) == {old.serial_number: NOW + DAY}
+        assert service.revoked(tx, NOW + DAY) == {old.serial_number: NOW + DAY}
         assert service.refused(tx, NOW + DAY) == {serial_of(old): "gw-1"}
     with pytest.raises(Forbidden, match="revoked; a new claim is needed"):
         _shown(db, old, NOW + DAY)
@@ -152,7 +152,7 @@ def test_a_removed_gateways_certificate_counts_as_revoked_S3(db: Database, autho
     cert = use(db, authority, claim(db, gateway="gw-1").code, request()[0])
     with db.begin() as tx:
         devices.remove_gateway(tx, SYSTEM, "gw-1", NOW)
-        assert service.revoked(tx) == {cert.serial_number: NOW + 1000}
+        assert service.revoked(tx, NOW) == {cert.serial_number: NOW + 1000}
     with pytest.raises(Forbidden, match="not known any more"):
         _shown(db, cert, NOW + 2000)
 
@@ -248,10 +248,51 @@ def test_revoking_a_gateway_withdraws_its_claims_too_S3(db: Database, authority:
         with db.begin() as tx:
             assert service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 5000).certificates == count
     with db.read() as tx:
-        assert service.revoked(tx) == {cert.serial_number: NOW + 5000}
+        assert service.revoked(tx, NOW + 5000) == {cert.serial_number: NOW + 5000}
+        assert service.revoked(tx, NOW + 400 * DAY) == {}  # it ran out long ago
         assert service.certificates_in_time(tx, "gw-1", NOW + 5000) == [True]
     with pytest.raises(Forbidden, match="withdrawn"):
         use(db, authority, code, request()[0])
+
+
+def test_a_gateway_that_is_revoked_while_it_renews_gets_nothing_S3(db: Database, authority: Authority) -> None:
+    cert = use(db, authority, claim(db, gateway="gw-1").code, request()[0])
+    who = certificates.Holder("gw-1", "/", serial_of(cert))  # as the listener has just found
+    with db.begin() as tx:
+        service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 2000)
+    with pytest.raises(Forbidden, match="that of gw-1 is revoked"), db.begin() as tx:
+        certificates.renew(tx, authority, who, request()[0], days=90, now_ms=NOW + 3000)
+
+
+def test_a_gateway_that_is_revoked_while_it_enrols_has_nothing_in_force_S3(
+    db: Database, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(db, authority, claim(db, gateway="gw-1").code, request()[0])
+    code = claim(db, gateway="gw-1").code
+
+    def revoke() -> None:
+        with db.begin() as tx:
+            service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 5000)
+
+    other = threading.Thread(target=revoke)
+
+    def meanwhile(*_enrolled: object) -> None:
+        other.start()
+        other.join(0.3)  # it waits for us: on SQLite to begin at all, on PostgreSQL for the claim
+
+    monkeypatch.setattr(hooks, "ENROLLED", [meanwhile])
+    use(db, authority, code, request()[0])
+    other.join(30)
+    with db.read() as tx:
+        assert [each.in_force for each in service.certificates(tx, "gw-1", NOW + 6000)] == [False, False]
+
+
+def test_tries_of_a_clock_that_was_ahead_keep_nobody_out_S2(db: Database) -> None:
+    few = enrol.Limits(tries=1, window_ms=1000)
+    enrol.count_try(db, "10.0.0.1", few, NOW + 400 * DAY)
+    enrol.count_try(db, "10.0.0.1", few, NOW)
+    with pytest.raises(TooManyTries):
+        enrol.count_try(db, "10.0.0.1", few, NOW + 1)
 
 
 def test_failed_tries_are_counted_by_address_and_everywhere_S2(db: Database) -> None:

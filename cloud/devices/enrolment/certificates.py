@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cloud.devices import service as devices
 from cloud.devices.enrolment.authority import key_hash, millis, serial_of, when
 from cloud.devices.enrolment.models import CertificateView
+from cloud.devices.enrolment.rules import DAY_MS
 from cloud.devices.enrolment.store import certificates
 from cloud.devices.places import gateway_node, hold
 from cloud.errors import Forbidden, TooManyTries
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from cloud.devices.enrolment.authority import Authority
     from cloud.org.rules import Principal
 
-DAY_MS: Final = 86_400_000
+LISTED_MS: Final = 7 * DAY_MS
+"""A certificate stays listed so long after its end."""
 MOST_A_DAY: Final = 24
 """Renewals of one gateway; a client that is mad must not fill the table."""
 
@@ -98,9 +100,14 @@ def holder(tx: Connection, der: bytes, now_ms: int) -> Holder:
 def renew(
     tx: Connection, authority: Authority, who: Holder, csr: x509.CertificateSigningRequest, *, days: int, now_ms: int
 ) -> x509.Certificate:  # fmt: skip
-    """The next certificate of a gateway; the same key asked for again within a day gets the same. TooManyTries."""
+    """The next certificate of a gateway; the same key asked for again within a day gets the same.
+
+    Raises TooManyTries, and Forbidden when it was revoked since the holder was looked at.
+    """
     hold(tx, who.gateway)
     c, key = certificates.c, key_hash(csr.public_key())
+    if tx.execute(sa.select(c.revoked_at).where(c.serial == who.serial)).scalar() is not None:
+        raise Forbidden(f"certificate: that of {who.gateway} is revoked; a new claim is needed")
     recent = sa.select(certificates).where(c.gateway == who.gateway, c.issued_at > now_ms - DAY_MS)
     rows = tx.execute(recent.order_by(c.id.desc())).all()
     for row in rows:
@@ -113,6 +120,7 @@ def renew(
 
 def revoke(tx: Connection, actor: Principal, gateway: str, reason: str, now_ms: int) -> int:
     """Revoke whatever a gateway has in force; how many that were. The caller has looked at the right to."""
+    hold(tx, gateway)  # a renewal that is under way comes before or after, and not between
     c = certificates.c
     mine = (c.gateway == gateway, c.revoked_at.is_(None), c.not_after > now_ms)
     values = {"revoked_at": now_ms, "revoked_by": clean(actor.label, 200), "reason": reason}
@@ -122,17 +130,18 @@ def revoke(tx: Connection, actor: Principal, gateway: str, reason: str, now_ms: 
     return len(gone)
 
 
-def revoked(tx: Connection) -> dict[int, int]:
+def revoked(tx: Connection, now_ms: int) -> dict[int, int]:
     """Serial numbers of certificates that are refused, each with when that began: for the revocation list.
 
-    Revoked ones, and those of gateways that are not known any more.
+    Revoked ones, and those of gateways that are not known any more; none that ran out by itself a week ago, which
+    whoever's clock is behind refuses too.
     """
     c = certificates.c
     known = devices.known_gateways(tx)
-    rows = tx.execute(sa.select(c.serial, c.gateway, c.revoked_at, c.issued_at)).all()
+    wanted = sa.select(c.serial, c.gateway, c.revoked_at, c.issued_at).where(c.not_after > now_ms - LISTED_MS)
     return {
         int(row.serial, 16): row.issued_at if row.revoked_at is None else row.revoked_at
-        for row in rows
+        for row in tx.execute(wanted)
         if row.revoked_at is not None or row.gateway not in known
     }
 
