@@ -39,6 +39,7 @@ def put(path: Path, data: bytes, mode: int = MODE) -> bool:
         part.unlink(missing_ok=True)
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)  # whatever the service's mask is
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
