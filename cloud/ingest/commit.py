@@ -221,7 +221,7 @@ class Committer:
         """Dead-letter the one message that a store or a rule rejected."""
         reason = reason.splitlines()[0]
         if not message.kind.startswith("up/"):
-            self.refuse(message.gateway, message.kind, reason)
+            self.refuse(message.gateway, message.kind.partition("/")[0], reason)
             return []
         work = _Sorted()
         header, _ = decode_header(message.kind[3:], message.properties)

@@ -34,7 +34,7 @@ def waiting(cloud: Cloud) -> list[tuple[str, str, bytes]]:
 def send_all(cloud: Cloud) -> None:
     with cloud.database.begin() as tx:
         for message in outgoing.waiting(tx):
-            outgoing.sent(tx, message)
+            outgoing.sent(tx, message, NOW)
 
 
 def test_the_latest_of_a_topic_waits_until_it_is_sent(cloud: Cloud) -> None:
@@ -43,7 +43,7 @@ def test_the_latest_of_a_topic_waits_until_it_is_sent(cloud: Cloud) -> None:
         outgoing.put(tx, "gw-2", "desired/config", b"other", NOW + 1)
         (first, _) = outgoing.waiting(tx)
         outgoing.put(tx, "gw-1", "desired/config", b"two", NOW + 2)
-        outgoing.sent(tx, first)  # it was the earlier one that was sent
+        outgoing.sent(tx, first, NOW)  # it was the earlier one that was sent
     assert waiting(cloud) == [("gw-2", "desired/config", b"other"), ("gw-1", "desired/config", b"two")]
     send_all(cloud)
     assert waiting(cloud) == []
@@ -66,9 +66,24 @@ def test_what_is_over_is_cleared_at_the_broker_and_forgotten(cloud: Cloud) -> No
     assert waiting(cloud) == [("gw-1", "command/c1", b"")]
     send_all(cloud)
     assert [row["rest"] for row in cloud.rows(table)] == ["desired/update"]
+
+
+def test_two_processes_that_send_the_same_topic_leave_the_latest_at_the_broker(cloud: Cloud) -> None:
+    """One is slow: what it read is older than what the other has sent meanwhile, and comes to the broker after it."""
     with cloud.database.begin() as tx:
-        outgoing.forget_gateway(tx, "gw-1", NOW)
-    assert waiting(cloud) == [("gw-1", "desired/update", b"")]
+        outgoing.put(tx, "gw-1", "desired/config", b"one", NOW)
+        outgoing.put(tx, "gw-1", "command/c1", b"now", NOW)
+        slow = outgoing.waiting(tx)
+        outgoing.put(tx, "gw-1", "desired/config", b"two", NOW + 1)
+        outgoing.clear(tx, "gw-1", "command/c1", NOW + 1)
+    send_all(cloud)
+    assert waiting(cloud) == []
+    with cloud.database.begin() as tx:
+        for message in slow:
+            outgoing.sent(tx, message, NOW + 2)
+    assert sorted(waiting(cloud)) == [("gw-1", "command/c1", b""), ("gw-1", "desired/config", b"two")]
+    send_all(cloud)
+    assert [row["rest"] for row in cloud.rows(table)] == ["desired/config"]
 
 
 def test_what_gateways_tell_goes_to_who_takes_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
