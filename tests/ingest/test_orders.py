@@ -12,13 +12,14 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cloud.config import BrokerConfig
+from cloud.errors import Conflict
 from cloud.ingest import hooks, outgoing
 from cloud.ingest.consumer import IngestService
 from cloud.ingest.store import outgoing as table
 from firmware_specs.errors import PackError
 from firmware_specs.wire import Reported, Status, encode_message
 from tests import support
-from tests.ingest.ingest_packs import NOW, Cloud, pack
+from tests.ingest.ingest_packs import NOW, Cloud, pack, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,6 +112,21 @@ def test_what_gateways_tell_goes_to_who_takes_it(cloud: Cloud, monkeypatch: pyte
     cloud.commit(empty._replace(kind="status", payload=will))
     assert told == [("gw-1", 4), ("gw-1", "boot-1"), ("gw-1", "", b"x"), ("gw-1", "7", b"y")]
     assert cloud.counter("patrol_ingest_refused_total", reason="document") == 2
+
+
+@pytest.mark.parametrize("error", [Conflict("it is over"), ValueError("not a number")])
+def test_what_its_taker_refuses_holds_up_nothing_else(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def take(_tx: Connection, _gateway: str, _rest: str, _payload: bytes, _now_ms: int) -> None:
+        raise error
+
+    monkeypatch.setitem(hooks.DOCUMENTS, "result", take)
+    cloud.committer._metrics = cloud.fresh_metrics()
+    results = [pack([])._replace(properties=(), kind=f"result/{n}", payload=b"x") for n in range(2)]
+    assert [ack.through for ack in cloud.commit(results[0], pack([reading()]), results[1])] == [1]
+    # Counted by what they are: whatever a gateway puts behind it makes no counter of its own.
+    assert cloud.counter("patrol_ingest_refused_total", reason="result") == 2
 
 
 @contextlib.asynccontextmanager
