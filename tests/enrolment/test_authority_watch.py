@@ -11,6 +11,7 @@ from cloud.alerts import service as alerts
 from cloud.devices.broker import conf
 from cloud.devices.enrolment import making, serving, watch
 from cloud.devices.enrolment.authority import FOLDER, when
+from cloud.devices.enrolment.rules import AUTHORITY_WARN_MS
 from cloud.state import now_ms
 from tests.cloud.cloud_support import NOW
 from tests.enrolment.enrolment_support import make_authority
@@ -46,7 +47,7 @@ def test_an_intermediate_near_its_end_is_an_alarm_until_it_is_renewed(
     standing: Callable[[int], dict[str, list[str]]], authority: Authority, tmp_path: Path
 ) -> None:
     assert authority.before == ()
-    warned = END - watch.AUTHORITY_WARN_MS
+    warned = END - AUTHORITY_WARN_MS
     assert standing(warned - 1000) == {}
     assert standing(warned) == {"intermediate": [AUTHORITY]}
     making.renew_intermediate(tmp_path / "root", tmp_path / FOLDER, (), when(warned))
