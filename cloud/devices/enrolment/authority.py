@@ -117,11 +117,6 @@ class Authority:
         """SHA-256 of the root in DER, in hex: what claims carry, so that a gateway knows its cloud."""
         return self.root.fingerprint(hashes.SHA256()).hex()
 
-    @property
-    def allowed(self) -> list[object]:
-        """DNS names and networks that servers' certificates may bear."""
-        return making.permitted_names(self.intermediate)
-
     def chain_pem(self) -> str:
         """What a client trusts: the root, and the intermediates for servers that do not send theirs."""
         return "".join(each.public_bytes(Encoding.PEM).decode() for each in (self.root, *self.issuers))
@@ -141,11 +136,12 @@ class Authority:
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """A server's certificate and new key. Raises Invalid for a host that is none or is not permitted."""
         alternatives: list[x509.GeneralName] = []
+        allowed = making.permitted_names(self.intermediate)
         for host in dict.fromkeys(hosts):
             kind = host_kind(host)
-            if kind is None or not permitted(kind, self.allowed):
-                known = ", ".join(str(each) for each in self.allowed)
-                raise Invalid(f"host {host!r}: this authority may issue for {known} only")
+            if kind is None or not permitted(kind, allowed):
+                known = ", ".join(making.hosts_of(self.intermediate))
+                raise Invalid(f"host {host!r}: may issue for {known} only; `patrol-cloud authority renew` adds hosts")
             alternatives.append(x509.DNSName(kind) if isinstance(kind, str) else x509.IPAddress(kind))
         if not alternatives:
             raise Invalid("host: at least one is needed")

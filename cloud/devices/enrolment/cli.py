@@ -122,7 +122,7 @@ def _warn_of_root_keys(folder: Path) -> None:
 def show(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     """Show the authority: until when it holds, what it may issue, its fingerprint, and what is near its end."""
     from cloud.devices.enrolment import authority as issuing  # noqa: PLC0415
-    from cloud.devices.enrolment import watch  # noqa: PLC0415
+    from cloud.devices.enrolment import making, watch  # noqa: PLC0415
     from cloud.devices.enrolment.rules import DAY_MS  # noqa: PLC0415
 
     settings = load_config(config)
@@ -132,7 +132,7 @@ def show(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     told: dict[str, object] = {
         "organisation": loaded.organisation,
         **{f"{each.called}_until": f"{issuing.when(each.until_ms):%Y-%m-%d}" for each in found},
-        "hosts": ", ".join(map(str, loaded.allowed)),
+        "hosts": ", ".join(making.hosts_of(loaded.intermediate)),
         "ending": ", ".join(each.called for each in found if each.ending(now_ms)),
         "fingerprint": loaded.fingerprint,
     }

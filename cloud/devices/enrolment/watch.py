@@ -8,6 +8,7 @@ gateways are their own to renew, and are watched by their health.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -101,7 +102,5 @@ def ours(config: Config) -> Iterator[Ours]:
 
 
 def _found(kind: str, name: str, path: Path) -> Iterator[Ours]:
-    try:
+    with suppress(ConfigError):
         yield Ours(kind, name, millis(making.read_certificate(path).not_valid_after_utc))
-    except ConfigError as e:
-        log.debug("no certificate to watch", error=str(e))
