@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
-from cloud.devices.enrolment import bootstrap, certificates, enrol, hooks, service
-from cloud.devices.enrolment.authority import common_name, serial_of
+from cloud.devices.enrolment import bootstrap, certificates, enrol, est, hooks, service
+from cloud.devices.enrolment.authority import common_name, serial_of, when
 from cloud.devices.enrolment.store import claims as table
 from cloud.devices.releases.store import repository as repositories
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, TooManyTries
 from cloud.org import tree
 from cloud.org.rules import SYSTEM, Principal, Role
+from firmware_specs.errors import StoreError
 from tests.cloud.cloud_support import NOW
-from tests.enrolment.enrolment_support import audited, claim, request, street, use
+from tests.enrolment.enrolment_support import audited, body_of, claim, request, street, use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,8 +145,6 @@ def test_a_reclaim_replaces_the_certificate_and_keeps_the_history(db: Database, 
 
 
 def _shown(db: Database, cert: x509.Certificate, at: int) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     with db.read() as tx:
         return certificates.holder(tx, cert.public_bytes(Encoding.DER), at).gateway
 
@@ -308,6 +309,46 @@ def test_failed_tries_are_counted_by_address_and_everywhere_S2(db: Database) -> 
     enrol.forgive(db, mine[0])
     enrol.count_try(db, "10.0.0.2", few, NOW)
     enrol.count_try(db, "2001:db8::1", few, NOW + 1000)
+
+
+def test_a_certificate_that_a_restored_database_has_lost_is_remembered(db: Database, authority: Authority) -> None:
+    first = use(db, authority, claim(db, gateway="gw-1").code, request()[0])
+    lost = authority.issue_gateway(request()[0], "gw-1", at=when(NOW + DAY))
+    older = authority.issue_gateway(request()[0], "gw-1", at=when(NOW - DAY))
+    unknown = authority.issue_gateway(request()[0], "gw-9", at=when(NOW + DAY))
+    server, _ = authority.issue_server("gw-1", ["localhost"], at=when(NOW + DAY))
+
+    def shown(cert: x509.Certificate) -> str:
+        der = cert.public_bytes(Encoding.DER)
+        with db.begin() as tx:
+            certificates.remember(tx, authority, der, NOW + 2 * DAY)
+            return certificates.holder(tx, der, NOW + 2 * DAY).gateway
+
+    for none in (older, unknown, server):
+        with pytest.raises(Forbidden, match="not one that a gateway was given here"):
+            shown(none)
+    assert [shown(lost), shown(lost), shown(first)] == ["gw-1"] * 3
+    assert audited(db, "certificate.remember") == [("gateway/gw-1", serial_of(lost))]
+    with db.begin() as tx:
+        assert service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 2 * DAY).certificates == 2
+    with pytest.raises(Forbidden, match="not one that a gateway was given here"):
+        shown(authority.issue_gateway(request()[0], "gw-1", at=when(NOW + 2 * DAY)))
+
+
+def test_a_store_that_cannot_serve_is_no_failed_try(
+    db: Database, authority: Authority, configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("token patrol", "DeviceRemoved")
+
+    answer = est.Est(db, authority, configured(enrolment={"tries": 1})).answer
+    basic = "Basic " + base64.b64encode(f"claim:{claim(db).code}".encode()).decode()
+    asked = est.Request("POST", f"{est.EST}/simpleenroll", "10.0.0.9", basic, body_of(request()[0]))
+    monkeypatch.setattr(hooks, "ENROLLED", [away])
+    with pytest.raises(StoreError, match="DeviceRemoved"):
+        answer(asked, NOW)
+    monkeypatch.setattr(hooks, "ENROLLED", [])
+    assert answer(asked, NOW).status == 200
 
 
 def test_renewals_are_bounded_and_repeat_for_the_same_key(db: Database, authority: Authority) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -120,6 +121,17 @@ class Authority:
     def chain_pem(self) -> str:
         """What a client trusts: the root, and the intermediates for servers that do not send theirs."""
         return "".join(each.public_bytes(Encoding.PEM).decode() for each in (self.root, *self.issuers))
+
+    def is_gateways(self, certificate: x509.Certificate, gateway: str) -> bool:
+        """Whether a certificate is one that this authority gives to a gateway of that name."""
+        issuer = next((each for each in self.issuers if each.subject == certificate.issuer), None)
+        if issuer is None or certificate.subject != making.subject(self.organisation, making.GATEWAYS, name=gateway):
+            return False
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except InvalidSignature:
+            return False
+        return True
 
     def issue_gateway(
         self, csr: x509.CertificateSigningRequest, name: str, *, at: datetime | None = None, days: int = GATEWAY_DAYS

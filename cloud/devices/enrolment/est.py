@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from cloud.devices.enrolment import bootstrap, certificates, csr, enrol
 from cloud.errors import NotFound, NotSignedIn, RequestRefused, TooManyTries
+from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cryptography import x509
+    from sqlalchemy import Connection
 
     from cloud.config import Config
     from cloud.db import Database
@@ -106,7 +108,11 @@ class Est:
         code = claim_of(request.authorization)
         mine = enrol.count_try(self.db, request.address, self.limits, now_ms)
         asked = enrol.Asked(code, csr.read(request.body), request.address, self._holder_name(request, now_ms))
-        made = enrol.enrol(self.db, self.authority, asked, self.limits, now_ms)
+        try:
+            made = enrol.enrol(self.db, self.authority, asked, self.limits, now_ms)
+        except StoreError:
+            enrol.forgive(self.db, mine)  # that is nobody's fault who asks
+            raise
         enrol.forgive(self.db, mine)
         return _certs([made])
 
@@ -123,14 +129,20 @@ class Est:
     def _renew(self, request: Request, now_ms: int) -> Answer:
         wanted = csr.read(_proven(request).body)
         with self.db.begin() as tx:
-            who = certificates.holder(tx, request.certificate, now_ms)
+            who = self._holder(tx, request, now_ms)
             days = self.config.enrolment.certificate_days
             made = certificates.renew(tx, self.authority, who, wanted, days=days, now_ms=now_ms)
         return _certs([made])
 
+    def _holder(self, tx: Connection, request: Request, now_ms: int) -> certificates.Holder:
+        """The gateway that shows its certificate. Raises NotSignedIn, Forbidden."""
+        shown = _proven(request).certificate
+        certificates.remember(tx, self.authority, shown, now_ms)
+        return certificates.holder(tx, shown, now_ms)
+
     def _bootstrap(self, request: Request, now_ms: int) -> Answer:
         with self.db.begin() as tx:
-            who = certificates.holder(tx, _proven(request).certificate, now_ms)
+            who = self._holder(tx, request, now_ms)
             told = bootstrap.document(tx, self.config, self.authority, who, now_ms)
         return Answer(200, json.dumps(told, ensure_ascii=False).encode(), "application/json")
 
