@@ -23,6 +23,7 @@ from tests.ingest.ingest_packs import NOW, Cloud, pack, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -162,6 +163,22 @@ class _Gateway:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+@pytest.mark.peer
+def test_what_the_broker_refuses_is_not_sent(lite: Cloud, mosquitto: support.StartMosquitto, tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite patrolgrid/v1/+/canary\ntopic read patrolgrid/#\n")
+    with lite.database.begin() as tx:
+        outgoing.put(tx, "gw-1", "desired/config", b"document", NOW)
+
+    async def scenario() -> None:
+        async with _serving(lite, mosquitto(f"acl_file {rules}").url):
+            refused = {"reason": "denied-by-broker"}
+            await support.wait_until(lambda: lite.counter("patrol_ingest_refused_total", **refused), 10, "a refusal")
+            assert len(waiting(lite)) == 1
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.peer

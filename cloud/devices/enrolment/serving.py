@@ -6,9 +6,6 @@ Owns `data_dir/authority/servers`: `<name>.pem` is the certificate and the inter
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.devices.enrolment import keys, making
 from cloud.devices.enrolment.rules import host_kind
+from firmware_specs.durable import alone
 from firmware_specs.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -58,23 +56,13 @@ def write(authority: Authority, folder: Path, name: str, hosts: Sequence[str], n
 def ensure(authority: Authority, folder: Path, name: str, hosts: Sequence[str], now: datetime) -> Files:
     """The same, unless what is there still serves: this authority's, for these hosts, a third of its life left.
 
-    The folder is ours: one that others read is refused. Several processes may do this at once.
+    The folder is ours: one that others read is refused. Several processes may do this at once: a chain and its key
+    are two files, which go together only when one of them writes both.
     """
     keys.private_folder(folder)
     files = files_of(folder, name)
-    with _alone(folder):
+    with alone(folder):
         return files if _serves(authority, files, hosts, now) else write(authority, folder, name, hosts, now)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder: a chain and its key are two files, which go together only when one process writes them."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _serves(authority: Authority, files: Files, hosts: Sequence[str], now: datetime) -> bool:
