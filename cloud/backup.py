@@ -2,8 +2,9 @@
 
 A backup is a directory with a copy of each store, the files that nothing can be read or trusted without, and a manifest
 with their sizes and hashes. It is taken while the service runs, the relational database first: whatever it says is
-committed is then in the telemetry copy too. A time-series store of its own has its own tools, and is named when it is
-left out. A restore looks at all of it before it replaces anything.
+committed is then in the telemetry copy too. What is left out is named: a time-series store of its own has its own
+tools, and the key of the authority's root belongs offline, so it is neither copied nor replaced. A restore looks at all
+of it before it replaces anything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from cloud import backup_postgres as postgres
 from cloud import schema
 from cloud.db import SQLITE_FILE, open_database, sqlite_module
+from cloud.devices.enrolment.making import ROOT_KEY
 from cloud.state import now_ms
+from firmware_specs.durable import write_file
 from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
@@ -41,10 +44,15 @@ _CHUNK: Final = 1 << 20
 
 
 def left_out(config: Config) -> list[str]:
-    """Stores that this configuration keeps elsewhere, each with what to use instead."""
-    if config.telemetry.url == "sqlite":
-        return []
-    return ["telemetry: kept in its own store, back it up with that store's tool"]
+    """What a backup of this configuration does not hold, each with what to do instead."""
+    left = [] if config.telemetry.url == "sqlite" else ["telemetry: kept in its own store, back it up with its tool"]
+    if config.authority.key != "file":
+        left.append("the authority's key: kept in its token, back it up with its tool")
+    keys = sorted(path for tree in TREES for path in (config.data_dir / tree).rglob(ROOT_KEY))
+    return [
+        *left,
+        *(f"{path}: the key of the authority's root; move it off this machine, it is in no backup" for path in keys),
+    ]
 
 
 def _silent(_name: str, _percent: int) -> None:
@@ -87,6 +95,8 @@ def _files(folder: Path) -> Iterator[str]:
     yield from (name for name in KEYS if (folder / name).is_file())
     for tree in TREES:
         found = [path for path in (folder / tree).rglob("*") if path.is_file() and not path.is_symlink()]
+        # A file that is just being written bears a dot until it is whole.
+        found = [path for path in found if path.name != ROOT_KEY and not path.name.startswith(".")]
         for path in sorted(found, key=lambda path: (path.name != "timestamp.json", path)):
             yield str(path.relative_to(folder))
 
@@ -134,8 +144,7 @@ def _copy_file(source: Path, target: Path) -> Path:
     try:
         if not target.parent.exists():
             target.parent.mkdir(parents=True, mode=0o700)
-        target.touch(mode=0o600)
-        target.write_bytes(source.read_bytes())
+        write_file(target, source.read_bytes())
     except OSError as e:
         raise StoreError(str(source), e.strerror or str(e)) from e
     return target
@@ -169,9 +178,19 @@ def restore(config: Config, source: Path, *, force: bool) -> list[str]:
         shutil.move(part, place)
     files = [name for name in names if name not in {*stores, postgres.DUMP}]
     for tree in {name.partition("/")[0] for name in files if "/" in name}:
-        shutil.rmtree(config.data_dir / tree, ignore_errors=True)
+        _clear(config.data_dir / tree)
     placed = [str(_copy_file(source / name, config.data_dir / name)) for name in files]
     return [*([] if embedded else [config.database.url]), *(str(place) for _, place in staged), *placed]
+
+
+def _clear(folder: Path) -> None:
+    """Take away what a backup's files take the place of; the key of the authority's root is in none."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_symlink() or not path.is_dir():
+            if path.name != ROOT_KEY:
+                path.unlink()
+        elif not any(path.iterdir()):
+            path.rmdir()
 
 
 def _restore_postgres(config: Config, source: Path, *, force: bool) -> None:

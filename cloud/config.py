@@ -325,14 +325,22 @@ class EstConfig(Model):
     bind: Bind = "127.0.0.1:8443"
     """Address and port; port 0 takes a free one."""
     public_url: WebAddress | None = None
-    """Where gateways reach it, `https://enrol.example:8443`; `bind` when left out."""
+    """Where gateways reach it, `https://enrol.example:8443`; `bind` when left out, or the first of `hosts` when that is
+    every address."""
     hosts: tuple[str, ...] = ()
     """More DNS names and addresses of its certificate, beside those of `public_url` and `bind`."""
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether it listens at every address, which none can be called by."""
+        return self.bind.rpartition(":")[0].strip("[]") in {"0.0.0.0", "::"}  # noqa: S104 - names no host
+
     @model_validator(mode="after")
-    def _encrypted(self) -> Self:
+    def _reachable(self) -> Self:
         if self.public_url and not self.public_url.startswith("https://"):
             raise ValueError(f"public_url: {self.public_url!r} is not https://host:port")
+        if self.anywhere and not self.public_url and not self.hosts:
+            raise ValueError(f"public_url: needed with bind = {self.bind!r}, which names no host")
         return self
 
 

@@ -33,6 +33,7 @@ from cloud.alerts import selfwatch
 from cloud.alerts.notify import service as notify
 from cloud.devices.broker import keeping as broker
 from cloud.devices.enrolment import listener
+from cloud.devices.enrolment import watch as authority
 from cloud.devices.releases import work as releases
 from cloud.loaded import LOADED
 from cloud.presence import service as presence
@@ -75,6 +76,7 @@ WORK: Final[dict[str, Callable[[AppState], Coroutine[Any, Any, None]]]] = {
     "reports": reports.run,
     "self-watch": selfwatch.run,
     "broker": broker.run,
+    "authority": authority.run,
     "releases": releases.run,
 }
 """Background work of the worker role, by name."""

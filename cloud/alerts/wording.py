@@ -51,6 +51,14 @@ OWN: Final = {
         "消息代理的证书吊销列表未能及时更新：超过允许的时间，或 60 秒内未反映吊销",
         "the broker's revocation list is older than is allowed, or has not followed a revocation for 60 s",
     ),
+    "authority-ending": (
+        "网关证书机构的根证书或中间证书距到期不足 365 天，需要用离线根密钥续签；续签后解除",
+        "less than 365 days are left of the gateways' authority; clears when it is renewed by the root's key",
+    ),
+    "server-certificate-ending": (
+        "平台自有的服务器证书距到期不足 60 天；换成新证书后解除",
+        "less than 60 days are left of a server's certificate of our own; clears when a later one is in its place",
+    ),
     "release-renewal-failed": (
         "快照或时间戳元数据的有效期剩余不足四分之一仍未续签；续签后解除",
         "less than a quarter of the life of the snapshot or the timestamp is left; clears when it is signed again",

@@ -34,9 +34,9 @@ from cloud.ingest.store import (
 )
 from cloud.presence import service as presence
 from cloud.presence.rosters import service as rosters
-from cloud.telemetry.store import DAY_MS, Point, PointRefused
+from cloud.telemetry.store import DAY_MS, Point
 from cloud.text import clean
-from firmware_specs.errors import PackError, StoreError
+from firmware_specs.errors import PackError, PatrolError, StoreError
 from firmware_specs.readings import AlarmEvent, GapReason, GapReport, Item, Lane, Reading
 from firmware_specs.wire import Ack, PackHeader, decode_header, decode_pack, decode_reported, decode_status
 
@@ -56,15 +56,8 @@ MAX_DEAD_LETTERS: Final = 1000
 SAMPLE_BYTES: Final = 4096
 """Kept of a pack whose header cannot be read: it cannot be acknowledged, so the gateway still has it."""
 _REJECTED: Final = (
-    PointRefused,
-    DataError,
-    IntegrityError,
-    StatementError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
+    PatrolError, DataError, IntegrityError, StatementError, ArithmeticError, LookupError, TypeError, ValueError,
+)  # fmt: skip
 """What a store or a rule says of a message that it will never take, whenever it comes."""
 
 
@@ -132,6 +125,8 @@ class Committer:
         """
         try:
             return self._commit(batch, now_ms)
+        except StoreError:
+            raise
         except _REJECTED as e:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -221,7 +216,7 @@ class Committer:
         """Dead-letter the one message that a store or a rule rejected."""
         reason = reason.splitlines()[0]
         if not message.kind.startswith("up/"):
-            self.refuse(message.gateway, message.kind, reason)
+            self.refuse(message.gateway, message.kind.partition("/")[0], reason)
             return []
         work = _Sorted()
         header, _ = decode_header(message.kind[3:], message.properties)

@@ -73,7 +73,7 @@ class Downlink:
         if gone:
             with self._database.begin() as tx:
                 for message in gone:
-                    outgoing.sent(tx, message)
+                    outgoing.sent(tx, message, now)
         return bool(gone) and len(gone) == len(waiting)
 
     def _send_desired(self, link: BrokerLink) -> bool:

@@ -78,6 +78,8 @@ class BrokerLink:
         self._name = f"cloud-ingest-{secrets.token_hex(6)}"
         self._canary = topic(self._name, "canary")
         self._echoes = 0
+        self._denied: set[int] = set()
+        """Message ids that the broker answered with a refusal; there are 65,535 of them."""
         self._client = self._make(config)
 
     def _make(self, config: BrokerConfig) -> Client:
@@ -86,6 +88,7 @@ class BrokerLink:
         client.on_subscribe = self._subscribe_answered
         client.on_disconnect = self._disconnected
         client.on_message = self._message
+        client.on_publish = self._published
         return client
 
     def open(self) -> None:
@@ -157,6 +160,14 @@ class BrokerLink:
         given = tuple(getattr(properties, "UserProperty", ()) or ())
         self._take(Incoming(gateway, kind, given, bytes(message.payload), message.retain))
 
+    def _published(
+        self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        """The broker's answer to what was published, before paho counts it as published."""
+        if reason.is_failure:
+            self._denied.add(mid)
+            self._refuse("denied-by-broker")
+
     def state(self) -> LinkState:
         """Whether it serves, and what is wrong."""
         thread = self._client._thread  # noqa: SLF001 - paho has no other way to tell that its thread has died
@@ -181,13 +192,15 @@ class BrokerLink:
                 return
 
     def publish_retained(self, topic_name: str, payload: bytes, wait_s: float = 5.0) -> bool:
-        """Publish a document that waits at the broker; whether the broker has it. Blocks."""
+        """Publish a document that waits at the broker; whether the broker has it, and did not refuse it. Blocks."""
         try:
             told = self._client.publish(topic_name, payload, qos=1, retain=True)
             told.wait_for_publish(wait_s)
         except (RuntimeError, ValueError):  # how paho says that it cannot send now
             return False
-        return bool(told.is_published())
+        denied = told.mid in self._denied
+        self._denied.discard(told.mid)
+        return bool(told.is_published()) and not denied
 
     def close(self) -> None:
         """Disconnect and end the network thread."""

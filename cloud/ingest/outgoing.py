@@ -21,7 +21,10 @@ BATCH: Final = 50
 
 
 class Waiting(NamedTuple):
-    """A message that the broker does not have yet. rest: the topic below the gateway's. version: of this payload."""
+    """A message that the broker does not have yet.
+
+    rest: the topic below the gateway's. version: of this payload; it begins with the time, so that none comes again.
+    """
 
     gateway: str
     rest: str
@@ -35,7 +38,7 @@ def put(tx: Connection, gateway: str, rest: str, payload: bytes, now_ms: int, *,
     expires_ms: when it is cleared at the broker by itself, 0 for never. An empty payload clears it now.
     """
     row: dict[str, Any] = {
-        "gateway": gateway, "rest": rest, "payload": payload, "unsent": True, "version": 1, "put_at": now_ms,
+        "gateway": gateway, "rest": rest, "payload": payload, "unsent": True, "version": now_ms, "put_at": now_ms,
         "expires_at": expires_ms or None,
     }  # fmt: skip
     insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(outgoing).values(row)
@@ -75,23 +78,21 @@ def waiting(tx: Connection) -> list[Waiting]:
     return [Waiting(*row) for row in tx.execute(todo)]
 
 
-def sent(tx: Connection, message: Waiting) -> None:
-    """The broker has a message; one that cleared its topic is forgotten."""
-    mine = (
-        outgoing.c.gateway == message.gateway, outgoing.c.rest == message.rest, outgoing.c.version == message.version
-    )  # fmt: skip
-    if message.payload:
-        tx.execute(outgoing.update().where(*mine).values(unsent=False))
-    else:
-        tx.execute(outgoing.delete().where(*mine))
+def sent(tx: Connection, message: Waiting, now_ms: int) -> None:
+    """The broker has a message; one that cleared its topic is forgotten.
+
+    When another process sent a later one meanwhile, the broker may have this one in its place: it is sent again.
+    """
+    c = outgoing.c
+    here = (c.gateway == message.gateway, c.rest == message.rest)
+    mine = (*here, c.version == message.version)
+    done = outgoing.update().values(unsent=False) if message.payload else outgoing.delete()
+    if tx.execute(done.where(*mine)).rowcount:
+        return
+    if not tx.execute(outgoing.update().where(*here).values(unsent=True)).rowcount and message.payload:
+        put(tx, message.gateway, message.rest, b"", now_ms)
 
 
 def resend(tx: Connection) -> None:
     """Nothing is known of what the broker has: send everything that is still wanted."""
     tx.execute(outgoing.update().where(~outgoing.c.unsent).values(unsent=True))
-
-
-def forget_gateway(tx: Connection, gateway: str, now_ms: int) -> None:
-    """A gateway is removed: take everything back."""
-    values = {"payload": b"", "unsent": True, "expires_at": None, "version": outgoing.c.version + 1, "put_at": now_ms}
-    tx.execute(outgoing.update().where(outgoing.c.gateway == gateway).values(**values))

@@ -121,6 +121,8 @@ class Site:
         self.broker = self._start_process(self._program, "-c", self.kept / conf.CONF, name="mosquitto")
         wait_for(self.pid_file.exists, 10, "the broker's pid file")
         wait_for(self._accepts, 10, "the broker")
+        # Its ports are open before it minds signals: one that comes between the two would end it.
+        wait_for(self._greets, 10, "the broker's greeting")
 
     def _greets(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.kept / conf.CA))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +29,12 @@ DAY_MS = 86_400_000
 
 def write(site: Site, now: int | None = None, config: Config | None = None) -> writing.Written:
     with site.db.read() as tx:
-        revoked = enrolment.revoked(tx)
+        revoked = enrolment.revoked(tx, now_ms())
     chosen = config or site.config
     assert chosen.mosquitto
-    return writing.write(chosen.mosquitto, site.authority, revoked, chosen.broker, now or now_ms())
+    written = writing.write(chosen.mosquitto, site.authority, revoked, chosen.broker, now or now_ms())
+    certified = writing.certify(chosen.mosquitto, site.authority, now or now_ms())
+    return written._replace(reload=written.reload or certified)
 
 
 def test_the_folder_is_written_once(site: Site) -> None:
@@ -39,6 +42,15 @@ def test_the_folder_is_written_once(site: Site) -> None:
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in site.kept.iterdir()}
     assert write(site) == writing.Written(reload=False, restart=False)
     assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in site.kept.iterdir()} == before
+    assert {file.stat().st_mode & 0o777 for file in site.kept.iterdir()} == {0o640}
+
+
+def test_the_broker_may_read_its_files_whatever_the_services_mask(site: Site) -> None:
+    before = os.umask(0o077)
+    try:
+        write(site)
+    finally:
+        os.umask(before)
     assert {file.stat().st_mode & 0o777 for file in site.kept.iterdir()} == {0o640}
 
 

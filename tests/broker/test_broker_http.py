@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from cloud.devices import service as devices
 from cloud.devices.broker import rules
 from cloud.devices.broker.rules import Action
-from cloud.devices.broker.service import due_cuts, note_cut
+from cloud.devices.broker.service import cuts_at, forget_cuts, note_cut
 from cloud.devices.enrolment.store import certificates
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
@@ -110,6 +110,16 @@ def test_whoever_has_not_the_brokers_token_is_told_nothing(
             assert ask(without, "auth", token, cn="gw-1", clientid="gw-1") == 401
 
 
+def cut(db: Database, at: int) -> dict[str, list[str]]:
+    """What a pass of the keeper does about sessions: whose were ended."""
+    with db.begin() as tx:
+        found = cuts_at(tx, at)
+        forget_cuts(tx, found.over)
+        for gateway, serials in found.due.items():
+            note_cut(tx, gateway, serials, at)
+    return found.due
+
+
 def test_S3_each_revoked_certificate_is_cut_twice_and_then_done(db: Database) -> None:
     know(db, "gw-1", "gw-2")
     issued(db, "gw-1", "a1", revoked=True)
@@ -118,16 +128,26 @@ def test_S3_each_revoked_certificate_is_cut_twice_and_then_done(db: Database) ->
     issued(db, "gw-2", "b2", revoked=True, ends=-1)  # it has run out by itself
     now = now_ms()
 
-    def due(at: int) -> dict[str, list[str]]:
-        with db.begin() as tx:
-            found = due_cuts(tx, at)
-            for gateway, serials in found.items():
-                note_cut(tx, gateway, serials, at)
-        return found
-
-    assert due(now) == {"gw-1": ["a1", "a2"]}
-    assert due(now + rules.CUT_AGAIN_MS - 1) == {}
-    assert due(now + rules.CUT_AGAIN_MS) == {"gw-1": ["a1", "a2"]}
-    assert due(now + HOUR_MS // 2) == {}
+    assert cut(db, now) == {"gw-1": ["a1", "a2"]}
+    assert cut(db, now + rules.CUT_AGAIN_MS - 1) == {}
+    assert cut(db, now + rules.CUT_AGAIN_MS) == {"gw-1": ["a1", "a2"]}
+    assert cut(db, now + HOUR_MS // 2) == {}
     with db.read() as tx:
         assert tx.execute(sa.text("SELECT count(*) FROM broker_cuts")).scalar() == 2
+
+
+def test_S3_a_gateway_that_is_removed_a_second_time_has_its_session_ended_again(db: Database) -> None:
+    issued(db, "gw-1", "a1")
+    now = now_ms()
+
+    later = now + rules.CUT_AGAIN_MS
+    assert [cut(db, at) for at in (now, later, later + 1)] == [{"gw-1": ["a1"]}, {"gw-1": ["a1"]}, {}]
+    know(db, "gw-1")
+    assert cut(db, later + 2) == {}
+    with db.begin() as tx:
+        devices.remove_gateway(tx, SYSTEM, "gw-1", later)
+    assert cut(db, later + 3) == {"gw-1": ["a1"]}
+    # A clock that was ahead when the session was ended does not put off the second time.
+    assert cut(db, now) == {"gw-1": ["a1"]}
+    with db.read() as tx:
+        assert cuts_at(tx, now + 365 * 24 * HOUR_MS).over == ["a1"]  # it has run out: nothing is kept of it

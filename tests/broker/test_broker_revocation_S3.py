@@ -13,6 +13,7 @@ from cloud.alerts.models import AlarmFilter
 from cloud.devices.broker import conf, rules
 from cloud.devices.broker.keeping import DEVICE, STALE, Keeper
 from cloud.devices.enrolment import authority as issuing
+from cloud.devices.enrolment import making
 from cloud.org.rules import SYSTEM
 from cloud.state import now_ms
 from tests.broker.broker_support import LONG_AGO, is_refused
@@ -97,6 +98,35 @@ def test_S3_a_removed_gateway_is_refused_too(site: Site) -> None:
     with site.db.begin() as tx:
         devices.remove_gateway(tx, SYSTEM, "gw-1", now_ms())
     site.keep()
+    assert live.lost.wait(10)
+    assert is_refused(site, "gw-1")
+
+
+def test_S3_after_the_authority_was_renewed_old_and_new_certificates_are_let_in_and_revoked(site: Site) -> None:
+    site.enrol("gw-1", "gw-2")
+    site.start()
+    live = site.session("gw-1")
+    making.renew_intermediate(site.folder / "root", site.data / issuing.FOLDER, (), issuing.now())
+    site.keep()
+    site.authority = issuing.of(site.config)
+    site.enrol("gw-3", "gw-4")
+    assert not live.lost.is_set()
+    assert [is_refused(site, name) for name in ("gw-1", "gw-2", "gw-3", "gw-4")] == [False] * 4
+    for name in ("gw-2", "gw-4"):
+        site.revoke(name)
+    site.keep()
+    assert [is_refused(site, name) for name in ("gw-1", "gw-2", "gw-3", "gw-4")] == [False, True, False, True]
+    assert alarms(site) == []
+
+
+def test_S3_a_host_that_the_broker_may_not_bear_does_not_hold_up_a_revocation(site: Site) -> None:
+    site.enrol("gw-1")
+    site.start()
+    live = site.session("gw-1")
+    site.use(site.configure(mosquitto={"hosts": ["localhost", "elsewhere.example"]}))
+    site.revoke("gw-1")
+    site.keep()
+    assert "host 'elsewhere.example': may issue for localhost, " in site.keeper.fault
     assert live.lost.wait(10)
     assert is_refused(site, "gw-1")
 

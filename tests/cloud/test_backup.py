@@ -47,7 +47,7 @@ def config(configured: Callable[..., Config]) -> Config:
 @pytest.fixture
 def secrets(config: Config) -> dict[str, bytes]:
     """Files that go with the databases."""
-    kept = {"notify.key": b"seal", "authority/ca.key": b"key", "updates/metadata/timestamp.json": b"{}"}
+    kept = {"notify.key": b"seal", "authority/intermediate-key.pem": b"key", "updates/metadata/timestamp.json": b"{}"}
     for name, content in kept.items():
         path = config.data_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +77,11 @@ def test_what_was_committed_before_a_backup_comes_back_whatever_is_written_meanw
         stop.set()
         writer.join()
     assert {str(path.relative_to(tmp_path / "copy")) for path in copied} >= secrets.keys()
-    assert (tmp_path / "copy/authority/ca.key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "copy/authority/intermediate-key.pem").stat().st_mode & 0o777 == 0o600
     for n in range(20):
         remove(db, f"before-{n:02}")
     (config.data_dir / "notify.key").unlink()
-    (config.data_dir / "authority/ca.key").write_bytes(b"another")
+    (config.data_dir / "authority/intermediate-key.pem").write_bytes(b"another")
     with pytest.raises(StoreError, match="--force replaces"):
         backup.restore(config, tmp_path / "copy", force=False)
     db.close()
@@ -118,6 +118,30 @@ def test_a_backup_that_is_damaged_foreign_or_newer_is_refused_and_nothing_is_cha
     (copy / "notify.key").write_bytes(b"flip")
     refused("notify.key: is damaged: its hash is not that of the manifest")
     assert (config.data_dir / "notify.key").read_bytes() == secrets["notify.key"]
+
+
+def test_the_key_of_the_authoritys_root_is_in_no_backup_and_outlives_a_restore(
+    db: Database, config: Config, tmp_path: Path, secrets: dict[str, bytes]
+) -> None:
+    root = config.data_dir / "authority/root"
+    root.mkdir()
+    (root / "root.pem").write_bytes(b"root")
+    (root / "root-key.pem").write_bytes(b"the root's key")
+    (config.data_dir / "authority/.half.pem.new").write_bytes(b"a file that is just being written")
+    copied = {str(path.relative_to(tmp_path / "copy")) for path in backup.backup(config, tmp_path / "copy")}
+    assert copied & {"authority/root/root.pem", "authority/intermediate-key.pem"} != set()
+    assert not [name for name in copied if "root-key" in name or "half" in name]
+    assert all(b"the root's key" not in path.read_bytes() for path in (tmp_path / "copy").rglob("*") if path.is_file())
+    (told,) = backup.left_out(config)
+    assert told.startswith(f"{root / 'root-key.pem'}: the key of the authority's root; move it off this machine")
+    (config.data_dir / "authority/later.pem").write_bytes(b"made after the backup")
+    db.close()
+    backup.restore(config, tmp_path / "copy", force=True)
+    there = {path.name: path.read_bytes() for path in (config.data_dir / "authority").rglob("*.pem")}
+    assert there == {
+        "root-key.pem": b"the root's key", "root.pem": b"root",
+        "intermediate-key.pem": secrets["authority/intermediate-key.pem"],
+    }  # fmt: skip
 
 
 def test_every_revision_of_ours_can_be_restored() -> None:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cloud.devices.enrolment import csr, hsm, keys, making, serving
 from cloud.devices.enrolment.authority import FOLDER, Authority, common_name, when
 from cloud.errors import Invalid
-from firmware_specs.errors import ConfigError
+from firmware_specs.errors import ConfigError, StoreError
 from tests.cloud.cloud_support import NOW
 from tests.enrolment.enrolment_support import make_authority, request, run
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SOFTHSM = [path for path in Path("/usr/lib").glob("**/libsofthsm2.so") if path.is_file()]
 AT = str(NOW // 1000)
+DAY = 86_400_000
 
 
 def verify(folder: Path, *certs: x509.Certificate, purpose: str = "sslclient", more: tuple[str, ...] = ()) -> str:
@@ -58,7 +59,7 @@ def test_openssl_takes_a_servers_certificate_for_its_hosts_only(tmp_path: Path) 
         assert verify(tmp_path, made, purpose="sslserver", more=shown) == ""
     assert "mismatch" in verify(tmp_path, made, purpose="sslserver", more=("-verify_hostname", "other.example"))
     for host in ("evil.example", "10.1.2.4", "broker.example.evil.example", "*.broker.example"):
-        with pytest.raises(Invalid, match=r"this authority may issue for .*broker\.example"):
+        with pytest.raises(Invalid, match=r"may issue for .*broker\.example"):
             authority.issue_server("broker", [host])
 
 
@@ -69,7 +70,7 @@ def forged(
     """What a thief of a signer's key would make."""
     issuer, signing = signer
     key = ec.generate_private_key(ec.SECP256R1())
-    made = making.base(subject, issuer.subject, key.public_key(), when(NOW), 30)
+    made = making.base(subject, issuer.subject, key.public_key(), when(NOW), when(NOW + 30 * DAY))
     made = made.add_extension(making.identifier(issuer), critical=False)
     made = made.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     made = made.add_extension(making.usage(ca=ca), critical=True)
@@ -111,7 +112,7 @@ def test_python_connects_by_the_chain_and_shows_its_own(tmp_path: Path) -> None:
 
 
 def test_a_servers_certificate_is_kept_until_a_third_of_its_life_is_left(authority: Authority, tmp_path: Path) -> None:
-    folder, day = tmp_path / FOLDER / "servers", 86_400_000
+    folder, day = tmp_path / FOLDER / "servers", DAY
     first = serving.ensure(authority, folder, "est", ["localhost"], when(NOW)).chain.read_bytes()
     kept = serving.ensure(authority, folder, "est", ["localhost"], when(NOW + 240 * day))
     assert kept.chain.read_bytes() == first
@@ -158,6 +159,76 @@ def test_an_authority_is_never_written_over_and_a_root_is_used_again(authority: 
     assert again.intermediate != authority.intermediate
 
 
+def renewed(tmp_path: Path, *hosts: str, at: int, key: str = "file") -> Authority:
+    making.renew_intermediate(tmp_path / "root", tmp_path / FOLDER, hosts, when(at))
+    return Authority.load(tmp_path / FOLDER, key, "1234")
+
+
+def test_a_renewed_intermediate_keeps_what_was_issued_and_issues_for_more_hosts(tmp_path: Path) -> None:
+    first = make_authority(tmp_path, "one.example")
+    old = first.issue_gateway(request()[0], "gw-1", at=when(NOW))
+    again = renewed(tmp_path, "two.example", "10.0.0.7", at=NOW + DAY)
+    last = renewed(tmp_path, at=NOW + 2 * DAY)  # the same month: its name is another all the same
+    assert last.issuers == (last.intermediate, again.intermediate, first.intermediate)
+    assert len({each.subject for each in last.issuers}) == 3
+    assert len(x509.load_pem_x509_certificates(last.chain_pem().encode())) == 4
+    new, _ = last.issue_server("s", ["one.example", "two.example", "10.0.0.7"], at=when(NOW + 2 * DAY))
+    (tmp_path / "chain.pem").write_text(last.chain_pem())
+    crl = tmp_path / "crl.pem"
+    for revoked, said in (({}, ""), ({old.serial_number: NOW, new.serial_number: NOW}, "certificate revoked")):
+        crl.write_bytes(last.crl(revoked, NOW + 2 * DAY))
+        for cert in (old, new):
+            (tmp_path / "leaf.pem").write_bytes(cert.public_bytes(Encoding.PEM))
+            done = run("openssl", "verify", "-attime", str((NOW + 2 * DAY) // 1000), "-x509_strict", "-crl_check",
+                       "-CRLfile", crl, "-CAfile", tmp_path / "chain.pem", tmp_path / "leaf.pem")  # fmt: skip
+            assert (said in done.stderr.decode(), done.returncode == 0) == (True, not said), done
+
+
+def test_a_client_that_trusts_the_intermediate_of_before_is_served_after_its_end(tmp_path: Path) -> None:
+    """What a gateway was given at its enrolment it keeps for ever: the root, and the intermediate of that time."""
+    first = make_authority(tmp_path)
+    (tmp_path / "given.pem").write_text(first.chain_pem())
+    after = NOW + (making.INTERMEDIATE_DAYS + 1) * DAY
+    authority = renewed(tmp_path, at=NOW + 3000 * DAY)
+    made, _ = authority.issue_server("broker", ["localhost"], at=when(after))
+    (tmp_path / "sent.pem").write_bytes(
+        b"".join(each.public_bytes(Encoding.PEM) for each in (made, authority.intermediate))
+    )
+    done = run("openssl", "verify", "-attime", str(after // 1000), "-x509_strict", "-CAfile", tmp_path / "given.pem",
+               "-untrusted", tmp_path / "sent.pem", tmp_path / "sent.pem")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_its_own_root_renews_an_intermediate_and_it_ends_with_the_root(tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    making.make_root(tmp_path / "other", "test", when(NOW))
+    with pytest.raises(ConfigError, match=r"other/root\.pem: is not the root of .*intermediate\.pem"):
+        making.renew_intermediate(tmp_path / "other", tmp_path / FOLDER, (), when(NOW))
+    shutil.copy(tmp_path / "other" / making.ROOT_KEY, tmp_path / "root" / making.ROOT_KEY)
+    with pytest.raises(ConfigError, match=r"root-key\.pem is another root's"):
+        renewed(tmp_path, at=NOW)
+    (tmp_path / "root" / making.ROOT_KEY).unlink()
+    with pytest.raises(ConfigError, match=r"root-key\.pem"):
+        renewed(tmp_path, at=NOW)
+    assert making.make_root(tmp_path / "root", "test", when(NOW)) == Authority.load(tmp_path / FOLDER).root
+    shutil.rmtree(tmp_path / FOLDER)
+    root = making.make_root(tmp_path / "other", "test", when(NOW))
+    late = when(NOW + 5000 * DAY)
+    made = making.make_intermediate(tmp_path / "other", tmp_path / FOLDER, (), late)
+    assert made.not_valid_after_utc == root.not_valid_after_utc
+
+
+@pytest.mark.parametrize("site", ["", "s" * 41, "街" * 14, "a\nb"])
+def test_a_site_that_does_not_fit_is_one_line(tmp_path: Path, site: str) -> None:
+    with pytest.raises(ConfigError, match="is not a name of 1 to 40 bytes"):
+        making.make_root(tmp_path / "root", site, when(NOW))
+
+
+@pytest.mark.parametrize("site", ["s" * 40, "街" * 13])
+def test_the_longest_site_fits(tmp_path: Path, site: str) -> None:
+    assert make_authority(tmp_path, site=site).organisation == f"PatrolGrid {site}"
+
+
 def test_a_key_of_another_authority_is_noticed(authority: Authority, tmp_path: Path) -> None:
     keys.write(tmp_path / FOLDER / "intermediate-key.pem", keys.pem_of(keys.new_key()))
     with pytest.raises(ConfigError, match="its key is another one"):
@@ -202,8 +273,11 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], st
     return lambda name: f"pkcs11:token={label};object={name}?module-path={SOFTHSM[0]}"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library's, of the session's end
 def test_the_intermediates_key_may_live_in_a_token(token: Callable[[str], str], tmp_path: Path) -> None:
     address = token("intermediate")
+    with pytest.raises(ConfigError, match=r"token patrol-\d+ has no key intermediate; `patrol-cloud authority init`"):
+        hsm.find(address, "1234")
     key = hsm.find_or_make(address, "1234")
     making.make_root(tmp_path / "root", "test", when(NOW))
     making.make_intermediate(tmp_path / "root", tmp_path / FOLDER, (), when(NOW), key)
@@ -215,6 +289,11 @@ def test_the_intermediates_key_may_live_in_a_token(token: Callable[[str], str], 
     assert crl.is_signature_valid(authority.intermediate.public_key())  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="stays in its token"):
         keys.pem_of(key)
+    key._session.close()  # as when the token went away and came back
+    with pytest.raises(StoreError, match=r"^token patrol-\d+: intermediate: "):
+        authority.issue_gateway(request()[0], "gw-1", at=when(NOW))
+    again = renewed(tmp_path, at=NOW, key=address)
+    assert verify(tmp_path, again.issue_gateway(request()[0], "gw-1", at=when(NOW))) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ValidationError
 
 from cloud.__main__ import app
 from cloud.app import Role
+from cloud.config import EstConfig
 from cloud.devices import service as devices
-from cloud.devices.enrolment import listener, service
+from cloud.devices.enrolment import listener, making, service
+from cloud.devices.enrolment.authority import FOLDER, now
+from cloud.devices.enrolment.store import est_address
 from cloud.errors import Conflict, Invalid
 from cloud.org.rules import SYSTEM
 from cloud.org.rules import Role as UserRole
@@ -23,7 +27,7 @@ from cloud.state import now_ms
 from firmware_specs.claims import parse
 from firmware_specs.errors import ConfigError, LinkError
 from tests.cloud.cloud_support import Served, wait_for
-from tests.enrolment.enrolment_support import URL, claim, curl, make_authority, request, run, street, use
+from tests.enrolment.enrolment_support import URL, certs_of, claim, curl, make_authority, request, run, street, use
 from tests.support import free_port
 
 if TYPE_CHECKING:
@@ -161,6 +165,49 @@ def test_the_service_listens_and_tells_claims_where(
 
 
 @on_sqlite
+def test_the_listener_outlives_a_renewal_that_fails_and_takes_a_renewed_authority(
+    serve: Callable[..., AbstractContextManager[Served]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "KEEP_EVERY_S", 0.01)
+    make_authority(tmp_path, at=now_ms())
+    trust = tmp_path / "root" / "root.pem"
+    with serve(Role.API, est={"bind": "127.0.0.1:0"}) as served:
+
+        def known() -> int:
+            """How many certificates the listener tells of."""
+            with served.db.read() as tx:
+                url = tx.execute(est_address.select()).first()
+            status, body = curl(trust, f"{url.url}/.well-known/est/cacerts") if url else (0, b"")
+            return len(certs_of(body)) if status == 200 else 0
+
+        wait_for(lambda: known() == 2, 10, "the listener")
+        folder = tmp_path / FOLDER
+        folder.chmod(0o755)  # refused from now on
+        assert known() == 2
+        making.renew_intermediate(tmp_path / "root", folder, (), now())
+        folder.chmod(0o700)
+        wait_for(lambda: known() == 3, 10, "the renewed authority")
+
+
+@pytest.mark.parametrize(
+    ("est", "url"),
+    [
+        ({"bind": "127.0.0.1:8443", "hosts": ["enrol.example"]}, "https://127.0.0.1:8443"),
+        ({"bind": "0.0.0.0:8443", "hosts": ["enrol.example", "10.0.0.5"]}, "https://enrol.example:8443"),
+        ({"bind": "[::]:8443", "hosts": ["fd00::1"]}, "https://[fd00::1]:8443"),
+        ({"bind": "0.0.0.0:8443", "public_url": "https://e.example"}, "https://e.example"),
+    ],
+)
+def test_gateways_are_told_an_address_that_they_can_reach(est: dict[str, object], url: str) -> None:
+    assert listener.url_of(EstConfig.model_validate(est), 8443) == url
+
+
+def test_a_listener_at_every_address_has_to_be_named() -> None:
+    with pytest.raises(ValidationError, match=r"public_url: needed with bind = '0\.0\.0\.0:8443'"):
+        EstConfig(bind="0.0.0.0:8443")
+
+
+@on_sqlite
 def test_what_is_in_the_listeners_way_is_one_line(configured: Callable[..., Config], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -185,8 +232,14 @@ def test_the_command_line_makes_an_authority_and_claims(tmp_path: Path, capsys: 
     said = cloud("authority", "init", "--root-dir", str(tmp_path / "usb"), "--site", "demo", "--host", "broker.lan")
     fingerprint = said.strip().splitlines()[-1]
     assert f"Take {tmp_path / 'usb'} off this machine" in said
+    with pytest.raises(ConfigError, match=r"authority/root/root\.pem"):
+        cloud("authority", "renew")  # its root is elsewhere
+    said = cloud("authority", "renew", "--root-dir", str(tmp_path / "usb"), "--host", "late.lan")
+    assert {"broker.lan", "late.lan"} <= set(said.splitlines()[1].removeprefix("hosts: ").split(", "))
     shutil.rmtree(tmp_path / "usb")  # nothing here needs it
-    assert json.loads(cloud("authority", "show", "--json"))["fingerprint"] == fingerprint
+    shown = json.loads(cloud("authority", "show", "--json"))
+    assert (shown["fingerprint"], shown["ending"]) == (fingerprint, "")
+    cloud("authority", "server-cert", "late", "--host", "late.lan")
     cloud("authority", "server-cert", "broker", "--host", "broker.lan")
     with pytest.raises(Invalid, match="may issue for"):
         cloud("authority", "server-cert", "broker", "--host", "bank.example")

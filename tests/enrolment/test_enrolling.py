@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.alerts import service as alerts
 from cloud.devices import service as devices
-from cloud.devices.enrolment import bootstrap, certificates, enrol, hooks, service
-from cloud.devices.enrolment.authority import common_name, serial_of
+from cloud.devices.enrolment import bootstrap, certificates, enrol, est, hooks, service
+from cloud.devices.enrolment.authority import common_name, serial_of, when
 from cloud.devices.enrolment.store import claims as table
 from cloud.devices.releases.store import repository as repositories
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, TooManyTries
 from cloud.org import tree
 from cloud.org.rules import SYSTEM, Principal, Role
+from firmware_specs.errors import StoreError
 from tests.cloud.cloud_support import NOW
-from tests.enrolment.enrolment_support import audited, claim, request, street, use
+from tests.enrolment.enrolment_support import audited, body_of, claim, request, street, use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +137,7 @@ def test_a_reclaim_replaces_the_certificate_and_keeps_the_history(db: Database, 
         assert [(each.serial, each.in_force, each.reason) for each in listed] == [
             (serial_of(new), True, None), (serial_of(old), False, "superseded"),
         ]  # fmt: skip
-        assert service.revoked(tx) == {old.serial_number: NOW + DAY}
+        assert service.revoked(tx, NOW + DAY) == {old.serial_number: NOW + DAY}
         assert service.refused(tx, NOW + DAY) == {serial_of(old): "gw-1"}
     with pytest.raises(Forbidden, match="revoked; a new claim is needed"):
         _shown(db, old, NOW + DAY)
@@ -142,8 +145,6 @@ def test_a_reclaim_replaces_the_certificate_and_keeps_the_history(db: Database, 
 
 
 def _shown(db: Database, cert: x509.Certificate, at: int) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     with db.read() as tx:
         return certificates.holder(tx, cert.public_bytes(Encoding.DER), at).gateway
 
@@ -152,7 +153,7 @@ def test_a_removed_gateways_certificate_counts_as_revoked_S3(db: Database, autho
     cert = use(db, authority, claim(db, gateway="gw-1").code, request()[0])
     with db.begin() as tx:
         devices.remove_gateway(tx, SYSTEM, "gw-1", NOW)
-        assert service.revoked(tx) == {cert.serial_number: NOW + 1000}
+        assert service.revoked(tx, NOW) == {cert.serial_number: NOW + 1000}
     with pytest.raises(Forbidden, match="not known any more"):
         _shown(db, cert, NOW + 2000)
 
@@ -248,10 +249,51 @@ def test_revoking_a_gateway_withdraws_its_claims_too_S3(db: Database, authority:
         with db.begin() as tx:
             assert service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 5000).certificates == count
     with db.read() as tx:
-        assert service.revoked(tx) == {cert.serial_number: NOW + 5000}
+        assert service.revoked(tx, NOW + 5000) == {cert.serial_number: NOW + 5000}
+        assert service.revoked(tx, NOW + 400 * DAY) == {}  # it ran out long ago
         assert service.certificates_in_time(tx, "gw-1", NOW + 5000) == [True]
     with pytest.raises(Forbidden, match="withdrawn"):
         use(db, authority, code, request()[0])
+
+
+def test_a_gateway_that_is_revoked_while_it_renews_gets_nothing_S3(db: Database, authority: Authority) -> None:
+    cert = use(db, authority, claim(db, gateway="gw-1").code, request()[0])
+    who = certificates.Holder("gw-1", "/", serial_of(cert))  # as the listener has just found
+    with db.begin() as tx:
+        service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 2000)
+    with pytest.raises(Forbidden, match="that of gw-1 is revoked"), db.begin() as tx:
+        certificates.renew(tx, authority, who, request()[0], days=90, now_ms=NOW + 3000)
+
+
+def test_a_gateway_that_is_revoked_while_it_enrols_has_nothing_in_force_S3(
+    db: Database, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(db, authority, claim(db, gateway="gw-1").code, request()[0])
+    code = claim(db, gateway="gw-1").code
+
+    def revoke() -> None:
+        with db.begin() as tx:
+            service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 5000)
+
+    other = threading.Thread(target=revoke)
+
+    def meanwhile(*_enrolled: object) -> None:
+        other.start()
+        other.join(0.3)  # it waits for us: on SQLite to begin at all, on PostgreSQL for the claim
+
+    monkeypatch.setattr(hooks, "ENROLLED", [meanwhile])
+    use(db, authority, code, request()[0])
+    other.join(30)
+    with db.read() as tx:
+        assert [each.in_force for each in service.certificates(tx, "gw-1", NOW + 6000)] == [False, False]
+
+
+def test_tries_of_a_clock_that_was_ahead_keep_nobody_out_S2(db: Database) -> None:
+    few = enrol.Limits(tries=1, window_ms=1000)
+    enrol.count_try(db, "10.0.0.1", few, NOW + 400 * DAY)
+    enrol.count_try(db, "10.0.0.1", few, NOW)
+    with pytest.raises(TooManyTries):
+        enrol.count_try(db, "10.0.0.1", few, NOW + 1)
 
 
 def test_failed_tries_are_counted_by_address_and_everywhere_S2(db: Database) -> None:
@@ -267,6 +309,46 @@ def test_failed_tries_are_counted_by_address_and_everywhere_S2(db: Database) -> 
     enrol.forgive(db, mine[0])
     enrol.count_try(db, "10.0.0.2", few, NOW)
     enrol.count_try(db, "2001:db8::1", few, NOW + 1000)
+
+
+def test_a_certificate_that_a_restored_database_has_lost_is_remembered(db: Database, authority: Authority) -> None:
+    first = use(db, authority, claim(db, gateway="gw-1").code, request()[0])
+    lost = authority.issue_gateway(request()[0], "gw-1", at=when(NOW + DAY))
+    older = authority.issue_gateway(request()[0], "gw-1", at=when(NOW - DAY))
+    unknown = authority.issue_gateway(request()[0], "gw-9", at=when(NOW + DAY))
+    server, _ = authority.issue_server("gw-1", ["localhost"], at=when(NOW + DAY))
+
+    def shown(cert: x509.Certificate) -> str:
+        der = cert.public_bytes(Encoding.DER)
+        with db.begin() as tx:
+            certificates.remember(tx, authority, der, NOW + 2 * DAY)
+            return certificates.holder(tx, der, NOW + 2 * DAY).gateway
+
+    for none in (older, unknown, server):
+        with pytest.raises(Forbidden, match="not one that a gateway was given here"):
+            shown(none)
+    assert [shown(lost), shown(lost), shown(first)] == ["gw-1"] * 3
+    assert audited(db, "certificate.remember") == [("gateway/gw-1", serial_of(lost))]
+    with db.begin() as tx:
+        assert service.revoke_gateway(tx, SYSTEM, "gw-1", NOW + 2 * DAY).certificates == 2
+    with pytest.raises(Forbidden, match="not one that a gateway was given here"):
+        shown(authority.issue_gateway(request()[0], "gw-1", at=when(NOW + 2 * DAY)))
+
+
+def test_a_store_that_cannot_serve_is_no_failed_try(
+    db: Database, authority: Authority, configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("token patrol", "DeviceRemoved")
+
+    answer = est.Est(db, authority, configured(enrolment={"tries": 1})).answer
+    basic = "Basic " + base64.b64encode(f"claim:{claim(db).code}".encode()).decode()
+    asked = est.Request("POST", f"{est.EST}/simpleenroll", "10.0.0.9", basic, body_of(request()[0]))
+    monkeypatch.setattr(hooks, "ENROLLED", [away])
+    with pytest.raises(StoreError, match="DeviceRemoved"):
+        answer(asked, NOW)
+    monkeypatch.setattr(hooks, "ENROLLED", [])
+    assert answer(asked, NOW).status == 200
 
 
 def test_renewals_are_bounded_and_repeat_for_the_same_key(db: Database, authority: Authority) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
-from cloud import schema
 from cloud.alerts.store import alarms
+from cloud.db import SQLITE_FILE, open_database
 from cloud.devices import service as devices
 from cloud.devices.store import latest
 from cloud.ingest.commit import Committer, GatewayAck, Incoming
@@ -16,12 +18,13 @@ from cloud.ingest.metrics import IngestMetrics
 from cloud.ingest.service import ledger
 from cloud.ingest.store import Tally, marks
 from cloud.org.rules import SYSTEM
-from cloud.telemetry.store import Series
+from cloud.telemetry.store import Series, open_store
 from firmware_specs.readings import AlarmEvent, AlarmPhase, Item, Lane, Reading, Severity
 from firmware_specs.wire import Ack, PackHeader, encode_item, encode_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from cloud.db import Database
     from cloud.telemetry.store import TelemetryStore
@@ -58,8 +61,7 @@ def pack(
 
 
 def prepare(database: Database) -> None:
-    """Migrate, and make GATEWAYS known."""
-    schema.migrate(database)
+    """Make GATEWAYS known."""
     with database.begin() as tx:
         for gateway in GATEWAYS:
             devices.add_gateway(tx, SYSTEM, gateway, 1)
@@ -131,3 +133,14 @@ class Cloud:
             ]  # fmt: skip
             totals = {gateway: ledger(tx, gateway) for gateway in GATEWAYS}
         return {"alarms": told, "latest": newest, "marks": seen, "ledger": totals}
+
+
+@contextlib.contextmanager
+def on_sqlite(template: Path, folder: Path) -> Iterator[Cloud]:
+    """A cloud of its own in a folder, from a migrated database."""
+    shutil.copy(template, folder / SQLITE_FILE)
+    database, telemetry = open_database("sqlite", folder), open_store("sqlite", folder)
+    prepare(database)
+    yield Cloud(database, telemetry)
+    telemetry.close()
+    database.close()

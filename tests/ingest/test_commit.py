@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloud.alerts.store import alarms
-from cloud.db import open_database
 from cloud.devices.store import devices, gateways, latest
 from cloud.ingest.commit import MAX_DEAD_LETTERS, SAMPLE_BYTES, Incoming
 from cloud.ingest.service import ledger_days, list_dead_letters, list_gaps
 from cloud.ingest.store import Tally, dead_letters, marks
-from cloud.telemetry.store import DAY_MS, open_store
+from cloud.telemetry.store import DAY_MS
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import AlarmPhase, GapReason, GapReport, Lane, Position
 from firmware_specs.wire import Ack, Reported, ReportedDevice, Status, encode_message
-from tests.ingest.ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
+from tests.ingest.ingest_packs import NOW, Cloud, alarm, on_sqlite, pack, reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from firmware_specs.readings import Item
 
@@ -76,7 +76,9 @@ def scenario() -> list[Incoming]:
 
 
 @pytest.mark.peer
-def test_d7_any_permutation_of_packs_gives_the_same_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_d7_any_permutation_of_packs_gives_the_same_state(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
+) -> None:
     told = scenario()
     orders = [
         list(range(len(told))),
@@ -88,16 +90,10 @@ def test_d7_any_permutation_of_packs_gives_the_same_state(tmp_path_factory: pyte
     orders += [[*order, 0, 1, 2, 6, 7] for order in itertools.permutations([3, 4, 5])]
     states = []
     for order in orders:
-        directory = tmp_path_factory.mktemp("order")
-        database = open_database("sqlite", directory)
-        prepare(database)
-        telemetry = open_store("sqlite", directory)
-        cloud = Cloud(database, telemetry)
-        for number, index in enumerate(order):
-            cloud.commit(told[index], *([told[order[number - 1]]] if number % 3 == 2 else []))
-        states.append((order, cloud.state(), cloud.values()))
-        telemetry.close()
-        database.close()
+        with on_sqlite(sqlite_template, tmp_path_factory.mktemp("order")) as cloud:
+            for number, index in enumerate(order):
+                cloud.commit(told[index], *([told[order[number - 1]]] if number % 3 == 2 else []))
+            states.append((order, cloud.state(), cloud.values()))
     for order, state, values in states:
         assert (order, state, values) == (order, states[0][1], states[0][2])
     assert states[0][1]["ledger"] == {

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud.db import open_database
+from cloud.ingest import hooks
 from cloud.ingest.commit import Incoming
-from cloud.telemetry.store import open_store
+from cloud.loaded import LOADED
 from firmware_specs.readings import AlarmPhase
-from tests.ingest.ingest_packs import NOW, Cloud, alarm, pack, prepare, reading
+from tests.ingest.ingest_packs import NOW, Cloud, alarm, on_sqlite, pack, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+assert LOADED  # whoever takes what gateways tell has entered
 GOOD = pack([reading(1.5), reading("x", metric="status"), alarm("o-1"), alarm("o-1", AlarmPhase.CLEARED)])
+
+TAKEN = ["result/r-1", *sorted(set(hooks.DOCUMENTS) - {"result"})]
+"""What other folders take."""
 
 names = st.sampled_from(["epoch", "first", "count", "base", "boot", "encoding", "x"])
 texts = st.one_of(st.text(max_size=20), st.integers(-5, 2**70).map(str), st.sampled_from(["e1", "zstd", "1"]))
@@ -39,24 +42,20 @@ def damaged(chance: tuple[int, int, bytes]) -> bytes:
 payloads = st.one_of(
     st.binary(max_size=300),
     st.tuples(st.integers(0, 10**6), st.integers(0, 30), st.binary(max_size=12)).map(damaged),
-    st.just(b"[" * 100_000), st.just(GOOD.payload),
+    st.just(b"[" * 100_000), st.just(GOOD.payload), st.sampled_from([b"{}", b"[]", b"null", b'{"id":"r-1"}']),
 )  # fmt: skip
 messages = st.builds(
     Incoming, st.sampled_from(["gw-1", "gw-2", "stranger"]),
-    st.sampled_from(["up/alarms", "up/telemetry", "up/zzz", "status", "reported", "canary"]), properties, payloads,
-    st.booleans(),
+    st.sampled_from(["up/alarms", "up/telemetry", "up/zzz", "status", "reported", "canary", *TAKEN]), properties,
+    payloads, st.booleans(),
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Cloud]:
+def shared(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One cloud for all examples: what arbitrary messages leave behind must not matter to the next."""
-    with tempfile.TemporaryDirectory() as name:
-        database, telemetry = open_database("sqlite", Path(name)), open_store("sqlite", Path(name))
-        prepare(database)
-        yield Cloud(database, telemetry)
-        telemetry.close()
-        database.close()
+    with on_sqlite(sqlite_template, tmp_path_factory.mktemp("cloud")) as made:
+        yield made
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

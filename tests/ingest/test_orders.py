@@ -12,16 +12,18 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cloud.config import BrokerConfig
+from cloud.errors import Conflict
 from cloud.ingest import hooks, outgoing
 from cloud.ingest.consumer import IngestService
 from cloud.ingest.store import outgoing as table
 from firmware_specs.errors import PackError
 from firmware_specs.wire import Reported, Status, encode_message
 from tests import support
-from tests.ingest.ingest_packs import NOW, Cloud, pack
+from tests.ingest.ingest_packs import NOW, Cloud, pack, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -34,7 +36,7 @@ def waiting(cloud: Cloud) -> list[tuple[str, str, bytes]]:
 def send_all(cloud: Cloud) -> None:
     with cloud.database.begin() as tx:
         for message in outgoing.waiting(tx):
-            outgoing.sent(tx, message)
+            outgoing.sent(tx, message, NOW)
 
 
 def test_the_latest_of_a_topic_waits_until_it_is_sent(cloud: Cloud) -> None:
@@ -43,7 +45,7 @@ def test_the_latest_of_a_topic_waits_until_it_is_sent(cloud: Cloud) -> None:
         outgoing.put(tx, "gw-2", "desired/config", b"other", NOW + 1)
         (first, _) = outgoing.waiting(tx)
         outgoing.put(tx, "gw-1", "desired/config", b"two", NOW + 2)
-        outgoing.sent(tx, first)  # it was the earlier one that was sent
+        outgoing.sent(tx, first, NOW)  # it was the earlier one that was sent
     assert waiting(cloud) == [("gw-2", "desired/config", b"other"), ("gw-1", "desired/config", b"two")]
     send_all(cloud)
     assert waiting(cloud) == []
@@ -66,9 +68,24 @@ def test_what_is_over_is_cleared_at_the_broker_and_forgotten(cloud: Cloud) -> No
     assert waiting(cloud) == [("gw-1", "command/c1", b"")]
     send_all(cloud)
     assert [row["rest"] for row in cloud.rows(table)] == ["desired/update"]
+
+
+def test_two_processes_that_send_the_same_topic_leave_the_latest_at_the_broker(cloud: Cloud) -> None:
+    """One is slow: what it read is older than what the other has sent meanwhile, and comes to the broker after it."""
     with cloud.database.begin() as tx:
-        outgoing.forget_gateway(tx, "gw-1", NOW)
-    assert waiting(cloud) == [("gw-1", "desired/update", b"")]
+        outgoing.put(tx, "gw-1", "desired/config", b"one", NOW)
+        outgoing.put(tx, "gw-1", "command/c1", b"now", NOW)
+        slow = outgoing.waiting(tx)
+        outgoing.put(tx, "gw-1", "desired/config", b"two", NOW + 1)
+        outgoing.clear(tx, "gw-1", "command/c1", NOW + 1)
+    send_all(cloud)
+    assert waiting(cloud) == []
+    with cloud.database.begin() as tx:
+        for message in slow:
+            outgoing.sent(tx, message, NOW + 2)
+    assert sorted(waiting(cloud)) == [("gw-1", "command/c1", b""), ("gw-1", "desired/config", b"two")]
+    send_all(cloud)
+    assert [row["rest"] for row in cloud.rows(table)] == ["desired/config"]
 
 
 def test_what_gateways_tell_goes_to_who_takes_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +113,21 @@ def test_what_gateways_tell_goes_to_who_takes_it(cloud: Cloud, monkeypatch: pyte
     cloud.commit(empty._replace(kind="status", payload=will))
     assert told == [("gw-1", 4), ("gw-1", "boot-1"), ("gw-1", "", b"x"), ("gw-1", "7", b"y")]
     assert cloud.counter("patrol_ingest_refused_total", reason="document") == 2
+
+
+@pytest.mark.parametrize("error", [Conflict("it is over"), ValueError("not a number")])
+def test_what_its_taker_refuses_holds_up_nothing_else(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def take(_tx: Connection, _gateway: str, _rest: str, _payload: bytes, _now_ms: int) -> None:
+        raise error
+
+    monkeypatch.setitem(hooks.DOCUMENTS, "result", take)
+    cloud.committer._metrics = cloud.fresh_metrics()
+    results = [pack([])._replace(properties=(), kind=f"result/{n}", payload=b"x") for n in range(2)]
+    assert [ack.through for ack in cloud.commit(results[0], pack([reading()]), results[1])] == [1]
+    # Counted by what they are: whatever a gateway puts behind it makes no counter of its own.
+    assert cloud.counter("patrol_ingest_refused_total", reason="result") == 2
 
 
 @contextlib.asynccontextmanager
@@ -131,6 +163,22 @@ class _Gateway:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+@pytest.mark.peer
+def test_what_the_broker_refuses_is_not_sent(lite: Cloud, mosquitto: support.StartMosquitto, tmp_path: Path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite patrolgrid/v1/+/canary\ntopic read patrolgrid/#\n")
+    with lite.database.begin() as tx:
+        outgoing.put(tx, "gw-1", "desired/config", b"document", NOW)
+
+    async def scenario() -> None:
+        async with _serving(lite, mosquitto(f"acl_file {rules}").url):
+            refused = {"reason": "denied-by-broker"}
+            await support.wait_until(lambda: lite.counter("patrol_ingest_refused_total", **refused), 10, "a refusal")
+            assert len(waiting(lite)) == 1
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.peer

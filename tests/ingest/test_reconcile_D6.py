@@ -8,12 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud.db import open_database
 from cloud.ingest import service as ingest
 from cloud.ingest.commit import Incoming
-from cloud.telemetry.store import open_store
 from firmware_specs.readings import GapReason, GapReport, Lane
-from tests.ingest.ingest_packs import NOW, Cloud, pack, prepare, reading
+from tests.ingest.ingest_packs import NOW, Cloud, on_sqlite, pack, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,18 +63,13 @@ def test_what_is_lost_says_which_and_why_D6(cloud: Cloud) -> None:
     )
 )
 def test_ledger_and_numbers_agree_whatever_comes_D6(
-    tmp_path_factory: pytest.TempPathFactory, packs: list[tuple[str, int, int, int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, packs: list[tuple[str, int, int, int, bool]]
 ) -> None:
-    folder: Path = tmp_path_factory.mktemp("cloud")
-    database, telemetry = open_database("sqlite", folder), open_store("sqlite", folder)
-    prepare(database)
-    cloud = Cloud(database, telemetry)
-    for epoch, first, count, base, whole in packs:
-        offsets = list(range(count)) if whole else [count - 1]
-        items = [reading(float(n), NOW + n) for n in offsets]
-        cloud.commit(pack(items, first, epoch=epoch, base=min(max(base, 1), first), count=count, offsets=offsets))
-    found = account(cloud)
+    with on_sqlite(sqlite_template, tmp_path_factory.mktemp("cloud")) as cloud:
+        for epoch, first, count, base, whole in packs:
+            offsets = list(range(count)) if whole else [count - 1]
+            items = [reading(float(n), NOW + n) for n in offsets]
+            cloud.commit(pack(items, first, epoch=epoch, base=min(max(base, 1), first), count=count, offsets=offsets))
+        found = account(cloud)
     assert found.unexplained == 0
     assert found.ledger.lost == sum(lane.lost for lane in found.lanes)
-    telemetry.close()
-    database.close()

@@ -36,6 +36,8 @@ def write(
     given = loaded.mosquitto or MosquittoConfig(dir=directory)
     settings = given.model_copy(update={"dir": directory.absolute()})
     with admin.database(loaded) as db, db.read() as tx:
-        revoked = enrolment.revoked(tx)
-    writing.write(settings, enrolment.authority_of(loaded), revoked, loaded.broker, now_ms())
+        revoked = enrolment.revoked(tx, now_ms())
+    authority = enrolment.authority_of(loaded)
+    writing.write(settings, authority, revoked, loaded.broker, now_ms())
+    writing.certify(settings, authority, now_ms())
     print(f"mosquitto -c {settings.dir / conf.CONF}")  # noqa: T201 - what to do next

@@ -9,7 +9,7 @@ may do this at once.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec
 
 import structlog
 
@@ -24,10 +24,14 @@ from firmware_specs.errors import PatrolError, StoreError
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cloud.config import Config
     from cloud.db import Database
-    from cloud.devices.enrolment.authority import Authority
+    from cloud.devices.broker.settings import MosquittoConfig
     from cloud.state import AppState
+
+P = ParamSpec("P")
 
 DEVICE: Final = "broker"
 STALE: Final = "broker-list-stale"
@@ -58,8 +62,6 @@ class Keeper:
         self._config = config
         self._untold = True
         """Whether the broker has to read its files: what the last process wrote, it may not have told."""
-        self._authority: Authority | None = None
-        """Loaded once, since its key may be in a token; again after whatever went wrong."""
         self._behind_since: int | None = None
         self.fault = ""
         """What went wrong in the last pass, empty when nothing did."""
@@ -68,39 +70,62 @@ class Keeper:
     def keep(self, db: Database, now: int) -> None:
         """Write, tell, end sessions, and judge whether that is an alarm. Raises StoreError of the database."""
         with db.read() as tx:
-            revoked = enrolment.revoked(tx)
-            due = service.due_cuts(tx, now)
-        try:
-            self._write(revoked, now)
-            for gateway, serials in due.items():
-                sessions.end(self._config.broker, gateway)
-                log.info("session ended", gateway=gateway, certificates=len(serials))
-                with db.begin() as tx:
-                    service.note_cut(tx, gateway, serials, now)
-        except PatrolError as e:
-            if str(e) != self.fault:
-                log.warning("the broker is behind", error=str(e))
-            self.fault = str(e)
-            self._behind_since = now if self._behind_since is None else self._behind_since
-            self._authority = None
-        else:
-            self.fault, self._behind_since = "", None
+            revoked = enrolment.revoked(tx, now)
+            cuts = service.cuts_at(tx, now)
+        fault = self._attempt(self._write, revoked, now) or self._attempt(self._end, db, cuts, now)
+        uncertified = self._attempt(self._certify, now)  # revocations do not wait for it
+        fault = fault or uncertified
+        if not fault:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        if fault and fault != self.fault:
+            log.warning("the broker is behind", error=fault)
+        self.fault = fault
         self._judge(db, now)
+
+    @staticmethod
+    def _attempt(step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> str:
+        """What went wrong in a step, empty when nothing did."""
+        try:
+            step(*args, **kwargs)
+        except PatrolError as e:
+            return str(e)
+        return ""
 
     def _write(self, revoked: dict[int, int], now: int) -> None:
         settings = self._config.mosquitto
         if settings is None:
             return
-        self._authority = self._authority or enrolment.authority_of(self._config)
-        written = writing.write(settings, self._authority, revoked, self._config.broker, now)
+        authority = enrolment.authority_of(self._config)
+        written = writing.write(settings, authority, revoked, self._config.broker, now)
         if written.restart:
             log.warning(
                 "mosquitto.conf was written; a broker that runs has to be started again", folder=str(settings.dir)
             )
-        self._untold |= written.reload
+        self._tell(settings, changed=written.reload)
+
+    def _certify(self, now: int) -> None:
+        settings = self._config.mosquitto
+        if settings is not None:
+            changed = writing.certify(settings, enrolment.authority_of(self._config), now)
+            self._tell(settings, changed=changed)
+
+    def _tell(self, settings: MosquittoConfig, *, changed: bool) -> None:
+        self._untold |= changed
         if self._untold:
             sessions.reload(settings)
             self._untold = False
+
+    def _end(self, db: Database, cuts: service.Cuts, now: int) -> None:
+        if cuts.over:
+            with db.begin() as tx:
+                service.forget_cuts(tx, cuts.over)
+        for gateway, serials in cuts.due.items():
+            sessions.end(self._config.broker, gateway)
+            log.info("session ended", gateway=gateway, certificates=len(serials))
+            with db.begin() as tx:
+                service.note_cut(tx, gateway, serials, now)
 
     def _judge(self, db: Database, now: int) -> None:
         settings = self._config.mosquitto

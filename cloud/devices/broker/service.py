@@ -5,31 +5,41 @@ Entered in the loop of the worker by `keeping.run`; nothing here touches the bro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.config import secret
 from cloud.devices import places
-from cloud.devices.broker import rules
+from cloud.devices.broker import conf, rules
 from cloud.devices.broker.store import cuts
 from cloud.devices.enrolment import service as enrolment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
     from cloud.config import Config
 
 MOST_CUTS: Final = 200
-"""Gateways in one pass; the rest are for the next."""
+"""Gateways, and rows that are over, in one pass; the rest are for the next."""
 
 
 def shared_token(config: Config) -> str | None:
     """What a broker that asks over HTTP proves itself with, None when none does."""
     return secret(config.broker_http.token_file, "PATROL_BROKER_HTTP_TOKEN")
+
+
+def certificate_files(config: Config) -> dict[str, Path]:
+    """The certificates in the folder that is kept for mosquitto, each with a name."""
+    kept = config.mosquitto
+    if kept is None:
+        return {}
+    own = {"mosquitto-cloud": kept.dir / conf.CLOUD_CERT} if kept.cloud_tls else {}
+    return {"mosquitto": kept.dir / conf.SERVER, **own}
 
 
 def may_connect(tx: Connection, name: str, client_id: str, cloud: Iterable[str], now_ms: int) -> tuple[bool, bool]:
@@ -47,17 +57,34 @@ def may_connect(tx: Connection, name: str, client_id: str, cloud: Iterable[str],
     return rules.may_connect(name, known=known, revoked=standing), False
 
 
-def due_cuts(tx: Connection, now_ms: int) -> dict[str, list[str]]:
-    """The gateways whose session has to be ended now, each with the serial numbers of what was revoked."""
+class Cuts(NamedTuple):
+    """The sessions to end now.
+
+    due: by gateway, the serial numbers of what was revoked. over: those that are not refused any more, or have run out:
+    if they are refused again, a session is to be ended again.
+    """
+
+    due: dict[str, list[str]]
+    over: list[str]
+
+
+def cuts_at(tx: Connection, now_ms: int) -> Cuts:
+    """What is to be done about sessions now."""
     done = {row.serial: row for row in tx.execute(sa.select(cuts))}
+    refused = enrolment.refused(tx, now_ms)
     due: dict[str, list[str]] = {}
-    for serial, gateway in sorted(enrolment.refused(tx, now_ms).items()):
+    for serial, gateway in sorted(refused.items()):
         row = done.get(serial)
-        if row and (row.times >= rules.CUTS or now_ms - row.cut_at < rules.CUT_AGAIN_MS):
+        if row and (row.times >= rules.CUTS or 0 <= now_ms - row.cut_at < rules.CUT_AGAIN_MS):
             continue
         if gateway in due or len(due) < MOST_CUTS:
             due.setdefault(gateway, []).append(serial)
-    return due
+    return Cuts(due, sorted(done.keys() - refused.keys())[:MOST_CUTS])
+
+
+def forget_cuts(tx: Connection, serials: Iterable[str]) -> None:
+    """What was done about these certificates is of no interest any more."""
+    tx.execute(cuts.delete().where(cuts.c.serial.in_(list(serials))))
 
 
 def note_cut(tx: Connection, gateway: str, serials: Iterable[str], now_ms: int) -> None:

@@ -1,7 +1,8 @@
 """Makes the broker's folder say what it has to: configuration, access rules, certificates, revocation list.
 
 Owns what is in each file and when it is made again. A certificate and its key stand in one file, so that no moment has
-one without the other. Called again with nothing changed it writes nothing.
+one without the other. The revocation list comes first, and never waits for a certificate that cannot be issued. Called
+again with nothing changed it writes nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cloud.devices.enrolment.authority import Authority
 
 _CLOUD: Final = "cloud"
+_END: Final = b"-----END X509 CRL-----\n"
 _CLOUD_DAYS: Final = 3650
 """The cloud's own certificate is pinned, by both sides of one machine's folder; it is changed by deleting it."""
 
@@ -40,12 +42,11 @@ class Written(NamedTuple):
 def write(
     settings: MosquittoConfig, authority: Authority, revoked: Mapping[int, int], broker: BrokerConfig, now_ms: int
 ) -> Written:
-    """Bring the folder up to date. revoked: by serial number, since when. Raises StoreError, Invalid, ConfigError."""
+    """Bring all but the broker's certificate up to date. revoked: by serial number, since when. StoreError."""
     folder = settings.dir.absolute()
     changed = [
-        files.put(folder / conf.CA, authority.chain_pem().encode()),
-        _server(folder / conf.SERVER, settings, authority, now_ms),
         _list(folder / conf.LIST, authority, revoked, now_ms),
+        files.put(folder / conf.CA, authority.chain_pem().encode()),
         files.put(folder / conf.ACCESS, rules.access_file().encode()),
     ]
     changed += _cloud(folder, settings, broker)
@@ -54,27 +55,32 @@ def write(
     return Written(any(changed), restart)
 
 
+def certify(settings: MosquittoConfig, authority: Authority, now_ms: int) -> bool:
+    """Bring the broker's certificate up to date; whether it is another. Raises StoreError, Invalid."""
+    return _server(settings.dir.absolute() / conf.SERVER, settings, authority, now_ms)
+
+
 def list_made_ms(folder: Path) -> int | None:
     """When the revocation list in a folder was made, None when there is none. Raises StoreError."""
-    found = _read_list(folder / conf.LIST)
-    return None if found is None else _ms(found.last_update_utc)
+    found = _read_lists(folder / conf.LIST)
+    return _ms(found[0].last_update_utc) if found else None
 
 
 def _list(file: Path, authority: Authority, revoked: Mapping[int, int], now_ms: int) -> bool:
-    found = _read_list(file)
-    if found is not None and found.issuer == authority.intermediate.subject and found.next_update_utc is not None:
-        listed = {each.serial_number for each in found}
-        if not rules.list_is_due(_ms(found.last_update_utc), _ms(found.next_update_utc), listed, revoked, now_ms):
+    found = _read_lists(file)
+    if found and [each.issuer for each in found] == [each.subject for each in authority.issuers]:
+        listed, until = {each.serial_number for each in found[0]}, found[0].next_update_utc
+        if until and not rules.list_is_due(_ms(found[0].last_update_utc), _ms(until), listed, revoked, now_ms):
             return False
     return files.put(file, authority.crl(revoked, now_ms))
 
 
-def _read_list(file: Path) -> x509.CertificateRevocationList | None:
-    data = files.read(file)
+def _read_lists(file: Path) -> list[x509.CertificateRevocationList]:
+    """The lists of a file, one of each issuer, the present one first."""
     try:
-        return None if data is None else x509.load_pem_x509_crl(data)
+        return [x509.load_pem_x509_crl(part + _END) for part in (files.read(file) or b"").split(_END)[:-1]]
     except ValueError:
-        return None  # not a list: it is made again
+        return []  # not lists: they are made again
 
 
 def _server(file: Path, settings: MosquittoConfig, authority: Authority, now_ms: int) -> bool:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -76,11 +77,15 @@ def of(config: Config) -> Authority:
 
 @dataclass(frozen=True)
 class Authority:
-    """An intermediate with its key, and the root that it is below."""
+    """An intermediate with its key, and the root that it is below.
+
+    before: what the intermediate was until it was renewed; the key is the same.
+    """
 
     root: x509.Certificate
     intermediate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    before: tuple[x509.Certificate, ...] = ()
 
     @classmethod
     def load(cls, folder: Path, key: str = FILE_KEY, pin: str | None = None) -> Authority:
@@ -93,9 +98,15 @@ class Authority:
             raise ConfigError(files.intermediate, "", "no authority yet; make one with `patrol-cloud authority init`")
         root, mine = making.read_certificate(files.root), making.read_certificate(files.intermediate)
         secret = keys.read_key(files.intermediate_key) if key == FILE_KEY else hsm.find(key, pin)
-        if key_hash(secret.public_key()) != key_hash(mine.public_key()):
+        before = making.earlier(folder)
+        if any(each.public_key() != secret.public_key() for each in (mine, *before)):
             raise ConfigError(files.intermediate, "", "its key is another one")
-        return cls(root, mine, secret)
+        return cls(root, mine, secret, before)
+
+    @property
+    def issuers(self) -> tuple[x509.Certificate, ...]:
+        """Whatever certificates that are in force may have been issued by, the present one first."""
+        return (self.intermediate, *self.before)
 
     @property
     def organisation(self) -> str:
@@ -107,15 +118,20 @@ class Authority:
         """SHA-256 of the root in DER, in hex: what claims carry, so that a gateway knows its cloud."""
         return self.root.fingerprint(hashes.SHA256()).hex()
 
-    @property
-    def allowed(self) -> list[object]:
-        """DNS names and networks that servers' certificates may bear."""
-        found = self.intermediate.extensions.get_extension_for_class(x509.NameConstraints).value
-        return [each.value for each in found.permitted_subtrees or () if not isinstance(each, x509.DirectoryName)]
-
     def chain_pem(self) -> str:
-        """What a client trusts: the root, and the intermediate for servers that do not send it."""
-        return "".join(each.public_bytes(Encoding.PEM).decode() for each in (self.root, self.intermediate))
+        """What a client trusts: the root, and the intermediates for servers that do not send theirs."""
+        return "".join(each.public_bytes(Encoding.PEM).decode() for each in (self.root, *self.issuers))
+
+    def is_gateways(self, certificate: x509.Certificate, gateway: str) -> bool:
+        """Whether a certificate is one that this authority gives to a gateway of that name."""
+        issuer = next((each for each in self.issuers if each.subject == certificate.issuer), None)
+        if issuer is None or certificate.subject != making.subject(self.organisation, making.GATEWAYS, name=gateway):
+            return False
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except InvalidSignature:
+            return False
+        return True
 
     def issue_gateway(
         self, csr: x509.CertificateSigningRequest, name: str, *, at: datetime | None = None, days: int = GATEWAY_DAYS
@@ -132,11 +148,12 @@ class Authority:
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """A server's certificate and new key. Raises Invalid for a host that is none or is not permitted."""
         alternatives: list[x509.GeneralName] = []
+        allowed = making.permitted_names(self.intermediate)
         for host in dict.fromkeys(hosts):
             kind = host_kind(host)
-            if kind is None or not permitted(kind, self.allowed):
-                known = ", ".join(str(each) for each in self.allowed)
-                raise Invalid(f"host {host!r}: this authority may issue for {known} only")
+            if kind is None or not permitted(kind, allowed):
+                known = ", ".join(making.hosts_of(self.intermediate))
+                raise Invalid(f"host {host!r}: may issue for {known} only; `patrol-cloud authority renew` adds hosts")
             alternatives.append(x509.DNSName(kind) if isinstance(kind, str) else x509.IPAddress(kind))
         if not alternatives:
             raise Invalid("host: at least one is needed")
@@ -164,16 +181,22 @@ class Authority:
         )
 
     def crl(self, revoked: Mapping[int, int], now_ms: int) -> bytes:
-        """The list of revoked certificates in PEM. revoked: by serial number, when.
+        """The lists of revoked certificates in PEM, one of each issuer. revoked: by serial number, when.
 
-        It holds until the intermediate ends: how fresh a list is, its `thisUpdate` tells, and whoever puts it in place
+        A list holds until its issuer ends: how fresh it is, its `thisUpdate` tells, and whoever puts it in place
         watches that; a list that ran out would lock everybody out.
         """
-        made = x509.CertificateRevocationListBuilder().issuer_name(self.intermediate.subject)
-        made = made.last_update(when(now_ms)).next_update(self.intermediate.not_valid_after_utc)
+        entries = [
+            x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when(at_ms)).build()
+            for serial, at_ms in sorted(revoked.items())
+        ]
+        return b"".join(self._list(issuer, entries, now_ms) for issuer in self.issuers)
+
+    def _list(self, issuer: x509.Certificate, entries: Iterable[x509.RevokedCertificate], now_ms: int) -> bytes:
+        made = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+        made = made.last_update(when(now_ms)).next_update(max(issuer.not_valid_after_utc, when(now_ms + 1000)))
         made = made.add_extension(x509.CRLNumber(max(now_ms, 0)), critical=False)
-        made = made.add_extension(making.identifier(self.intermediate), critical=False)
-        for serial, at_ms in sorted(revoked.items()):
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when(at_ms)).build()
+        made = made.add_extension(making.identifier(issuer), critical=False)
+        for entry in entries:
             made = made.add_revoked_certificate(entry)
         return made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)

@@ -13,13 +13,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.devices import service as devices
-from cloud.devices.enrolment.authority import key_hash, millis, serial_of, when
+from cloud.devices.enrolment.authority import common_name, key_hash, millis, serial_of, when
 from cloud.devices.enrolment.models import CertificateView
+from cloud.devices.enrolment.rules import DAY_MS
 from cloud.devices.enrolment.store import certificates
 from cloud.devices.places import gateway_node, hold
 from cloud.errors import Forbidden, TooManyTries
 from cloud.org import audit
-from cloud.org.rules import Permission
+from cloud.org.rules import Permission, Principal, Role
 from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
 from cloud.text import clean
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from cloud.devices.enrolment.authority import Authority
-    from cloud.org.rules import Principal
 
-DAY_MS: Final = 86_400_000
+LISTED_MS: Final = 7 * DAY_MS
+"""A certificate stays listed so long after its end."""
 MOST_A_DAY: Final = 24
 """Renewals of one gateway; a client that is mad must not fill the table."""
 
@@ -42,12 +43,22 @@ class Holder(NamedTuple):
     serial: str
 
 
+def est_actor(node: str) -> Principal:
+    """Who does what a gateway asks for at its enrolment and renewal."""
+    return Principal("system", 0, "est", Role.ADMINISTRATOR, node)
+
+
 def write(
     tx: Connection, authority: Authority, csr: x509.CertificateSigningRequest, gateway: str, *, claim: int | None,
     days: int, now_ms: int,
 ) -> x509.Certificate:  # fmt: skip
     """Issue a certificate and write it down."""
     made = authority.issue_gateway(csr, gateway, at=when(now_ms), days=days)
+    _put(tx, made, gateway, claim, now_ms)
+    return made
+
+
+def _put(tx: Connection, made: x509.Certificate, gateway: str, claim: int | None, now_ms: int) -> None:
     tx.execute(
         certificates.insert().values(
             serial=serial_of(made), gateway=gateway, claim=claim, key=key_hash(made.public_key()), issued_at=now_ms,
@@ -55,7 +66,28 @@ def write(
             pem=made.public_bytes(Encoding.PEM).decode(), revoked_at=None, revoked_by="", reason="",
         )
     )  # fmt: skip
-    return made
+
+
+def remember(tx: Connection, authority: Authority, der: bytes, now_ms: int) -> None:
+    """Write down what a known gateway was given and the database has lost: it was restored from an older backup.
+
+    So it has to be later than anything that is known of the gateway, and nothing is done for one that was revoked.
+    """
+    try:
+        shown = x509.load_der_x509_certificate(der)
+        gateway = common_name(shown)
+        node = gateway_node(tx, gateway) if authority.is_gateways(shown, gateway) else None
+    except (ValueError, TypeError, x509.InvalidVersion):
+        return  # whoever looks at the holder says so
+    if node is None:
+        return
+    hold(tx, gateway)
+    c = certificates.c
+    newest = tx.execute(sa.select(certificates).where(c.gateway == gateway).order_by(c.id.desc()).limit(1)).first()
+    if newest and (newest.revoked_at is not None or newest.not_before >= millis(shown.not_valid_before_utc)):
+        return
+    _put(tx, shown, gateway, None, now_ms)
+    audit.record(tx, est_actor(node), "certificate.remember", f"gateway/{gateway}", at=now_ms, detail=serial_of(shown))
 
 
 def _load(row: Row[Any]) -> x509.Certificate:
@@ -98,9 +130,14 @@ def holder(tx: Connection, der: bytes, now_ms: int) -> Holder:
 def renew(
     tx: Connection, authority: Authority, who: Holder, csr: x509.CertificateSigningRequest, *, days: int, now_ms: int
 ) -> x509.Certificate:  # fmt: skip
-    """The next certificate of a gateway; the same key asked for again within a day gets the same. TooManyTries."""
+    """The next certificate of a gateway; the same key asked for again within a day gets the same.
+
+    Raises TooManyTries, and Forbidden when it was revoked since the holder was looked at.
+    """
     hold(tx, who.gateway)
     c, key = certificates.c, key_hash(csr.public_key())
+    if tx.execute(sa.select(c.revoked_at).where(c.serial == who.serial)).scalar() is not None:
+        raise Forbidden(f"certificate: that of {who.gateway} is revoked; a new claim is needed")
     recent = sa.select(certificates).where(c.gateway == who.gateway, c.issued_at > now_ms - DAY_MS)
     rows = tx.execute(recent.order_by(c.id.desc())).all()
     for row in rows:
@@ -113,6 +150,7 @@ def renew(
 
 def revoke(tx: Connection, actor: Principal, gateway: str, reason: str, now_ms: int) -> int:
     """Revoke whatever a gateway has in force; how many that were. The caller has looked at the right to."""
+    hold(tx, gateway)  # a renewal that is under way comes before or after, and not between
     c = certificates.c
     mine = (c.gateway == gateway, c.revoked_at.is_(None), c.not_after > now_ms)
     values = {"revoked_at": now_ms, "revoked_by": clean(actor.label, 200), "reason": reason}
@@ -122,17 +160,18 @@ def revoke(tx: Connection, actor: Principal, gateway: str, reason: str, now_ms: 
     return len(gone)
 
 
-def revoked(tx: Connection) -> dict[int, int]:
+def revoked(tx: Connection, now_ms: int) -> dict[int, int]:
     """Serial numbers of certificates that are refused, each with when that began: for the revocation list.
 
-    Revoked ones, and those of gateways that are not known any more.
+    Revoked ones, and those of gateways that are not known any more; none that ran out by itself a week ago, which
+    whoever's clock is behind refuses too.
     """
     c = certificates.c
     known = devices.known_gateways(tx)
-    rows = tx.execute(sa.select(c.serial, c.gateway, c.revoked_at, c.issued_at)).all()
+    wanted = sa.select(c.serial, c.gateway, c.revoked_at, c.issued_at).where(c.not_after > now_ms - LISTED_MS)
     return {
         int(row.serial, 16): row.issued_at if row.revoked_at is None else row.revoked_at
-        for row in rows
+        for row in tx.execute(wanted)
         if row.revoked_at is not None or row.gateway not in known
     }
 

@@ -28,6 +28,7 @@ claims = typer.Typer(help="Claim codes, by which gateways enrol.", **_options)
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="cloud.toml")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine output.")]
 Hosts = Annotated[list[str], typer.Option("--host", help="A DNS name or an address; may be repeated.")]
+MoreHosts = Annotated[list[str] | None, typer.Option("--host", help="More hosts that servers may be; may be repeated.")]
 Default: Final = Path("cloud.toml")
 
 
@@ -56,7 +57,7 @@ def init(
     config: ConfigFile = Default,
     root_dir: Annotated[Path | None, typer.Option(help="Where the root goes: what is taken offline.")] = None,
     site: Annotated[str, typer.Option(help="What the authority is called: O=PatrolGrid SITE.")] = "",
-    host: Annotated[list[str] | None, typer.Option(help="More hosts that servers may be; may be repeated.")] = None,
+    host: MoreHosts = None,
 ) -> None:
     """Make the root and the intermediate. With a root that is there, only the intermediate."""
     from urllib.parse import urlsplit  # noqa: PLC0415
@@ -67,40 +68,79 @@ def init(
     loaded = load_config(config)
     folder = loaded.data_dir / issuing.FOLDER
     where = root_dir or folder / "root"
-    name = site or urlsplit(loaded.http.public_url or "").hostname or "local"
+    name = site or (urlsplit(loaded.http.public_url or "").hostname or "local")[: making.SITE_MOST]
     files = making.paths_of(folder)
     making.refuse_existing(files.intermediate)
     keys.private_folder(folder)
-    root = making.make_root(where, name[: making.SITE_MOST], issuing.now())
+    root = making.make_root(where, name, issuing.now())
     in_token = loaded.authority.key != issuing.FILE_KEY
     key = hsm.find_or_make(loaded.authority.key, loaded.authority.pin()) if in_token else None
     made = making.make_intermediate(where, folder, [*hosts_of(loaded), *(host or ())], issuing.now(), key)
     _say(
-        f"root: {where / 'root.pem'}, key {where / 'root-key.pem'}, until {root.not_valid_after_utc:%Y-%m-%d}",
+        f"root: {where / making.ROOT}, key {where / making.ROOT_KEY}, until {root.not_valid_after_utc:%Y-%m-%d}",
         f"intermediate: {files.intermediate}, key {loaded.authority.key if in_token else files.intermediate_key}, "
         f"until {made.not_valid_after_utc:%Y-%m-%d}",
-        f"Take {where} off this machine now: nothing here needs the root's key until the intermediate ends.",
+        f"Take {where} off this machine now: nothing here needs the root's key until the intermediate is renewed.",
         "fingerprint of the root (SHA-256):",
         issuing.of(loaded).fingerprint,
     )
-    if root_dir is None:
-        _warn(f"the root's key lies beside the data, in {where}; move that directory to offline media")
+    _warn_of_root_keys(folder)
+
+
+@authority.command("renew")
+def renew(
+    config: ConfigFile = Default,
+    root_dir: Annotated[Path | None, typer.Option(help="Where the root is, brought here for this.")] = None,
+    host: MoreHosts = None,
+) -> None:
+    """Prolong the intermediate by the root's key, or let it issue for more hosts. Gateways go on as they are."""
+    from cloud.devices.enrolment import authority as issuing  # noqa: PLC0415
+    from cloud.devices.enrolment import making  # noqa: PLC0415
+
+    loaded = load_config(config)
+    folder = loaded.data_dir / issuing.FOLDER
+    issuing.of(loaded)  # what cannot be used is not renewed
+    where = root_dir or folder / "root"
+    made = making.renew_intermediate(where, folder, [*hosts_of(loaded), *(host or ())], issuing.now())
+    _say(
+        f"intermediate: {making.paths_of(folder).intermediate}, until {made.not_valid_after_utc:%Y-%m-%d}",
+        "hosts: " + ", ".join(making.hosts_of(made)),
+        "A service that runs takes it within a minute. A broker that is kept by hand needs the new chain: "
+        "GET /.well-known/est/cacerts.",
+    )
+    _warn_of_root_keys(folder)
+
+
+def _warn_of_root_keys(folder: Path) -> None:
+    from cloud.devices.enrolment import making  # noqa: PLC0415
+
+    for key in making.root_keys(folder):
+        _warn(f"the root's key lies beside the data, in {key.parent}; move that directory to offline media")
 
 
 @authority.command("show")
 def show(config: ConfigFile = Default, as_json: AsJson = False) -> None:
-    """Show the authority: until when it holds, what it may issue, its fingerprint."""
+    """Show the authority: until when it holds, what it may issue, its fingerprint, and what is near its end."""
     from cloud.devices.enrolment import authority as issuing  # noqa: PLC0415
+    from cloud.devices.enrolment import making, watch  # noqa: PLC0415
+    from cloud.devices.enrolment.rules import DAY_MS  # noqa: PLC0415
 
-    loaded = issuing.of(load_config(config))
-    told = {
+    settings = load_config(config)
+    loaded = issuing.of(settings)
+    now_ms = issuing.millis(issuing.now())
+    found = list(watch.ours(settings))
+    told: dict[str, object] = {
         "organisation": loaded.organisation,
-        "root_until": f"{loaded.root.not_valid_after_utc:%Y-%m-%d}",
-        "intermediate_until": f"{loaded.intermediate.not_valid_after_utc:%Y-%m-%d}",
-        "hosts": ", ".join(map(str, loaded.allowed)),
+        **{f"{each.called}_until": f"{issuing.when(each.until_ms):%Y-%m-%d}" for each in found},
+        "hosts": ", ".join(making.hosts_of(loaded.intermediate)),
+        "ending": ", ".join(each.called for each in found if each.ending(now_ms)),
         "fingerprint": loaded.fingerprint,
     }
     _say(json.dumps(told, ensure_ascii=False)) if as_json else _say(*(f"{key}: {told[key]}" for key in told))
+    for each in found:
+        if each.ending(now_ms):
+            _warn(f"{each.called}: {max(0, (each.until_ms - now_ms) // DAY_MS)} days left")
+    _warn_of_root_keys(settings.data_dir / issuing.FOLDER)
 
 
 @authority.command("server-cert")
@@ -161,8 +201,15 @@ def claim_list(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     from cloud.paging import MAX_LIMIT  # noqa: PLC0415
     from cloud.state import now_ms  # noqa: PLC0415
 
+    found: list[service.ClaimView] = []
+    cursor = None
     with admin.database(load_config(config)) as db, db.read() as tx:
-        found = service.list_claims(tx, admin.OPERATOR, now_ms(), limit=MAX_LIMIT).items
+        while True:
+            page = service.list_claims(tx, admin.OPERATOR, now_ms(), limit=MAX_LIMIT, cursor=cursor)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                break
     if as_json:
         _say(json.dumps([each.model_dump(mode="json") for each in found], ensure_ascii=False))
         return

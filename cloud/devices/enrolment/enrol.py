@@ -19,13 +19,14 @@ from cloud.alerts import service as alerts
 from cloud.devices import service as devices
 from cloud.devices.enrolment import certificates, claims, hooks
 from cloud.devices.enrolment.authority import common_name, key_hash, serial_of
+from cloud.devices.enrolment.certificates import est_actor
 from cloud.devices.enrolment.rules import REFUSALS, Verdict, code_hash, judge
 from cloud.devices.enrolment.store import claims as table
 from cloud.devices.enrolment.store import enrolment_tries as tries
 from cloud.devices.places import Place, gateway_node, hold
 from cloud.errors import Forbidden, NotFound, NotSignedIn, TooManyTries
 from cloud.org import audit, tree
-from cloud.org.rules import ROOT, Principal, Role
+from cloud.org.rules import ROOT
 from cloud.text import clean
 from firmware_specs.claims import ALPHABET, CodeRefused, normalised
 from firmware_specs.readings import Severity
@@ -61,10 +62,6 @@ class Asked(NamedTuple):
     holder: str = ""
 
 
-def _actor(node: str) -> Principal:
-    return Principal("system", 0, "est", Role.ADMINISTRATOR, node)
-
-
 def network_of(address: str) -> str:
     """What counts as one address: an IPv6 customer has a whole /64."""
     try:
@@ -85,7 +82,8 @@ def count_try(db: Database, address: str, limits: Limits, now_ms: int) -> int:
         if tx.dialect.name == "postgresql":
             # Tries at the same moment must see each other; SQLite writes one at a time anyway.
             tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TRIES_LOCK)))
-        tx.execute(tries.delete().where(tries.c.at <= since))
+        # One from the future is of a clock that was wrong.
+        tx.execute(tries.delete().where(sa.or_(tries.c.at <= since, tries.c.at > now_ms)))
         mine = tries.c.address == network_of(address)
         for most, where in ((limits.tries, (mine,)), (limits.all_tries, ())):
             count, oldest = tx.execute(sa.select(sa.func.count(), sa.func.min(tries.c.at)).where(*where)).one()
@@ -143,7 +141,7 @@ def _judge(tx: Connection, row: Row[Any] | None, key: str, holder: str, now_ms: 
     if certificates.owners(tx, key) - {row.gateway} or (holder and holder != row.gateway):
         return Verdict.FOREIGN
     try:
-        tree.get_node(tx, _actor(ROOT), row.node, hold=True)
+        tree.get_node(tx, est_actor(ROOT), row.node, hold=True)
     except NotFound:
         return Verdict.REVOKED  # its unit is archived
     if row.gateway is not None:
@@ -157,13 +155,13 @@ def _again(tx: Connection, row: Row[Any], key: str, now_ms: int) -> x509.Certifi
     """What the claim gave to the same key, if it is in force still."""
     made = certificates.by_claim(tx, row.id, key, now_ms)
     if made is not None:
-        audit.record(tx, _actor(row.node), "claim.repeat", f"claim/{row.id}", at=now_ms, detail=serial_of(made))
+        audit.record(tx, est_actor(row.node), "claim.repeat", f"claim/{row.id}", at=now_ms, detail=serial_of(made))
     return made
 
 
 def _gateway(tx: Connection, row: Row[Any], now_ms: int) -> str:
     """The gateway of a claim: made now, or there already and stripped of its certificates."""
-    actor = _actor(row.node)
+    actor = est_actor(row.node)
     generated = "gw-" + "".join(secrets.choice(ALPHABET) for _ in range(NAME_CHARS)).lower()
     name: str = row.gateway or generated
     if gateway_node(tx, name) is None:
@@ -180,7 +178,7 @@ def _used(tx: Connection, row: Row[Any], made: x509.Certificate, address: str, n
     }  # fmt: skip
     tx.execute(table.update().where(table.c.id == row.id).values(used))
     detail = f"{gateway} {serial_of(made)} {address}"
-    audit.record(tx, _actor(row.node), "claim.use", f"claim/{row.id}", at=now_ms, detail=detail)
+    audit.record(tx, est_actor(row.node), "claim.use", f"claim/{row.id}", at=now_ms, detail=detail)
     claims.tell(tx, row.id, now_ms)
     for call in hooks.ENROLLED:
         call(tx, gateway, row.node, now_ms)
@@ -190,7 +188,7 @@ def _refused(tx: Connection, row: Row[Any] | None, verdict: Verdict, address: st
     """Put a refusal on record; a second use is an alarm where the claim belongs."""
     target = f"claim/{row.id}" if row else "claim/unknown"
     detail = f"{verdict} {clean(address, 64)}"
-    audit.record(tx, _actor(row.node if row else ROOT), "claim.refused", target, at=now_ms, detail=detail)
+    audit.record(tx, est_actor(row.node if row else ROOT), "claim.refused", target, at=now_ms, detail=detail)
     if row is None or verdict is not Verdict.USED:
         return
     tx.execute(table.update().where(table.c.id == row.id).values(reused=table.c.reused + 1, reused_at=now_ms))

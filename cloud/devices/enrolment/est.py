@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from cloud.devices.enrolment import bootstrap, certificates, csr, enrol
 from cloud.errors import NotFound, NotSignedIn, RequestRefused, TooManyTries
+from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cryptography import x509
+    from sqlalchemy import Connection
 
     from cloud.config import Config
     from cloud.db import Database
@@ -81,12 +83,13 @@ class Est:
     def answer(self, request: Request, now_ms: int) -> Answer:
         """The answer to a request; a refusal is one too. Raises StoreError."""
         try:
-            method, call = self._routes()[request.path.partition("?")[0]]
+            found = self._routes().get(request.path.partition("?")[0])
+            if found is None:
+                raise NotFound("not found; there are cacerts, simpleenroll and simplereenroll")
+            method, call = found
             if request.method != method:
                 raise MethodRefused(f"{request.path}: {method} only")
             return call(request, now_ms)
-        except KeyError:
-            return refusal(NotFound("not found; there are cacerts, simpleenroll and simplereenroll"))
         except RequestRefused as e:
             return refusal(e)
 
@@ -99,13 +102,17 @@ class Est:
         }
 
     def _ca_certs(self, _request: Request, _now_ms: int) -> Answer:
-        return _certs([self.authority.root, self.authority.intermediate])
+        return _certs([self.authority.root, *self.authority.issuers])
 
     def _enrol(self, request: Request, now_ms: int) -> Answer:
         code = claim_of(request.authorization)
         mine = enrol.count_try(self.db, request.address, self.limits, now_ms)
         asked = enrol.Asked(code, csr.read(request.body), request.address, self._holder_name(request, now_ms))
-        made = enrol.enrol(self.db, self.authority, asked, self.limits, now_ms)
+        try:
+            made = enrol.enrol(self.db, self.authority, asked, self.limits, now_ms)
+        except StoreError:
+            enrol.forgive(self.db, mine)  # that is nobody's fault who asks
+            raise
         enrol.forgive(self.db, mine)
         return _certs([made])
 
@@ -122,14 +129,20 @@ class Est:
     def _renew(self, request: Request, now_ms: int) -> Answer:
         wanted = csr.read(_proven(request).body)
         with self.db.begin() as tx:
-            who = certificates.holder(tx, request.certificate, now_ms)
+            who = self._holder(tx, request, now_ms)
             days = self.config.enrolment.certificate_days
             made = certificates.renew(tx, self.authority, who, wanted, days=days, now_ms=now_ms)
         return _certs([made])
 
+    def _holder(self, tx: Connection, request: Request, now_ms: int) -> certificates.Holder:
+        """The gateway that shows its certificate. Raises NotSignedIn, Forbidden."""
+        shown = _proven(request).certificate
+        certificates.remember(tx, self.authority, shown, now_ms)
+        return certificates.holder(tx, shown, now_ms)
+
     def _bootstrap(self, request: Request, now_ms: int) -> Answer:
         with self.db.begin() as tx:
-            who = certificates.holder(tx, _proven(request).certificate, now_ms)
+            who = self._holder(tx, request, now_ms)
             told = bootstrap.document(tx, self.config, self.authority, who, now_ms)
         return Answer(200, json.dumps(told, ensure_ascii=False).encode(), "application/json")
 

@@ -7,7 +7,7 @@ Owns the address of a key, `pkcs11:token=patrol;object=intermediate?module-path=
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import unquote
 
@@ -83,7 +83,7 @@ class TokenKey(ec.EllipticCurvePrivateKey):
 
     @contextmanager
     def _opened(self, *, write: bool = False) -> Iterator[Any]:
-        """The session, opened when there is none. An error of the token ends it: the next use opens another."""
+        """The session, opened when there is none. An error ends it: the next use opens another."""
         with self._lock:
             try:
                 if self._session is None or write:
@@ -92,6 +92,9 @@ class TokenKey(ec.EllipticCurvePrivateKey):
                     token = library.get_token(token_label=self._address.token)
                     self._session = token.open(rw=write, user_pin=self._pin)
                 yield self._session
+            except ConfigError:
+                self._close()
+                raise
             except (self._pkcs11.PKCS11Error, RuntimeError) as e:
                 self._close()
                 reason = str(e) or type(e).__name__
@@ -100,10 +103,17 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def _close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            session.close()
+            with suppress(self._pkcs11.PKCS11Error):  # it may be gone already, with its token
+                session.close()
 
     def _one(self, session: Any, kind: str) -> Any:  # noqa: ANN401 - the library is not typed
-        return session.get_key(object_class=getattr(self._pkcs11.ObjectClass, kind), label=self._address.object)
+        try:
+            return session.get_key(object_class=getattr(self._pkcs11.ObjectClass, kind), label=self._address.object)
+        except self._pkcs11.NoSuchKey as e:
+            reason = (
+                f"token {self._address.token} has no key {self._address.object}; `patrol-cloud authority init` makes it"
+            )
+            raise ConfigError("authority", "key", reason) from e
 
     def make_unless_there(self) -> None:
         """Generate the key pair in the token. Raises StoreError."""
@@ -112,7 +122,7 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         with self._opened(write=True) as session:
             try:
                 self._one(session, "PRIVATE_KEY")
-            except self._pkcs11.NoSuchKey:
+            except ConfigError:  # there is none
                 attribute = self._pkcs11.Attribute
                 curve = {attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
                 parameters = session.create_domain_parameters(self._pkcs11.KeyType.EC, curve, local=True)

@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from cloud.devices.enrolment.est import PLAIN, Answer, Est, Request
 from cloud.errors import RequestRefused
 from cloud.state import now_ms
 from cloud.threads import in_thread
-from firmware_specs.errors import StoreError
+from firmware_specs.errors import ConfigError, PatrolError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ WHOLE_S: Final = 30.0
 LOOK_S: Final = 0.5
 DRAINED: Final = 256 * 1024
 """Of a body that is too long: read and dropped, or the client would lose the answer by a reset."""
-RENEW_EVERY_S: Final = 3600.0
+KEEP_EVERY_S: Final = 60.0
 log: Final = structlog.get_logger("est")
 
 
@@ -67,18 +68,35 @@ async def run(state: AppState) -> None:
     est = state.config.est
     if est is None:
         return
-    sock, issuing, context = _prepared(state.config, est)
+    sock, issuing, context = await in_thread(_prepared, state.config, est)
     url = url_of(est, sock.getsockname()[1])
     server = Server(Est(state.db, issuing, state.config), sock, context)
     server.start()
     try:
         await in_thread(_announce, state, url)
         log.info("gateways may enrol", address=url, fingerprint=issuing.fingerprint)
+        said = ""
         while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            certify(context, issuing, state.config.data_dir / authority.FOLDER, est)
+            await asyncio.sleep(KEEP_EVERY_S)
+            fault = await in_thread(_keep, server, state.config, est)
+            if fault and fault != said:
+                log.error("the authority and the listener's certificate are kept as they are", error=fault)
+            said = fault
     finally:
         server.stop()
+
+
+def _keep(server: Server, config: Config, est: EstConfig) -> str:
+    """Take an authority that was renewed and a certificate that is due; what is in the way, empty when nothing is."""
+    try:
+        issuing = authority.of(config)
+        if issuing.issuers != server.est.authority.issuers:
+            server.context.load_verify_locations(cadata=issuing.chain_pem())
+            server.est = replace(server.est, authority=issuing)
+        certify(server.context, issuing, config.data_dir / authority.FOLDER, est)
+    except PatrolError as e:
+        return str(e)
+    return ""
 
 
 def _announce(state: AppState, url: str) -> None:
@@ -88,7 +106,8 @@ def _announce(state: AppState, url: str) -> None:
 
 def url_of(est: EstConfig, port: int) -> str:
     """Where gateways reach the listener."""
-    return est.public_url or f"https://{est.bind.rpartition(':')[0]}:{port}"
+    host = serving.hosts_of(est)[0]
+    return est.public_url or f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def tls(issuing: authority.Authority) -> ssl.SSLContext:
@@ -104,9 +123,15 @@ def tls(issuing: authority.Authority) -> ssl.SSLContext:
 
 
 def certify(context: ssl.SSLContext, issuing: authority.Authority, folder: Path, est: EstConfig) -> None:
-    """Give the context the listener's own certificate, a new one when the old is near its end."""
+    """Give the context the listener's own certificate, a new one when the old is near its end.
+
+    Raises ConfigError, Invalid, StoreError.
+    """
     files = serving.ensure(issuing, folder / serving.FOLDER, serving.EST, serving.hosts_of(est), authority.now())
-    context.load_cert_chain(files.chain, files.key)
+    try:
+        context.load_cert_chain(files.chain, files.key)
+    except OSError as e:
+        raise ConfigError(files.chain, "", f"cannot be served with {files.key.name}: {e.strerror or e}") from e
 
 
 class Server:
@@ -115,7 +140,7 @@ class Server:
     def __init__(self, est: Est, sock: socket.socket, context: ssl.SSLContext) -> None:
         self.est = est
         self._sock = sock
-        self._context = context
+        self.context = context
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._open: dict[ssl.SSLSocket, tuple[str, float, threading.Thread]] = {}
@@ -162,7 +187,7 @@ class Server:
             return
         plain.settimeout(SILENCE_S)
         try:
-            connection = self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            connection = self.context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         except OSError:
             plain.close()  # gone before it began
             return

@@ -3,17 +3,20 @@
 Owns what stands in the two certificates. The intermediate may make no further authority (path length 0) and issues
 only names that its constraints permit: subjects below `O=PatrolGrid <site>` in the units `gateways` and `servers`, DNS
 names below the hosts named when it was made, and addresses named then. So whoever takes the intermediate's key can
-neither be another site nor another host.
+neither be another site nor another host. A renewed intermediate has the same key and another name: what the earlier one
+issued stays good, and a client that trusts the earlier one by itself is not led astray by its end.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -22,10 +25,8 @@ from cloud.devices.enrolment.rules import GATEWAY_DOMAIN, host_kind
 from firmware_specs.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
-
-    from cryptography.hazmat.primitives.asymmetric import ec
 
 ROOT_DAYS: Final = 7300
 INTERMEDIATE_DAYS: Final = 3650
@@ -34,20 +35,29 @@ BACKDATED: Final = timedelta(hours=1)
 GATEWAYS: Final = "gateways"
 SERVERS: Final = "servers"
 SITE_MOST: Final = 40
+"""In bytes: a common name has 64."""
+ROOT: Final = "root.pem"
+ROOT_KEY: Final = "root-key.pem"
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class Paths(NamedTuple):
-    """The files of an authority. root_key is the operator's to take away."""
+    """The files of an authority's folder. before: the folder of the intermediates that were renewed."""
 
     root: Path
     intermediate: Path
     intermediate_key: Path
+    before: Path
 
 
 def paths_of(folder: Path) -> Paths:
     """The files below an authority's folder."""
-    return Paths(folder / "root.pem", folder / "intermediate.pem", folder / "intermediate-key.pem")
+    return Paths(folder / ROOT, folder / "intermediate.pem", folder / "intermediate-key.pem", folder / "before")
+
+
+def root_keys(folder: Path) -> list[Path]:
+    """Keys of a root that lie in or below a folder, where none should be."""
+    return sorted(folder.rglob(ROOT_KEY))
 
 
 def subject(organisation: str, *units: str, name: str = "") -> x509.Name:
@@ -75,12 +85,12 @@ def constraints(organisation: str, hosts: Iterable[str]) -> x509.NameConstraints
 
 
 def base(
-    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, until: datetime
 ) -> x509.CertificateBuilder:  # fmt: skip
     """What every authority's certificate begins with."""
     made = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key)
     made = made.serial_number(x509.random_serial_number())
-    made = made.not_valid_before(now - BACKDATED).not_valid_after(now + timedelta(days=days))
+    made = made.not_valid_before(now - BACKDATED).not_valid_after(until)
     return made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
 
 
@@ -95,21 +105,21 @@ def usage(*, ca: bool, agreement: bool = False, encipherment: bool = False) -> x
 def make_root(folder: Path, site: str, now: datetime) -> x509.Certificate:
     """A root in a folder: `root.pem` and `root-key.pem`; the one that is there already when there is. ConfigError."""
     keys.private_folder(folder)
-    certificate, key_file = folder / "root.pem", folder / "root-key.pem"
-    if key_file.exists():
-        return read_certificate(certificate)
-    if not site or len(site) > SITE_MOST or not site.isprintable():
-        raise ConfigError("authority", "site", f"{site!r} is not a name of 1 to {SITE_MOST} characters")
+    if (folder / ROOT).exists():
+        return read_certificate(folder / ROOT)
+    if not site or len(site.encode()) > SITE_MOST or not site.isprintable():
+        raise ConfigError("authority", "site", f"{site!r} is not a name of 1 to {SITE_MOST} bytes")
     key = keys.new_key()
     name = subject(f"PatrolGrid {site}", name=f"PatrolGrid {site} root")
     made = (
-        base(name, name, key.public_key(), now, ROOT_DAYS)
+        base(name, name, key.public_key(), now, now + timedelta(days=ROOT_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(usage(ca=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    keys.write(certificate, made.public_bytes(Encoding.PEM), 0o644)
-    keys.write(key_file, keys.pem_of(key))
+    keys.write(folder / ROOT_KEY, keys.pem_of(key))
+    # Last: a root whose certificate is there is whole.
+    keys.write(folder / ROOT, made.public_bytes(Encoding.PEM), 0o644)
     return made
 
 
@@ -120,19 +130,10 @@ def make_intermediate(
     files = paths_of(folder)
     keys.private_folder(folder)
     refuse_existing(files.intermediate)
-    root, root_key = read_certificate(root_folder / "root.pem"), keys.read_key(root_folder / "root-key.pem")
+    root = _Root.read(root_folder)
     mine = key or keys.new_key()
-    organisation = organisation_of(root)
-    name = subject(organisation, name=f"{organisation} intermediate {now.astimezone(UTC):%Y-%m}")
-    made = (
-        base(name, root.subject, mine.public_key(), now, INTERMEDIATE_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(ca=True), critical=True)
-        .add_extension(constraints(organisation, hosts), critical=True)
-        .add_extension(identifier(root), critical=False)
-        .sign(root_key, hashes.SHA256())
-    )
-    keys.write(files.root, root.public_bytes(Encoding.PEM), 0o644)
+    made = root.issue(mine.public_key(), hosts, now, ())
+    keys.write(files.root, root.certificate.public_bytes(Encoding.PEM), 0o644)
     if key is None:
         keys.write(files.intermediate_key, keys.pem_of(mine))
     # Last: an authority whose certificate is there is whole.
@@ -140,10 +141,83 @@ def make_intermediate(
     return made
 
 
+def renew_intermediate(root_folder: Path, folder: Path, hosts: Iterable[str], now: datetime) -> x509.Certificate:
+    """The next certificate of an intermediate, for whatever it was for and for more hosts. Raises ConfigError.
+
+    The one in force is kept in `before`: what it issued is checked by it until it ends.
+    """
+    files = paths_of(folder)
+    root, old = _Root.read(root_folder), read_certificate(files.intermediate)
+    if root.certificate != read_certificate(files.root):
+        raise ConfigError(root_folder / ROOT, "", f"is not the root of {files.intermediate}")
+    key = old.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ConfigError(files.intermediate, "", "not a key on an elliptic curve")
+    taken = [each.subject for each in (old, *earlier(folder))]
+    made = root.issue(key, [*hosts_of(old), *hosts], now, taken)
+    keys.private_folder(files.before)
+    keys.write(files.before / f"{old.serial_number:x}.pem", old.public_bytes(Encoding.PEM), 0o644)
+    keys.write(files.intermediate, made.public_bytes(Encoding.PEM), 0o644)
+    return made
+
+
+def earlier(folder: Path) -> tuple[x509.Certificate, ...]:
+    """The intermediates that were renewed, the latest first. Raises ConfigError."""
+    files = paths_of(folder)
+    current = read_certificate(files.intermediate)
+    found = [read_certificate(path) for path in files.before.glob("[0-9a-f]*.pem")]
+    found.sort(key=lambda each: each.not_valid_before_utc, reverse=True)
+    return tuple(each for each in found if each != current)
+
+
+def permitted_names(intermediate: x509.Certificate) -> list[object]:
+    """DNS names and networks that servers' certificates of an intermediate may bear."""
+    found = intermediate.extensions.get_extension_for_class(x509.NameConstraints).value
+    return [each.value for each in found.permitted_subtrees or () if not isinstance(each, x509.DirectoryName)]
+
+
+def hosts_of(intermediate: x509.Certificate) -> list[str]:
+    """The hosts that an intermediate was made for."""
+    names = (str(each).partition("/")[0] for each in permitted_names(intermediate))
+    return [name for name in names if name != GATEWAY_DOMAIN]
+
+
+class _Root(NamedTuple):
+    """The root with its key, while its folder is here."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def read(cls, folder: Path) -> _Root:
+        """The root of a folder. Raises ConfigError."""
+        certificate, key = read_certificate(folder / ROOT), keys.read_key(folder / ROOT_KEY)
+        if certificate.public_key() != key.public_key():
+            raise ConfigError(folder / ROOT, "", f"{ROOT_KEY} is another root's")
+        return cls(certificate, key)
+
+    def issue(
+        self, key: ec.EllipticCurvePublicKey, hosts: Iterable[str], now: datetime, taken: Collection[x509.Name]
+    ) -> x509.Certificate:  # fmt: skip
+        """An intermediate by a name that is not taken, which ends with the root at the latest. Raises ConfigError."""
+        root, organisation = self.certificate, organisation_of(self.certificate)
+        plain = f"PatrolGrid intermediate {now.astimezone(UTC):%Y-%m}"
+        names = (subject(organisation, name=f"{plain} {n}" if n > 1 else plain) for n in itertools.count(1))
+        until = min(now + timedelta(days=INTERMEDIATE_DAYS), root.not_valid_after_utc)
+        return (
+            base(next(name for name in names if name not in taken), root.subject, key, now, until)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage(ca=True), critical=True)
+            .add_extension(constraints(organisation, hosts), critical=True)
+            .add_extension(identifier(root), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+
+
 def refuse_existing(intermediate: Path) -> None:
     """Raises ConfigError when there is an intermediate: one that has issued is never written over."""
     if intermediate.exists():
-        raise ConfigError(intermediate, "", "there is an authority already; move it away to make another")
+        raise ConfigError(intermediate, "", "there is an authority already; `patrol-cloud authority renew` prolongs it")
 
 
 def identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 GATEWAY_DOMAIN: Final = "gateways.patrolgrid.internal"
 """Where the DNS names of gateways' certificates lie. A certificate without one would have its common name judged as a
 DNS name by OpenSSL whenever it has a dot, against constraints that are meant for servers."""
+DAY_MS: Final = 86_400_000
+AUTHORITY_WARN_MS: Final = 365 * DAY_MS
+"""Before the end of the root or the intermediate: who has the root's key must be found, and come."""
+SERVER_WARN_MS: Final = 60 * DAY_MS
+"""Before the end of a server's certificate. One that renews itself is renewed with 121 days left."""
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HOST: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -86,6 +91,11 @@ def judge(claim: Standing | None, key: str, now_ms: int) -> Verdict:
     if claim.revoked_at is not None:
         return Verdict.REVOKED
     return Verdict.EXPIRED if claim.expires_at <= now_ms else Verdict.NEW
+
+
+def is_ending(until_ms: int, warn_ms: int, now_ms: int) -> bool:
+    """Whether so little is left of a certificate that it is an alarm."""
+    return until_ms - now_ms <= warn_ms
 
 
 def code_hash(code: str) -> str:

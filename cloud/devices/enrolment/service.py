@@ -54,7 +54,8 @@ def revoke_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int) 
     """
     issued.may_administer(actor)
     devices.get_gateway(tx, actor, gateway)
-    count = issued.revoke(tx, actor, gateway, "revoked", now_ms)
+    # In the order of `enrol`: a claim that is just being used is waited for, and what it gave is revoked.
     claims.withdraw_for(tx, actor, gateway, now_ms)
+    count = issued.revoke(tx, actor, gateway, "revoked", now_ms)
     audit.record(tx, actor, "gateway.revoke", f"gateway/{gateway}", at=now_ms, detail=f"{count} certificates")
     return Revoked(gateway=gateway, certificates=count)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.devices.enrolment import keys, making
 from cloud.devices.enrolment.rules import host_kind
+from firmware_specs.durable import alone
 from firmware_specs.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "servers"
 EST: Final = "est"
-ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - names no host
 
 
 class Files(NamedTuple):
@@ -56,11 +56,13 @@ def write(authority: Authority, folder: Path, name: str, hosts: Sequence[str], n
 def ensure(authority: Authority, folder: Path, name: str, hosts: Sequence[str], now: datetime) -> Files:
     """The same, unless what is there still serves: this authority's, for these hosts, a third of its life left.
 
-    The folder is ours: one that others read is refused.
+    The folder is ours: one that others read is refused. Several processes may do this at once: a chain and its key
+    are two files, which go together only when one of them writes both.
     """
     keys.private_folder(folder)
     files = files_of(folder, name)
-    return files if _serves(authority, files, hosts, now) else write(authority, folder, name, hosts, now)
+    with alone(folder):
+        return files if _serves(authority, files, hosts, now) else write(authority, folder, name, hosts, now)
 
 
 def _serves(authority: Authority, files: Files, hosts: Sequence[str], now: datetime) -> bool:
@@ -76,8 +78,7 @@ def _serves(authority: Authority, files: Files, hosts: Sequence[str], now: datet
 
 
 def hosts_of(est: EstConfig) -> list[str]:
-    """What the EST listener's certificate says it is."""
-    bound = est.bind.rpartition(":")[0].strip("[]")
+    """What the EST listener's certificate says it is, first what gateways call it."""
     named = urlsplit(est.public_url).hostname if est.public_url else None
-    found = [*([named] if named else []), *est.hosts, *([] if bound in ANYWHERE else [bound])]
-    return list(dict.fromkeys(found))
+    bound = None if est.anywhere else est.bind.rpartition(":")[0].strip("[]")
+    return list(dict.fromkeys(host for host in (named, bound, *est.hosts) if host))
