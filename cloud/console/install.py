@@ -38,7 +38,6 @@ from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
-from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
 from firmware_specs.readings import NAME_PATTERN
 
@@ -224,7 +223,7 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
         strangers = service.list_discovered(tx, ui.who, gateway)
         progress = service.progress(tx, ui.who, gateway)
         history = service.history(tx, ui.who, gateway)
-        devices = fleet.list_devices(tx, ui.who, now, gateway=gateway, limit=MAX_LIMIT).items
+        devices = fleet.served(tx, ui.who, gateway, now)
         walk = service.last_walk(tx, ui.who, gateway)
         sheets = service.list_sheets(tx, ui.who, gateway).items
         nodes = choose.nodes(tx, ui, choose.PLACES)
@@ -233,7 +232,7 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
     names = {name: (profile.title.zh if t.code == "zh" else profile.title.en) for name, profile in profiles().items()}
     return render(
         ui, "install_gateway.html", gateway=home, view=view, strangers=strangers, progress=progress, history=history,
-        devices=[each for each in devices if each.id != gateway], walk=walk, sheets=sheets, looks=LOOKS,
+        devices=devices, walk=walk, sheets=sheets, looks=LOOKS,
         profiles=sorted((name, title) for name, title in names.items() if name != "patrolgrid-gateway"),
         chosen=_suggested(strangers, ui), local=local, key=fresh_key,
         connectors=_connectors(home.connectors, strangers), nodes=[("", t("install.node_own")), *nodes],

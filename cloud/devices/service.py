@@ -37,7 +37,7 @@ __all__ = [
     "Allowed", "Gauge", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status",
     "at_node", "attend", "count_by_node", "devices_by_key", "forget_positions", "gauges", "get_device", "get_gateway",
     "heard", "known_gateways", "list_devices", "list_gateways", "next_due", "place", "remove_gateway", "see_device",
-    "see_track", "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
+    "see_track", "served", "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 
@@ -228,6 +228,18 @@ def list_devices(
     shown = rows[:limit]
     following = encode_cursor(shown[-1].gateway, shown[-1].id) if len(rows) > limit else None
     return Page(items=views.device_views(tx, shown, now_ms), next_cursor=following)
+
+
+def served(tx: Connection, principal: Principal, gateway: str, now_ms: int) -> list[DeviceView]:
+    """Every device of a gateway within scope but itself, by id."""
+    found: list[DeviceView] = []
+    cursor: str | None = None
+    while True:
+        page = list_devices(tx, principal, now_ms, gateway=gateway, limit=MAX_LIMIT, cursor=cursor)
+        found += [each for each in page.items if each.id != gateway]
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
 
 
 def get_device(

@@ -75,25 +75,29 @@ def replace(  # noqa: PLR0917 - who, what, with what, when
     """
     may_provision(actor)
     home = devices.get_gateway(tx, actor, gateway)
-    had = devices.get_device(tx, actor, gateway, device, now_ms)
+    served = devices.get_device(tx, actor, gateway, device, now_ms)
+    had = _wanted(tx, gateway, device) or _config(
+        id=device, profile=served.profile, connector=served.connector, address=served.address, location=served.location
+    )
     connector = given.connector or had.connector
     if (connector, given.address) == (had.connector, had.address):
         raise Conflict(f"device {gateway}/{device}: has this address already")
-    drill = False
-    document = configs.current(tx, gateway)
-    for each in tomllib.loads(document.text).get("devices", ()) if document else ():
-        drill = drill or (each.get("id") == device and each.get("drill") is True)
-    config = _config(
-        id=device, profile=had.profile, connector=connector, address=given.address, location=had.location, drill=drill
-    )
+    config = _config(**had.model_dump() | {"connector": connector, "address": given.address})
     version = configs.change_devices(tx, actor, gateway, [config], [device], now_ms).version
     discovered.forget(tx, gateway, connector, given.address)
     note = clean(f"{had.connector} {had.address} → {connector} {given.address}. {given.note}".strip(), 1500)
-    _note(tx, actor, home, config, "replaced", version, note, now_ms, had.node)
+    _note(tx, actor, home, config, "replaced", version, note, now_ms, served.node)
     return AdoptedView(
-        gateway=gateway, device=device, profile=had.profile, connector=connector, address=given.address,
-        location=had.location, node=had.node, config_version=version,
+        gateway=gateway, device=device, profile=config.profile, connector=connector, address=given.address,
+        location=config.location, node=served.node, config_version=version,
     )  # fmt: skip
+
+
+def _wanted(tx: Connection, gateway: str, device: str) -> DeviceConfig | None:
+    """A device as the configuration has it that the gateway is to run, which it may not do yet."""
+    document = configs.current(tx, gateway)
+    tables = tomllib.loads(document.text).get("devices", ()) if document else ()
+    return next((_config(**each) for each in tables if each.get("id") == device), None)
 
 
 def note_gateway(tx: Connection, actor: Principal, gateway: str, note: str, now_ms: int) -> None:
@@ -153,6 +157,13 @@ def history(tx: Connection, principal: Principal, gateway: str, device: str | No
         )
         for row in rows
     ]  # fmt: skip
+
+
+def installed(tx: Connection, gateway: str) -> dict[str, int]:
+    """Since when devices have the hardware that they have, as far as that was put in here."""
+    c = device_steps.c
+    latest = sa.select(c.device, sa.func.max(c.at).label("since")).where(c.gateway == gateway, c.device != "")
+    return {row.device: row.since for row in tx.execute(latest.group_by(c.device))}
 
 
 def progress(tx: Connection, principal: Principal, gateway: str) -> list[DeviceProgress]:

@@ -76,7 +76,7 @@ class StepView(View):
     device: str
     actor: str
     action: str
-    """adopted, replaced, removed."""
+    """adopted, replaced."""
     connector: str
     address: str
     config_version: int

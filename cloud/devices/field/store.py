@@ -44,8 +44,8 @@ device_steps: Final = sa.Table(
     sa.Index("ix_device_steps_thing", "gateway", "device"),
     sqlite_autoincrement=True,
 )
-"""A thing's life in the field. device: empty for the gateway itself. action: adopted, replaced, removed. address: the
-one that it has from then on. config_version: the configuration that says so, 0 for none."""
+"""A thing's life in the field. device: empty for the gateway itself. action: adopted, replaced. address: the one
+that it has from then on. config_version: the configuration that says so, 0 for none."""
 
 walks: Final = sa.Table(
     "walks",

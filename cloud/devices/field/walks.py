@@ -79,14 +79,13 @@ def start(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> Walk
 
 def _chosen(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> list[DeviceView]:
     """The devices that are meant. Raises NotFound for one that is not the gateway's or not within scope, Invalid."""
-    page = devices.list_devices(tx, actor, now_ms, gateway=given.gateway, limit=MAX_LIMIT)
-    own = {each.id: each for each in page.items if each.id != given.gateway}
+    own = {each.id: each for each in devices.served(tx, actor, given.gateway, now_ms)}
     for name in given.devices:
         if name not in own:
             raise NotFound(f"device {given.gateway}/{name}: not found")
     wanted = set(given.devices) or own.keys()
     chosen = [each for name, each in own.items() if name in wanted and each.location.startswith(given.part)]
-    if len(chosen) > rules.MAX_DEVICES or page.next_cursor:
+    if len(chosen) > rules.MAX_DEVICES:
         raise Invalid(
             f"part: {len(chosen)} devices; a walk has at most {rules.MAX_DEVICES}, take a building or a floor"
         )
@@ -182,7 +181,7 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
     if walk is None or walk.ended_at is not None:
         return
     rows = tx.execute(sa.select(walk_devices).where(walk_devices.c.walk == walk.id)).all()
-    if rules.is_storm(to_ms(alarm.raised_at) for alarm in _alarms_of(tx, rows)):
+    if rules.is_storm(alerts.raised_at(tx, [row.alarm for row in rows if row.alarm is not None])):
         _end(tx, SYSTEM, walk, now_ms, storm=True)
         return
     if now_ms >= walk.ends_at:
@@ -193,10 +192,6 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
         if row.silence is not None and now_ms >= rules.hold_ends(row.alarm_at, walk.ends_at):
             _release(tx, walk, row.device, row.silence, now_ms)
     timers.set_timer(tx, TIMER, timer.key, min(now_ms + LOOK_MS, walk.ends_at))
-
-
-def _alarms_of(tx: Connection, rows: Iterable[Row[Any]]) -> list[Any]:
-    return [alerts.get_alarm(tx, SYSTEM, row.alarm) for row in rows if row.alarm is not None]
 
 
 def _look_at_values(tx: Connection, walk: Row[Any], rows: Iterable[Row[Any]], now_ms: int) -> None:
@@ -322,7 +317,7 @@ def show(tx: Connection, actor: Principal, walk: int, given: ShownBody, now_ms: 
     for device, marked_at in tx.execute(wanted.where(walk_devices.c.device.in_(given.devices))).all():
         at_ms = max(marked_at, now_ms - given.devices[device])
         tx.execute(walk_devices.update().where(*_one(walk, device)).values(shown_at=at_ms))
-    return walk_views.view(tx, actor, row)
+    return walk_views.views(tx, actor, [row])[0]
 
 
 def get(tx: Connection, who: Principal, walk: int) -> WalkDetail:
@@ -343,7 +338,7 @@ def list_walks(
     rows = tx.execute(wanted.order_by(walks.c.id.desc()).limit(limit + 1)).all()
     shown = rows[:limit]
     following = encode_cursor(shown[-1].id) if len(rows) > limit else None
-    return Page(items=[walk_views.view(tx, who, row) for row in shown], next_cursor=following)
+    return Page(items=walk_views.views(tx, who, shown), next_cursor=following)
 
 
 def last_of(tx: Connection, who: Principal, gateway: str) -> int | None:
