@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import ipaddress
 import os
@@ -114,8 +115,7 @@ def _zipped(documents: Mapping[str, Any], lines: Sequence[str]) -> bytes:
 
 def _text(text: str, secrets: frozenset[str], names: Mapping[str, str]) -> str:
     """A text with connectors under their numbers and nothing but known words."""
-    parts = re.split(r"(\S+)", veil(text, secrets))
-    return "".join(names.get(part) or plain(part) if part.strip() else part[:1] for part in parts)
+    return plain(veil(text, secrets), names)
 
 
 def _log_line(line: str, secrets: frozenset[str], names: Mapping[str, str]) -> str:
@@ -130,7 +130,8 @@ def _about(facts: Facts) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         uptime_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
     return {
-        "gateway": facts.plan.config.gateway, "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gateway_sha256": hashlib.sha256(facts.plan.config.gateway.encode()).hexdigest(),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "agent": VERSION, "python": platform.python_version(), "system": platform.system(),
         "machine": platform.machine(), "processors": os.cpu_count(), "uptime_s": uptime_s,
         "monotonic_s": round(time.monotonic()), "implementation": sys.implementation.name,
