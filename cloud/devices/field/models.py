@@ -40,7 +40,7 @@ class DiscoveredView(View):
     first_at: datetime
     last_at: datetime
     sample: str
-    """A frame of it as text or hex; only its size when it could hold a position or nothing reads it."""
+    """What the best profile reads in a frame of it; the frame's size when it holds a position or nothing reads it."""
 
 
 class AdoptedView(View):
