@@ -16,6 +16,7 @@ from cloud.devices.places import hold
 from cloud.devices.placing import Point, Standing, at_node, count_by_node, place, standing
 from cloud.devices.store import deadlines, devices, gateways, latest
 from cloud.errors import Conflict, Forbidden, NotFound
+from cloud.ingest import outgoing
 from cloud.order import ordinal_of, rank
 from cloud.org import audit
 from cloud.org.rules import ROOT, Permission, Principal, scope
@@ -190,11 +191,12 @@ def add_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int, loc
 
 
 def remove_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int) -> None:
-    """Forget a gateway and its devices; telemetry and alarms stay. Raises NotFound."""
+    """Forget a gateway and its devices, and take back what was sent to it; telemetry and alarms stay. NotFound."""
     gone = gateways.delete().where(gateways.c.id == gateway, scope(actor, gateways.c.node)).returning(gateways.c.id)
     if tx.execute(gone).first() is None:
         raise NotFound(f"gateway {gateway}: not known")
     tx.execute(deadlines.delete().where(deadlines.c.gateway == gateway))
+    outgoing.forget_gateway(tx, gateway, now_ms)
     audit.record(tx, actor, "gateway.remove", f"gateway/{gateway}", at=now_ms)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account", "DeadLetterView", "Gap", "LaneAccount", "LedgerDay", "Loss", "Tally", "account", "forget_dead_letters",
-    "forget_gateway", "ledger", "ledger_between", "ledger_days", "ledger_totals", "list_dead_letters", "list_gaps",
+    "ledger", "ledger_between", "ledger_days", "ledger_totals", "list_dead_letters", "list_gaps",
 ]  # fmt: skip
 
 _DAY_MS: Final = 86_400_000
@@ -119,9 +119,3 @@ def list_dead_letters(tx: Connection, gateway: str | None = None, limit: int = 1
 def forget_dead_letters(tx: Connection, before_ms: int) -> None:
     """Delete dead letters that did not come again since a time: they may say where somebody was (P3)."""
     tx.execute(dead_letters.delete().where(dead_letters.c.last_at < before_ms))
-
-
-def forget_gateway(tx: Connection, gateway: str) -> None:
-    """Delete the gaps and dead letters of a gateway that is removed; marks and ledger stay, so repeats stay repeats."""
-    for table in (gaps, dead_letters):
-        tx.execute(table.delete().where(table.c.gateway == gateway))
