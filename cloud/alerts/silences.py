@@ -23,7 +23,7 @@ from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_
 from cloud.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -55,6 +55,16 @@ def _conditions(query: SilenceFilter, now_ms: int) -> Iterable[ColumnElement[boo
             silences.c.ended_at.is_(None), silences.c.starts_at <= now_ms, silences.c.ends_at > now_ms
         )  # fmt: skip
         yield active if query.active else sa.not_(active)
+
+
+def maintained(
+    tx: Connection, who: Principal, gateway: str, but: Collection[int], now_ms: int
+) -> list[SilenceView]:  # fmt: skip
+    """The maintenances in force of a gateway and its devices, within scope, but some; the first to end first."""
+    query = SilenceFilter(purpose=Purpose.MAINTENANCE, active=True)
+    mine = (silences.c.gateway == gateway, silences.c.id.not_in(but), scope(who, silences.c.node))
+    wanted = sa.select(silences).where(*mine, *_conditions(query, now_ms)).order_by(silences.c.ends_at)
+    return [_view(tx, who, row, now_ms) for row in tx.execute(wanted.limit(MAX_LIMIT)).all()]
 
 
 def get_silence(tx: Connection, who: Principal, silence_id: int, now_ms: int) -> SilenceView:

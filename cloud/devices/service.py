@@ -301,11 +301,13 @@ def forget_positions(tx: Connection, before_ms: int) -> None:
 
 
 def list_gateways(
-    tx: Connection, principal: Principal, *, limit: int = 100, cursor: str | None = None
+    tx: Connection, principal: Principal, *, heard: bool | None = None, limit: int = 100, cursor: str | None = None
 ) -> Page[GatewayView]:
-    """Gateways within scope, by id."""
+    """Gateways within scope, by id. heard: only those that were ever heard, or never."""
     limit = min(max(limit, 1), MAX_LIMIT)
     wanted = sa.select(gateways).where(scope(principal, gateways.c.node))
+    if heard is not None:
+        wanted = wanted.where(gateways.c.heard_at.is_not(None) if heard else gateways.c.heard_at.is_(None))
     if cursor:
         wanted = wanted.where(gateways.c.id > decode_cursor(cursor, str)[0])
     rows = tx.execute(wanted.order_by(gateways.c.id).limit(limit + 1)).all()

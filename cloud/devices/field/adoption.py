@@ -18,10 +18,11 @@ from cloud.devices.field import discovered
 from cloud.devices.field.models import AdoptedView, Adoption, DeviceProgress, Replacement, StepView
 from cloud.devices.field.news import tell
 from cloud.devices.field.store import device_steps
+from cloud.devices.places import known_place
 from cloud.devices.placing import Point, place_adopted
-from cloud.errors import Conflict, Forbidden, Invalid, NotFound
+from cloud.errors import Conflict, Forbidden, Invalid
 from cloud.org import audit
-from cloud.org.rules import Permission, Principal
+from cloud.org.rules import Permission, Principal, visible
 from cloud.paging import at
 from cloud.text import clean
 from firmware_specs.gateway_file import DeviceConfig
@@ -47,7 +48,7 @@ def adopt(tx: Connection, actor: Principal, gateway: str, given: Adoption, now_m
     """
     may_provision(actor)
     home = devices.get_gateway(tx, actor, gateway)
-    if _known(tx, actor, gateway, given.device) is not None:
+    if known_place(tx, gateway, given.device) is not None:
         raise Conflict(f"device {gateway}/{given.device}: there is one already")
     config = _config(
         id=given.device, profile=given.profile, connector=given.connector, address=given.address,
@@ -113,13 +114,6 @@ def note_gateway(tx: Connection, actor: Principal, gateway: str, note: str, now_
     tell(tx, gateway, home.node, "replaced", now_ms)
 
 
-def _known(tx: Connection, actor: Principal, gateway: str, device: str) -> DeviceView | None:
-    try:
-        return devices.get_device(tx, actor, gateway, device, 0)
-    except NotFound:
-        return None
-
-
 def _config(**values: object) -> DeviceConfig:
     try:
         return DeviceConfig.model_validate(values)
@@ -169,16 +163,20 @@ def installed(tx: Connection, gateway: str) -> dict[str, int]:
 def progress(tx: Connection, principal: Principal, gateway: str) -> list[DeviceProgress]:
     """How far the devices are that were adopted or replaced last, the latest first. Raises NotFound."""
     running = configs.state(tx, gateway).running_version
-    found: dict[str, DeviceProgress] = {}
+    newest: dict[str, StepView] = {}
     for step in history(tx, principal, gateway):
-        if not step.device or step.device in found:
-            continue
-        view = _known(tx, principal, gateway, step.device)
-        in_force = view is not None and running >= step.config_version and view.address == step.address
-        heard = view.last_seen_at if view is not None and in_force else None
-        found[step.device] = DeviceProgress(
-            device=step.device, profile=view.profile if view else "", location=view.location if view else "",
-            address=step.address, config_version=step.config_version, in_force=in_force,
-            heard_at=heard if heard and heard >= step.at else None,
-        )  # fmt: skip
-    return list(found.values())
+        if step.device:
+            newest.setdefault(step.device, step)
+    served = devices.devices_by_key(tx, [(gateway, name) for name in newest], 0)
+    views = {view.id: view for node, view in served if visible(principal, node)}
+    return [_progress_of(step, views.get(name), running) for name, step in newest.items()]
+
+
+def _progress_of(step: StepView, view: DeviceView | None, running: int) -> DeviceProgress:
+    in_force = view is not None and running >= step.config_version and view.address == step.address
+    heard = view.last_seen_at if view is not None and in_force else None
+    return DeviceProgress(
+        device=step.device, profile=view.profile if view else "", location=view.location if view else "",
+        address=step.address, config_version=step.config_version, in_force=in_force,
+        heard_at=heard if heard and heard >= step.at else None,
+    )  # fmt: skip

@@ -195,7 +195,7 @@ class FieldNews(View):
 
     gateway: str
     about: str
-    """discovered, adopted, replaced, walk, sheet, check."""
+    """discovered, adopted, replaced, walk, sheet, maintenance."""
     walk: int | None = None
     device: str = ""
     mark: str = ""

@@ -34,7 +34,7 @@ from cloud.text import clean
 from firmware_specs.readings import Lane, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from sqlalchemy import Connection, Row
 
@@ -348,11 +348,11 @@ def last_of(tx: Connection, who: Principal, gateway: str) -> int | None:
     return found
 
 
-def under_test(tx: Connection, gateway: str) -> Mapping[str, int]:
-    """The devices of a gateway whose alarms are held by a walk now, each with its walk."""
-    wanted = sa.select(walk_devices.c.device, walk_devices.c.walk).join(walks, walks.c.id == walk_devices.c.walk)
-    held = wanted.where(walks.c.gateway == gateway, walks.c.ended_at.is_(None), walk_devices.c.silence.is_not(None))
-    return {row.device: row.walk for row in tx.execute(held)}
+def held(tx: Connection, gateway: str) -> set[int]:
+    """The maintenances by which a walk holds alarms of a gateway's devices now."""
+    wanted = sa.select(walk_devices.c.silence).join(walks, walks.c.id == walk_devices.c.walk)
+    mine = (walks.c.gateway == gateway, walks.c.ended_at.is_(None), walk_devices.c.silence.is_not(None))
+    return set(tx.execute(wanted.where(*mine)).scalars())
 
 
 timers.HANDLERS[TIMER] = _look
