@@ -23,7 +23,7 @@ from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_
 from cloud.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -153,6 +153,42 @@ def add_silence(tx: Connection, actor: Principal, body: SilenceBody, now_ms: int
     if row.starts_at <= now_ms:
         quiet.refresh(tx, now_ms, *_meant(row))
     return _view(tx, actor, row, now_ms)
+
+
+def hold_devices(  # noqa: PLR0917 - who, what, why, how long
+    tx: Connection, actor: Principal, gateway: str, nodes: Mapping[str, str], reason: str, ends_at: int, now_ms: int
+) -> dict[str, int]:  # fmt: skip
+    """Put devices of a gateway into maintenance, each into one of its own; which. nodes: where each belongs.
+
+    Raises Forbidden.
+    """
+    _may(actor, Purpose.MAINTENANCE)
+    if not nodes:
+        return {}
+    common = {
+        "purpose": Purpose.MAINTENANCE.value, "gateway": gateway, "kind": None, "reason": clean(reason, 2000),
+        "owner": actor.label, "created_at": now_ms, "starts_at": now_ms, "ends_at": ends_at,
+    }  # fmt: skip
+    rows = [common | {"device": device, "node": node} for device, node in sorted(nodes.items())]
+    put = silences.insert().returning(silences.c.id, silences.c.device)
+    made = {row.device: row.id for row in tx.execute(put, rows)}
+    for number in made.values():
+        audit.record(tx, actor, f"{Purpose.MAINTENANCE}.add", f"silence/{number}", at=now_ms, detail=reason)
+    timers.set_timers(tx, TIMER, map(str, made.values()), ends_at)
+    quiet.refresh(tx, now_ms, alarms.c.gateway == gateway, alarms.c.device.in_(nodes))
+    return made
+
+
+def end_holds(tx: Connection, actor: Principal, gateway: str, held: Mapping[str, int], now_ms: int) -> None:
+    """End what `hold_devices` gave; what was kept quiet and still stands is told of again. A repeat changes nothing."""
+    ids = set(held.values())
+    over = sa.case((silences.c.ends_at < now_ms, silences.c.ends_at), else_=now_ms)
+    mine = (silences.c.id.in_(ids), silences.c.ended_at.is_(None))
+    ended = silences.update().where(*mine).values(ended_at=over, ended_by=actor.label).returning(silences.c.id)
+    for number in tx.execute(ended).scalars().all():
+        audit.record(tx, actor, f"{Purpose.MAINTENANCE}.end", f"silence/{number}", at=now_ms)
+    timers.drop_timers(tx, TIMER, map(str, ids))
+    quiet.refresh(tx, now_ms, alarms.c.gateway == gateway, alarms.c.device.in_(held))
 
 
 def end_silence(tx: Connection, actor: Principal, silence_id: int, now_ms: int) -> SilenceView:

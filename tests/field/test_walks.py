@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from cloud.alerts import hooks
 from cloud.alerts.hooks import Happening
@@ -179,7 +180,8 @@ def test_results_by_hand_and_once_more(db: Database, loud: list[int]) -> None:
 
     def mark(device: str, how: Mark, now: int, note: str = "") -> WalkDetail:
         with db.begin() as tx:
-            return service.mark_device(tx, TECH, walk.id, device, MarkBody(mark=how, note=note), now)
+            service.mark_device(tx, TECH, walk.id, device, MarkBody(mark=how, note=note), now)
+        return get(db, walk.id)
 
     after = mark("smk-1", Mark.UNREACHABLE, NOW + S, "锁着")
     assert (after.unreachable, after.devices[-1].note, after.devices[-1].marked_by) == (1, "锁着", "tech")
@@ -193,6 +195,25 @@ def test_results_by_hand_and_once_more(db: Database, loud: list[int]) -> None:
     assert loud == []
     with pytest.raises(NotFound):
         mark("nobody", Mark.PASSED, NOW)
+
+
+def test_a_large_walk_keeps_nobody_waiting_at_its_begin_and_end_D1(db: Database) -> None:
+    """While it is written nothing else is: no alarm either."""
+    site(db, *(f"smk-{n}" for n in range(100)))
+    asked = 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    sa.event.listen(db.engine, "before_cursor_execute", count)
+    walk = start(db)
+    assert all(each.held for each in walk.devices)
+    with db.begin() as tx:
+        service.end_walk(tx, TECH, walk.id, NOW + S)
+    tick(db, NOW + 300 * 60 * S)
+    assert asked < 150
+    assert not any(each.held for each in get(db, walk.id).devices)
 
 
 def test_what_appeared_on_the_phone_counts_once(db: Database) -> None:

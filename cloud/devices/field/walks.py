@@ -16,8 +16,6 @@ from cloud import timers
 from cloud.alerts import hooks, silences
 from cloud.alerts import service as alerts
 from cloud.alerts.hooks import Happening
-from cloud.alerts.ops_models import SilenceBody
-from cloud.alerts.rules import Purpose
 from cloud.catalogue import profiles
 from cloud.devices import service as devices
 from cloud.devices.field import rules, walk_views
@@ -34,7 +32,7 @@ from cloud.text import clean
 from firmware_specs.readings import Lane, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -68,9 +66,13 @@ def start(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> Walk
     }  # fmt: skip
     walk = int(tx.execute(walks.insert().values(row).returning(walks.c.id)).scalar_one())
     standing = alerts.active_kinds(tx, [given.gateway])
-    for device in chosen:
-        stands = any(map(rules.counts, standing.get((given.gateway, device.id), ())))
-        _take_in(tx, actor, walk, device, 0 if stands else given.minutes * 60, now_ms)
+    quiet = {  # an alarm that stands already stays loud
+        each.id: each.node
+        for each in chosen
+        if not any(map(rules.counts, standing.get((given.gateway, each.id), ())))
+    }  # fmt: skip
+    held = silences.hold_devices(tx, actor, given.gateway, quiet, _why(walk), row["ends_at"], now_ms)
+    tx.execute(walk_devices.insert(), [_taken_in(walk, each, held.get(each.id)) for each in chosen])
     timers.set_timer(tx, TIMER, str(walk), now_ms + LOOK_MS)
     audit.record(tx, actor, "walk.start", f"walk/{walk}", at=now_ms, detail=f"{given.gateway} {len(chosen)} devices")
     tell(tx, given.gateway, home.node, "walk", now_ms, walk=walk)
@@ -92,33 +94,23 @@ def _chosen(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> li
     return chosen
 
 
-def _take_in(  # noqa: PLR0917 - who, what, how long, when
-    tx: Connection, actor: Principal, walk: int, device: DeviceView, seconds: int, now_ms: int
-) -> None:  # fmt: skip
-    """seconds: how long its alarms may be held, 0 for not at all."""
+def _taken_in(walk: int, device: DeviceView, silence: int | None) -> dict[str, Any]:
+    """A device's row when it is taken in. silence: what holds its alarms."""
     profile = profiles().get(device.profile)
-    silence = _held(tx, actor, (device.gateway, device.id), walk, seconds, now_ms) if seconds else None
     events = {n for n, spec in profile.metrics.items() if spec.lane is Lane.ALARMS} if profile else set[str]()
     before = {
         name: each.value for name, each in device.latest.items()
         if isinstance(each.value, bool | str) and name not in events
     }  # fmt: skip
-    row = {
+    return {
         "walk": walk, "device": device.id, "node": device.node, "profile": device.profile,
         "location": clean(device.location, 256), "proof": rules.proof_of(profile).value,
         "before": json.dumps(before, ensure_ascii=False), "silence": silence, "mark": Mark.WAITING.value,
     }  # fmt: skip
-    tx.execute(walk_devices.insert().values(row))
 
 
-def _held(  # noqa: PLR0917 - who, what, how long, when
-    tx: Connection, actor: Principal, key: tuple[str, str], walk: int, seconds: int, now_ms: int
-) -> int:  # fmt: skip
-    """Have the alarms of a device call nobody out; the maintenance that does so."""
-    body = SilenceBody(
-        purpose=Purpose.MAINTENANCE, gateway=key[0], device=key[1], reason=f"walk test {walk}", seconds=seconds
-    )
-    return silences.add_silence(tx, actor, body, now_ms).id
+def _why(walk: int) -> str:
+    return f"walk test {walk}"
 
 
 # ---- what arrives
@@ -188,9 +180,10 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
         _end(tx, SYSTEM, walk, now_ms)
         return
     _look_at_values(tx, walk, rows, now_ms)
-    for row in rows:
-        if row.silence is not None and now_ms >= rules.hold_ends(row.alarm_at, walk.ends_at):
-            _release(tx, walk, row.device, row.silence, now_ms)
+    over = [row for row in rows if row.silence is not None and now_ms >= rules.hold_ends(row.alarm_at, walk.ends_at)]
+    _release(tx, walk, over, now_ms)
+    for row in over:
+        _told(tx, walk.id, row.device, now_ms)
     timers.set_timer(tx, TIMER, timer.key, min(now_ms + LOOK_MS, walk.ends_at))
 
 
@@ -208,11 +201,14 @@ def _look_at_values(tx: Connection, walk: Row[Any], rows: Iterable[Row[Any]], no
         _told(tx, walk.id, device.id, now_ms)
 
 
-def _release(tx: Connection, walk: Row[Any], device: str, silence: int, now_ms: int) -> None:
-    """End the hold of one device: what of it still stands is told now."""
-    tx.execute(walk_devices.update().where(*_one(walk.id, device)).values(silence=None))
-    silences.end_silence(tx, _holder(walk), silence, now_ms)
-    _told(tx, walk.id, device, now_ms)
+def _release(tx: Connection, walk: Row[Any], rows: Sequence[Row[Any]], now_ms: int) -> None:
+    """End the holds of devices: what of them still stands is told now."""
+    if not rows:
+        return
+    held = {row.device: row.silence for row in rows}
+    mine = (walk_devices.c.walk == walk.id, walk_devices.c.device.in_(held))
+    tx.execute(walk_devices.update().where(*mine).values(silence=None))
+    silences.end_holds(tx, _holder(walk), walk.gateway, held, now_ms)
 
 
 def _holder(walk: Row[Any]) -> Principal:
@@ -232,11 +228,8 @@ def _lock(tx: Connection, walk: int) -> Row[Any] | None:
 def _end(tx: Connection, actor: Principal, walk: Row[Any], now_ms: int, *, storm: bool = False) -> None:
     values = {"ended_at": now_ms, "ended_by": actor.label, "storm": storm}
     tx.execute(walks.update().where(walks.c.id == walk.id).values(values))
-    held = sa.select(walk_devices.c.device, walk_devices.c.silence).where(
-        walk_devices.c.walk == walk.id, walk_devices.c.silence.is_not(None)
-    )
-    for row in tx.execute(held.order_by(walk_devices.c.device)).all():
-        _release(tx, walk, row.device, row.silence, now_ms)
+    held = sa.select(walk_devices).where(walk_devices.c.walk == walk.id, walk_devices.c.silence.is_not(None))
+    _release(tx, walk, tx.execute(held).all(), now_ms)
     audit.record(tx, actor, "walk.storm" if storm else "walk.end", f"walk/{walk.id}", at=now_ms)
     tell(tx, walk.gateway, walk.node, "walk", now_ms, walk=walk.id)
 
@@ -271,7 +264,7 @@ def end(tx: Connection, actor: Principal, walk: int, now_ms: int) -> WalkDetail:
 
 def mark(  # noqa: PLR0917 - who, what, how, when
     tx: Connection, actor: Principal, walk: int, device: str, given: MarkBody, now_ms: int
-) -> WalkDetail:  # fmt: skip
+) -> WalkView:  # fmt: skip
     """Say by hand how a device stands, also after the walk. `waiting` has it tested once more, with its alarms held.
 
     Raises Forbidden, NotFound, Conflict.
@@ -292,17 +285,18 @@ def mark(  # noqa: PLR0917 - who, what, how, when
     said = f"{device} {given.mark} {given.note}".strip()
     audit.record(tx, actor, "walk.mark", f"walk/{walk}", at=now_ms, detail=clean(said, 600))
     _told(tx, walk, device, now_ms)
-    return get(tx, actor, walk)
+    return walk_views.views(tx, actor, [row])[0]
 
 
 def _hold_again(tx: Connection, actor: Principal, walk: Row[Any], row: Row[Any], now_ms: int) -> dict[str, Any]:
-    """Take a device in hand once more. Raises Conflict when the walk is over, NotFound when the device is gone."""
+    """Take a device in hand once more. Raises Conflict when the walk is over."""
     if walk.ended_at is not None:
         raise Conflict(f"walk test {walk.id}: is over; start another one")
     if row.silence is not None:
         return {}
-    seconds = max(60, (walk.ends_at - now_ms) // 1000)
-    return {"silence": _held(tx, actor, (walk.gateway, row.device), walk.id, seconds, now_ms)}
+    return {"silence": silences.hold_devices(
+        tx, actor, walk.gateway, {row.device: row.node}, _why(walk.id), walk.ends_at, now_ms
+    )[row.device]}  # fmt: skip
 
 
 def show(tx: Connection, actor: Principal, walk: int, given: ShownBody, now_ms: int) -> WalkView:
