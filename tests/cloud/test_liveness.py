@@ -225,7 +225,7 @@ def test_an_outage_of_many_holds_up_nobody_for_long_D1(db: Database) -> None:
     with db.begin() as tx:
         for name in names:
             service.apply_status(tx, name, ONLINE, NOW)
-    left = []
+    left: list[int] = []
     while not left or left[-1]:
         with db.begin() as tx:
             more = liveness.tick(tx, NOW + 95_000, ALLOWED)
