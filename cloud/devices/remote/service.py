@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cloud import timers
 from cloud.devices import service as devices
+from cloud.devices.places import hold
 from cloud.devices.remote import bundles
 from cloud.devices.remote.life import DUE, taken, tell
 from cloud.devices.remote.models import CommandView
@@ -67,6 +68,7 @@ def send(  # noqa: PLR0917 - who, whom, what, when
     if kind in KINDS and (why := fault(kind, arguments)):
         raise Invalid(why)
     devices.get_gateway(tx, actor, gateway)
+    hold(tx, gateway)  # or two who ask at once would both be the last that may
     mine = (commands.c.gateway == gateway, commands.c.phase.not_in([each.value for each in OVER]))
     if kind != "stop" and tx.execute(sa.select(sa.func.count()).where(*mine)).scalar_one() >= MAX_OPEN:
         raise TooManyTries(f"gateway {gateway}: {MAX_OPEN} commands are on their way already", 30)
