@@ -9,12 +9,14 @@ import sqlalchemy as sa
 
 from cloud.alerts import hooks
 from cloud.alerts.hooks import Happening
+from cloud.devices import service as devices
 from cloud.devices.field import rules, service
 from cloud.devices.field.models import MaintenanceBody, MarkBody, NewWalk, ShownBody
 from cloud.devices.field.rules import Mark
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org.rules import ROOT, Principal, Role
-from tests.cloud.cloud_support import NOW, raised
+from firmware_specs.readings import Clock
+from tests.cloud.cloud_support import NOW, raised, reading
 from tests.field.field_support import _sequence, alarms, press, release, site, technician, tick, value
 
 if TYPE_CHECKING:
@@ -160,7 +162,24 @@ def test_values_tick_off_what_has_no_button(db: Database) -> None:
     value(db, "door-1", "open", True, NOW + 3 * S)
     tick(db, NOW + 5 * S)
     (device,) = get(db, walk.id).devices
-    assert (device.mark, device.what) == (Mark.PASSED, "open")
+    assert (device.mark, device.what, device.latency_ms) == (Mark.PASSED, "open", 0)
+
+
+def test_a_new_value_counts_though_the_gateways_clock_is_years_behind_D8(db: Database) -> None:
+    site(db, "t-1", profile="generic-temperature-json")
+
+    def tell(temperature: float, at: int, now: int) -> None:
+        with db.begin() as tx:
+            told = reading("t-1", "temperature", temperature, at, clock=Clock.UNSYNCED)
+            devices.apply_readings(tx, "gw-1", "e1", [(next(_sequence), told)], now)
+
+    tell(20.0, 1000, NOW - S)
+    walk = start(db)
+    tick(db, NOW + 3 * S)
+    assert get(db, walk.id).waiting == 1, "that was before"
+    tell(21.0, 9000, NOW + 4 * S)
+    tick(db, NOW + 6 * S)
+    assert get(db, walk.id).passed == 1
 
 
 def test_a_fault_ticks_nothing_off(db: Database) -> None:

@@ -89,7 +89,7 @@ walk_devices: Final = sa.Table(
     sa.Column("battery", sa.Float),
     sa.Column("note", sa.Text, nullable=False, server_default=sa.text("''")),
 )
-"""A device under test. before: JSON, its states when the walk began. silence: the maintenance that holds its alarms,
+"""A device under test. before: JSON, `rules.Before`. silence: the maintenance that holds its alarms,
 NULL once that was ended. what: the alarm's kind or the metric that proved it. alarm_at: when the cloud heard of its
 first test alarm; the hold ends by it. observed_at, received_at: by device and gateway; shown_at: on the phone."""
 

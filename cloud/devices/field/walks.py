@@ -29,10 +29,10 @@ from cloud.org import audit
 from cloud.org.rules import SYSTEM, Permission, Principal, Role, scope, visible
 from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor, to_ms
 from cloud.text import clean
-from firmware_specs.readings import Lane, Quality
+from firmware_specs.readings import Clock, Lane, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -98,14 +98,15 @@ def _taken_in(walk: int, device: DeviceView, silence: int | None) -> dict[str, A
     """A device's row when it is taken in. silence: what holds its alarms."""
     profile = profiles().get(device.profile)
     events = {n for n, spec in profile.metrics.items() if spec.lane is Lane.ALARMS} if profile else set[str]()
-    before = {
+    states = {
         name: each.value for name, each in device.latest.items()
         if isinstance(each.value, bool | str) and name not in events
     }  # fmt: skip
+    before = rules.Before(states, {name: to_ms(each.received_at) for name, each in device.latest.items()})
     return {
         "walk": walk, "device": device.id, "node": device.node, "profile": device.profile,
         "location": clean(device.location, 256), "proof": rules.proof_of(profile).value,
-        "before": json.dumps(before, ensure_ascii=False), "silence": silence, "mark": Mark.WAITING.value,
+        "before": json.dumps(before._asdict(), ensure_ascii=False), "silence": silence, "mark": Mark.WAITING.value,
     }  # fmt: skip
 
 
@@ -139,16 +140,16 @@ def _on_alarm(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) 
     values: dict[str, Any] = {"alarm": alarm_id, "alarm_at": now_ms if row.alarm_at is None else row.alarm_at}
     if row.mark not in rules.JUDGED:
         values |= {"what": clean(alarm.kind, 64), "observed_at": observed, "received_at": now_ms}
-        values |= _passed(tx, alarm.gateway, alarm.device, now_ms, "")
+        found = devices.devices_by_key(tx, [(alarm.gateway, alarm.device)], now_ms)
+        values |= _passed(_latest(found[0][1]) if found else {}, now_ms)
     tx.execute(walk_devices.update().where(*_one(row.walk, alarm.device)).values(values))
     _told(tx, row.walk, alarm.device, now_ms)
 
 
-def _passed(tx: Connection, gateway: str, device: str, now_ms: int, by: str) -> dict[str, Any]:
-    found = devices.devices_by_key(tx, [(gateway, device)], now_ms)
-    latest = _latest(found[0][1]) if found else {}
+def _passed(latest: Mapping[str, rules.Value], heard_at: int) -> dict[str, Any]:
+    """What is written of a device that passed when the cloud heard something of it."""
     return {
-        "mark": Mark.PASSED.value, "marked_at": now_ms, "marked_by": by or None,
+        "mark": Mark.PASSED.value, "marked_at": heard_at, "marked_by": None,
         "signal": rules.first_of(latest, rules.SIGNAL_METRICS),
         "battery": rules.first_of(latest, rules.BATTERY_METRICS),
     }  # fmt: skip
@@ -157,7 +158,8 @@ def _passed(tx: Connection, gateway: str, device: str, now_ms: int, by: str) -> 
 def _latest(device: DeviceView) -> dict[str, rules.Value]:
     return {
         name: rules.Value(
-            each.value, to_ms(each.observed_at), to_ms(each.received_at), each.quality is not Quality.BAD
+            each.value, to_ms(each.observed_at), to_ms(each.received_at), each.quality is not Quality.BAD,
+            each.clock is Clock.SYNCED,
         )
         for name, each in device.latest.items()
     }  # fmt: skip
@@ -192,11 +194,13 @@ def _look_at_values(tx: Connection, walk: Row[Any], rows: Iterable[Row[Any]], no
     for _, device in devices.devices_by_key(tx, [(walk.gateway, name) for name in waiting], now_ms):
         row = waiting[device.id]
         latest = _latest(device)
-        shown = rules.proven(Proof(row.proof), json.loads(row.before), latest, walk.started_at)
+        before = rules.Before(**json.loads(row.before))
+        shown = rules.proven(Proof(row.proof), before, latest, walk.started_at)
         if shown is None:
             continue
+        heard = now_ms if device.last_seen_at is None else min(now_ms, to_ms(device.last_seen_at))
         values = {"what": clean(shown.metric, 64), "observed_at": shown.observed_at, "received_at": shown.received_at}
-        values |= _passed(tx, walk.gateway, device.id, now_ms, "")
+        values |= _passed(latest, heard)
         tx.execute(walk_devices.update().where(*_one(walk.id, device.id)).values(values))
         _told(tx, walk.id, device.id, now_ms)
 
