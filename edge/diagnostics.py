@@ -32,10 +32,9 @@ from edge import VERSION
 from edge.binding import make_plan
 from edge.check import findings
 from edge.config import read_secret
-from edge.control import ask
+from edge.control import ask, status_of
 from edge.redact import plain, veil
 from firmware_specs.errors import ConfigError
-from firmware_specs.wire import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from edge.binding import Plan
     from edge.check import Finding
     from edge.config import GatewayConfig
+    from firmware_specs.wire import Status
     from firmware_specs.wire_vitals import Vitals
 
 LOG_LINES: Final = 500
@@ -202,11 +202,9 @@ def _vitals(vitals: Vitals, secrets: frozenset[str], names: Mapping[str, str]) -
 async def gather(path: Path) -> Facts:
     """The same of this machine from outside of the agent, by its word when it runs. Raises ConfigError."""
     plan = make_plan(path)
-    status: Status | None = None
+    status = await status_of(plan.config.state_dir)
     log: list[str] = []
     with contextlib.suppress(OSError):
-        async for answer in ask(plan.config.state_dir, "outbox"):
-            status = msgspec.convert(answer, Status)
         async for answer in ask(plan.config.state_dir, "log"):
             log = [str(line) for line in answer.get("lines", ())]
     return Facts(plan, status, {}, log, [finding async for finding in findings(path)])
