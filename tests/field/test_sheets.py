@@ -22,7 +22,7 @@ from edge.remote import CommandFailed, Tell
 from edge.sign import kind
 from firmware_specs.wire_fleet import Command
 from tests.cloud.cloud_support import NOW
-from tests.field.field_support import SigningGateway, configure, press, site, technician, tick
+from tests.field.field_support import ONE_DATABASE, SigningGateway, configure, press, site, technician, tick
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,6 +214,7 @@ def test_a_gateway_that_never_answers_leaves_it_unsigned_D11(db: Database) -> No
     assert after.reason
 
 
+@ONE_DATABASE
 def test_anybody_verifies_it_with_openssl(db: Database, tmp_path: Path) -> None:
     openssl = shutil.which("openssl")
     assert openssl, "openssl is not installed"
@@ -235,6 +236,7 @@ def test_anybody_verifies_it_with_openssl(db: Database, tmp_path: Path) -> None:
     assert subprocess.run(verify, cwd=tmp_path, capture_output=True, check=False).returncode != 0
 
 
+@ONE_DATABASE
 def test_on_paper_everything_from_outside_is_text(db: Database) -> None:
     site(db, "smk-1")
     walked(db, "smk-1")
