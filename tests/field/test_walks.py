@@ -16,7 +16,7 @@ from cloud.devices.field.rules import Mark
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org.rules import ROOT, Principal, Role
 from firmware_specs.readings import Clock
-from tests.cloud.cloud_support import NOW, raised, reading
+from tests.cloud.cloud_support import NOW, know, raised, reading
 from tests.field.field_support import _sequence, alarms, press, release, site, technician, tick, value
 
 if TYPE_CHECKING:
@@ -286,3 +286,23 @@ def test_maintenance_from_the_page_ends_by_itself(db: Database, loud: list[int])
     assert loud == []
     tick(db, NOW + 301 * S)
     assert len(loud) == 1
+
+
+def test_the_maintenance_in_force_is_listed_without_what_a_walk_holds_and_ended_S4(db: Database) -> None:
+    site(db, "smk-1", "smk-2")
+    start(db)
+    body = MaintenanceBody(gateway="gw-1", device="smk-1", minutes=30, reason="new battery")
+    with db.begin() as tx:
+        made = service.maintain(tx, TECH, body, NOW)
+        assert [each.id for each in service.maintained(tx, TECH, "gw-1", NOW + S)] == [made.id]
+        with pytest.raises(NotFound):
+            service.maintained(tx, technician("/999/"), "gw-1", NOW)
+        with pytest.raises(NotFound):
+            service.end_maintenance(tx, technician("/999/"), "gw-1", made.id, NOW)
+    know(db, "gw-2")
+    with db.begin() as tx:
+        with pytest.raises(NotFound, match=f"maintenance {made.id}"):
+            service.end_maintenance(tx, TECH, "gw-2", made.id, NOW)
+        for _ in range(2):
+            service.end_maintenance(tx, TECH, "gw-1", made.id, NOW + S)
+        assert service.maintained(tx, TECH, "gw-1", NOW + S) == []
