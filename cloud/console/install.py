@@ -322,14 +322,15 @@ def maintain(
     return back_to(f"/install/{gateway}")
 
 
-@pages.post("/install/{gateway}/maintenance/{silence}/end")
+@pages.post("/install/{gateway}/maintenance/{silence_id}/end")
 def end_maintenance(  # noqa: PLR0917 - FastAPI's
-    request: Request, ui: Technician, state: State, gateway: Gateway, silence: SilenceId, form: Annotated[Sent, Form()]
+    request: Request, ui: Technician, state: State, gateway: Gateway, silence_id: SilenceId,
+    form: Annotated[Sent, Form()],
 ) -> Response:  # fmt: skip
     """End it now."""
     auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
-        service.end_maintenance(tx, ui.who, gateway, silence, now_ms())
+        service.end_maintenance(tx, ui.who, gateway, silence_id, now_ms())
     return back_to(f"/install/{gateway}")
 
 
