@@ -22,7 +22,7 @@ from cloud.db import metadata, work_of
 from firmware_specs.errors import PatrolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection
 
@@ -73,6 +73,20 @@ def set_timer(tx: Connection, kind: str, key: str, due_at: int, data: dict[str, 
     insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     changed = {"due_at": values["due_at"], "data": values["data"]}
     tx.execute(insert(timers).values(values).on_conflict_do_update(index_elements=["kind", "key"], set_=changed))
+
+
+def set_timers(tx: Connection, kind: str, keys: Iterable[str], due_at: int) -> None:
+    """The same for many at once, which remember nothing."""
+    insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(timers)
+    put = insert.on_conflict_do_update(index_elements=["kind", "key"], set_={"due_at": due_at, "data": "{}"})
+    rows = [{"kind": kind, "key": key, "due_at": due_at, "data": "{}"} for key in sorted(keys)]
+    if rows:
+        tx.execute(put, rows)
+
+
+def drop_timers(tx: Connection, kind: str, keys: Iterable[str]) -> None:
+    """Forget timers."""
+    tx.execute(timers.delete().where(timers.c.kind == kind, timers.c.key.in_(sorted(keys))))
 
 
 def drop_timer(tx: Connection, kind: str, key: str) -> None:

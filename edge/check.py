@@ -15,16 +15,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-import msgspec
-
 from edge.binding import make_plan
 from edge.clock import GatewayClock, is_disciplined
-from edge.control import ask
+from edge.control import status_of
 from edge.lock import take_lock
 from edge.mqttlink import mqtt_link
 from edge.probe import ProbeSink, borrowed
 from firmware_specs.errors import ConfigError, LinkError, PatrolError, ProfileError
-from firmware_specs.wire import Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from edge.binding import Plan
     from edge.config import GatewayConfig
     from firmware_specs.readings import Reading
+    from firmware_specs.wire import Status
 
 _TRY_S: Final = 20.0
 _WARN_DAYS: Final = 30
@@ -62,7 +60,7 @@ async def findings(path: Path) -> AsyncIterator[Finding]:
         _clock(), *_disk(plan.config), *_certificates(plan.config),
     ):  # fmt: skip
         yield finding
-    agent = await _agent(plan.config.state_dir)
+    agent = await status_of(plan.config.state_dir)
     if agent:
         for finding in _told(agent):
             yield finding
@@ -168,15 +166,6 @@ def _certificate(what: str, file: Path) -> Finding:
     if days < 0:
         return Finding(what, "fail", expired(file, until))
     return Finding(what, "warn" if days < _WARN_DAYS else "ok", detail)
-
-
-async def _agent(state_dir: Path) -> Status | None:
-    try:
-        async for line in ask(state_dir, "outbox"):
-            return msgspec.convert(line, Status)
-    except OSError:
-        return None
-    return None
 
 
 def _told(agent: Status) -> list[Finding]:

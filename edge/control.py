@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from edge.log import KEPT, RING
-from firmware_specs.wire import encode_item
+from firmware_specs.wire import Status, encode_item
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from edge.intake import Intake
     from firmware_specs.readings import AlarmEvent, Item, Reading
-    from firmware_specs.wire import Status
 
     Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -142,3 +141,13 @@ async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:
             yield msgspec.json.decode(line)
     finally:
         writer.close()
+
+
+async def status_of(state_dir: Path) -> Status | None:
+    """How the agent that runs on a state folder says it is; None when none runs, or it ended while it said so."""
+    try:
+        async for line in ask(state_dir, "outbox"):
+            return msgspec.convert(line, Status)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import ipaddress
 import os
@@ -31,10 +32,9 @@ from edge import VERSION
 from edge.binding import make_plan
 from edge.check import findings
 from edge.config import read_secret
-from edge.control import ask
+from edge.control import ask, status_of
 from edge.redact import plain, veil
 from firmware_specs.errors import ConfigError
-from firmware_specs.wire import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edge.binding import Plan
     from edge.check import Finding
     from edge.config import GatewayConfig
+    from firmware_specs.wire import Status
     from firmware_specs.wire_vitals import Vitals
 
 LOG_LINES: Final = 500
@@ -114,8 +115,7 @@ def _zipped(documents: Mapping[str, Any], lines: Sequence[str]) -> bytes:
 
 def _text(text: str, secrets: frozenset[str], names: Mapping[str, str]) -> str:
     """A text with connectors under their numbers and nothing but known words."""
-    parts = re.split(r"(\S+)", veil(text, secrets))
-    return "".join(names.get(part) or plain(part) if part.strip() else part[:1] for part in parts)
+    return plain(veil(text, secrets), names)
 
 
 def _log_line(line: str, secrets: frozenset[str], names: Mapping[str, str]) -> str:
@@ -130,7 +130,8 @@ def _about(facts: Facts) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         uptime_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
     return {
-        "gateway": facts.plan.config.gateway, "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gateway_sha256": hashlib.sha256(facts.plan.config.gateway.encode()).hexdigest(),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "agent": VERSION, "python": platform.python_version(), "system": platform.system(),
         "machine": platform.machine(), "processors": os.cpu_count(), "uptime_s": uptime_s,
         "monotonic_s": round(time.monotonic()), "implementation": sys.implementation.name,
@@ -201,11 +202,9 @@ def _vitals(vitals: Vitals, secrets: frozenset[str], names: Mapping[str, str]) -
 async def gather(path: Path) -> Facts:
     """The same of this machine from outside of the agent, by its word when it runs. Raises ConfigError."""
     plan = make_plan(path)
-    status: Status | None = None
+    status = await status_of(plan.config.state_dir)
     log: list[str] = []
     with contextlib.suppress(OSError):
-        async for answer in ask(plan.config.state_dir, "outbox"):
-            status = msgspec.convert(answer, Status)
         async for answer in ask(plan.config.state_dir, "log"):
             log = [str(line) for line in answer.get("lines", ())]
     return Facts(plan, status, {}, log, [finding async for finding in findings(path)])

@@ -1,8 +1,9 @@
 """What connectors hear and no device has: a bounded list of addresses, each with the profiles that could read it.
 
 Owns the list, the choice of profiles by trial decoding, and how often the cloud is told: a new address or a new guess
-after at most 2 s, mere counts once a minute, so that a thousand strangers cost no line. What could be somebody's
-position never leaves the gateway (P1), and nor does what no profile reads: of both only the size is told.
+after at most 2 s, mere counts once a minute, so that a thousand strangers cost no line. No frame leaves the
+gateway, since it may say more than a profile reads in it: only the numbers and states that the best profile reads do,
+and of what holds a position (P1) or is read by no profile only the size.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 TOPIC: Final = "discovered"
 TELL_EVERY_S: Final = 2.0
 COUNTS_EVERY_S: Final = 60.0
-MAX_SAMPLE_BYTES: Final = 1024
-"""A longer frame is not kept: it is no sensor's."""
+MAX_FRAME: Final = 1024
+"""Bytes; a longer frame is no sensor's."""
+MAX_SAMPLE: Final = 500
+"""Characters."""
 MAX_ADDRESS: Final = 512
 TRIES: Final = 5
 """Frames of one address that are tried before it counts as one that nothing reads."""
@@ -86,14 +89,16 @@ def fit(profile: Profile, samples: Collection[Sample]) -> float:
     return len(good) / len(profile.metrics)
 
 
-def suggest(
-    profiles: Iterable[Profile], kind: str, frame: bytes, now_ms: int, address: str = "*"
-) -> tuple[tuple[str, ...], bool]:  # fmt: skip
-    """The profiles that could read a frame, the best first, and whether one of them reads a position in it.
+class Guess(NamedTuple):
+    """Who could read a frame. profiles: the best first. sample: what the best reads, or the frame's size."""
 
-    Of equals those come first that are meant for the kind of connector, then by name.
-    """
-    found: list[tuple[float, bool, str]] = []
+    profiles: tuple[str, ...]
+    sample: str
+
+
+def suggest(profiles: Iterable[Profile], kind: str, frame: bytes, now_ms: int, address: str = "*") -> Guess:
+    """The profiles that could read a frame; of equals those first that are meant for the connector, then by name."""
+    found: list[tuple[float, bool, str, str]] = []
     places = False
     for profile in profiles:
         if not spoken_on(profile, kind):
@@ -102,17 +107,20 @@ def suggest(
         places = places or any(isinstance(sample.value, Position) for sample in samples)
         share = fit(profile, samples)
         if share > 0:
-            found.append((-share, profile.connector != kind, profile.profile))
-    return tuple(name for _, _, name in sorted(found)), places
+            found.append((-share, profile.connector != kind, profile.profile, told_of(profile, samples)))
+    found.sort()
+    told = found[0][3] if found and not places else f"{len(frame)} B"
+    return Guess(tuple(name for _, _, name, _ in found), told)
 
 
-def shown(frame: bytes) -> str:
-    """A frame as a line of text: itself when it is printable, else in hex."""
-    try:
-        text = frame.decode()
-    except UnicodeDecodeError:
-        return frame.hex()
-    return text if text.replace("\n", " ").replace("\t", " ").replace("\r", " ").isprintable() else frame.hex()
+def told_of(profile: Profile, samples: Iterable[Sample]) -> str:
+    """Samples as a line: numbers and states; a text may be somebody's name."""
+    parts = []
+    for sample in samples:
+        value = f"{sample.value:g}" if isinstance(sample.value, int | float) else "…"
+        spec = profile.metrics.get(sample.metric)
+        parts.append(f"{sample.metric} {value} {spec.unit if spec else ''}".rstrip())
+    return ", ".join(parts)[:MAX_SAMPLE]
 
 
 class _Heard(msgspec.Struct):
@@ -151,7 +159,7 @@ class Discovery:
     def note(self, connector: str, kind: str, address: str, frame: bytes) -> None:
         """An address that no device has was heard."""
         key = (connector, address)
-        if key in self._configured or not address or len(address) > MAX_ADDRESS or len(frame) > MAX_SAMPLE_BYTES:
+        if key in self._configured or not address or len(address) > MAX_ADDRESS or len(frame) > MAX_FRAME:
             return
         now_ms = time.time_ns() // 1_000_000
         heard = self._heard.get(key)
@@ -168,13 +176,11 @@ class Discovery:
             self._guess(heard, frame, now_ms, address)
 
     def _guess(self, heard: _Heard, frame: bytes, now_ms: int, address: str) -> None:
-        profiles, places = suggest(self._profiles, heard.kind, frame, now_ms, address)
-        told = profiles and not places
-        heard.sample = shown(frame)[:MAX_SAMPLE_BYTES] if told else heard.sample or f"{len(frame)} B"
-        if places:
-            heard.sample = f"{len(frame)} B"
-        if len(profiles) > len(heard.profiles):
-            heard.profiles = profiles
+        guess = suggest(self._profiles, heard.kind, frame, now_ms, address)
+        if guess.profiles or not heard.sample:
+            heard.sample = guess.sample
+        if len(guess.profiles) > len(heard.profiles):
+            heard.profiles = guess.profiles
             self._news.set()
 
     def listed(self) -> tuple[DiscoveredDevice, ...]:

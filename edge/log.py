@@ -34,7 +34,9 @@ class Ring:
         """A processor: keep the event and pass it on as it is."""
         head = " ".join(str(event[key]) for key in _FIRST if key in event)
         rest = "".join(f" {key}={value}" for key, value in event.items() if key not in _FIRST)
-        line = (head + rest).replace("\n", " ").replace("\r", " ")[:MAX_LINE]
+        line = (head + rest).replace("\n", " ").replace("\r", " ")
+        if len(line) > MAX_LINE:  # without the word that is cut: of a secret nobody would know its beginning
+            line = line[:MAX_LINE].rpartition(" ")[0]
         self._lines.append(line)
         self.count += 1
         for tell in self._told:

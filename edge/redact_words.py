@@ -28,7 +28,7 @@ fail failed failing fails failure fault fell file files filesystem firmware firs
 frames free from full
 gap gaps gateway given goes gone good got gpio
 had half handled handling handshake has have heard hears held help here hit hold holds host hostname hours how
-i2c id identifier idle if ignored images in incomplete info initial input inside instead insufficient internal
+i2c idle if ignored images in incomplete info initial input inside instead insufficient internal
 interrupted into invalid io ioerror ip ipv4 ipv6 is issuer it its itself
 job jobs journal json
 keep keepalive keeps kept key kill killed kind known knows
@@ -36,7 +36,7 @@ lack lane lanes last late later least left length less level limit line link lin
 locked log longer lost low
 made makes many marked mb means memory message messages metric metrics mid minutes missing mode more mqtt mqtts mqttv5
 ms must
-name network never new newer next no nobody node nodes none nor not note nothing now ntp null number
+name network never new newer next no nobody node nodes none nor not note nothing now ntp null
 occurred of off offline offset ok old older on once one online only opc opcua open opened operation or order orders
 oserror other out outbox over own
 pack packet packs parity parse part parts password path pem pending permission permitted pid places plan platform port
@@ -52,7 +52,7 @@ succeeded synced system
 table taken takes tcp technician telemetry tells temperature temporary than that the them then there therefore thinned
 this through thrown till time timed timeout timer times tls to told toml too took topic track transport trial tried
 trust trusted try tty twice
-ua udp unable unavailable under unexpected unit unknown unreachable unspecified unsupported unsynced until untrusted
+ua udp unable unavailable under unexpected unknown unreachable unspecified unsupported unsynced until untrusted
 up update uplink url us usb used user utc utf
 valid value values verification verified verify version versions
 waited waiting waits wants warn warning was watchdog way we went were what when where which while who with within

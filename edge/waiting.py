@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.config import load_config
-from edge.control import ask
+from edge.control import status_of
 from edge.lock import take_lock
 from edge.outbox_file import CorruptError, OutboxFile
 from edge.outbox_open import FILE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def show(path: Path, *, as_json: bool) -> None:
     """Print a table, or one JSON object. Raises ConfigError, StoreError."""
     config = load_config(path).config
-    status = asyncio.run(_of_agent(config.state_dir))
+    status = asyncio.run(status_of(config.state_dir))
     lanes = status.lanes if status else _of_file(path, config.state_dir)
     if as_json:
         running = status is not None
@@ -35,15 +35,6 @@ def show(path: Path, *, as_json: bool) -> None:
         print(json.dumps({"running": running, "degraded": degraded, "lanes": msgspec.to_builtins(lanes)}))
         return
     _print(lanes, status)
-
-
-async def _of_agent(state_dir: Path) -> Status | None:
-    try:
-        async for line in ask(state_dir, "outbox"):
-            return msgspec.convert(line, Status)
-    except OSError:
-        return None
-    return None
 
 
 def _of_file(path: Path, state_dir: Path) -> dict[str, LaneStatus]:

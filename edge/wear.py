@@ -2,7 +2,8 @@
 
 Owns the day's count over restarts. The kernel counts from its start, or the process from its own; what was counted
 when it was last looked at stands in `wear.json` with the run of the counter that it belongs to. Bytes of a counter that
-began anew are all of today. A clock that went back adds to the latest day; one that was never set adds to nothing.
+began anew are all of today. A clock that went back by up to a day adds to the latest day; by more, it was ahead, and
+what was counted ahead is of today. One that was never set adds to nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def after(before: Days, counter: Counter, now_ms: int) -> Days:
     day = now_ms // _DAY_MS
     if day < _SANE_DAY:
         return Days(before.days, counter)
-    days = list(before.days)
+    ahead = sum(count for each, count in before.days if each > day + 1)
+    days, gained = [each for each in before.days if each[0] <= day + 1], gained + ahead
     if not days or days[-1][0] < day:
         days.append((day, 0))
     days[-1] = (days[-1][0], days[-1][1] + gained)

@@ -23,7 +23,7 @@ from cloud.text import clean
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acknowledge", "active_flags", "active_kinds", "apply_events", "assign", "clear", "clear_own", "comment", "explain",
-    "fold", "get_alarm", "list_alarms", "open_by_node", "open_counts", "raise_own", "shelve",
+    "fold", "get_alarm", "list_alarms", "open_by_node", "open_counts", "raise_own", "raised_at",
+    "shelve",
 ]  # fmt: skip
 
 DAY_MS: Final = 86_400_000
@@ -101,6 +102,11 @@ def open_by_node(tx: Connection, principal: Principal) -> dict[str, int]:
     open_ = (scope(principal, alarms.c.node), alarms.c.cleared_at.is_(None), alarms.c.folded_into.is_(None))
     counted = sa.select(alarms.c.node, sa.func.count()).where(*open_).group_by(alarms.c.node)
     return {node: int(count) for node, count in tx.execute(counted)}
+
+
+def raised_at(tx: Connection, ids: Collection[int]) -> list[int]:
+    """When those alarms of some that there are were raised."""
+    return list(tx.execute(sa.select(alarms.c.raised_at).where(alarms.c.id.in_(ids))).scalars())
 
 
 def active_flags(**tests: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> sa.Subquery:

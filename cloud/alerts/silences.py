@@ -23,7 +23,7 @@ from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_
 from cloud.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -55,6 +55,16 @@ def _conditions(query: SilenceFilter, now_ms: int) -> Iterable[ColumnElement[boo
             silences.c.ended_at.is_(None), silences.c.starts_at <= now_ms, silences.c.ends_at > now_ms
         )  # fmt: skip
         yield active if query.active else sa.not_(active)
+
+
+def maintained(
+    tx: Connection, who: Principal, gateway: str, but: Collection[int], now_ms: int
+) -> list[SilenceView]:  # fmt: skip
+    """The maintenances in force of a gateway and its devices, within scope, but some; the first to end first."""
+    query = SilenceFilter(purpose=Purpose.MAINTENANCE, active=True)
+    mine = (silences.c.gateway == gateway, silences.c.id.not_in(but), scope(who, silences.c.node))
+    wanted = sa.select(silences).where(*mine, *_conditions(query, now_ms)).order_by(silences.c.ends_at)
+    return [_view(tx, who, row, now_ms) for row in tx.execute(wanted.limit(MAX_LIMIT)).all()]
 
 
 def get_silence(tx: Connection, who: Principal, silence_id: int, now_ms: int) -> SilenceView:
@@ -143,6 +153,42 @@ def add_silence(tx: Connection, actor: Principal, body: SilenceBody, now_ms: int
     if row.starts_at <= now_ms:
         quiet.refresh(tx, now_ms, *_meant(row))
     return _view(tx, actor, row, now_ms)
+
+
+def hold_devices(  # noqa: PLR0917 - who, what, why, how long
+    tx: Connection, actor: Principal, gateway: str, nodes: Mapping[str, str], reason: str, ends_at: int, now_ms: int
+) -> dict[str, int]:  # fmt: skip
+    """Put devices of a gateway into maintenance, each into one of its own; which. nodes: where each belongs.
+
+    Raises Forbidden.
+    """
+    _may(actor, Purpose.MAINTENANCE)
+    if not nodes:
+        return {}
+    common = {
+        "purpose": Purpose.MAINTENANCE.value, "gateway": gateway, "kind": None, "reason": clean(reason, 2000),
+        "owner": actor.label, "created_at": now_ms, "starts_at": now_ms, "ends_at": ends_at,
+    }  # fmt: skip
+    rows = [common | {"device": device, "node": node} for device, node in sorted(nodes.items())]
+    put = silences.insert().returning(silences.c.id, silences.c.device)
+    made = {row.device: row.id for row in tx.execute(put, rows)}
+    for number in made.values():
+        audit.record(tx, actor, f"{Purpose.MAINTENANCE}.add", f"silence/{number}", at=now_ms, detail=reason)
+    timers.set_timers(tx, TIMER, map(str, made.values()), ends_at)
+    quiet.refresh(tx, now_ms, alarms.c.gateway == gateway, alarms.c.device.in_(nodes))
+    return made
+
+
+def end_holds(tx: Connection, actor: Principal, gateway: str, held: Mapping[str, int], now_ms: int) -> None:
+    """End what `hold_devices` gave; what was kept quiet and still stands is told of again. A repeat changes nothing."""
+    ids = set(held.values())
+    over = sa.case((silences.c.ends_at < now_ms, silences.c.ends_at), else_=now_ms)
+    mine = (silences.c.id.in_(ids), silences.c.ended_at.is_(None))
+    ended = silences.update().where(*mine).values(ended_at=over, ended_by=actor.label).returning(silences.c.id)
+    for number in tx.execute(ended).scalars().all():
+        audit.record(tx, actor, f"{Purpose.MAINTENANCE}.end", f"silence/{number}", at=now_ms)
+    timers.drop_timers(tx, TIMER, map(str, ids))
+    quiet.refresh(tx, now_ms, alarms.c.gateway == gateway, alarms.c.device.in_(held))
 
 
 def end_silence(tx: Connection, actor: Principal, silence_id: int, now_ms: int) -> SilenceView:

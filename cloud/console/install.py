@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 from pydantic import BaseModel, Field, ValidationError
 
+from cloud.alerts.ops_models import SilenceView
 from cloud.catalogue import profiles
 from cloud.console import choose
 from cloud.console.pages import PageRoute, back_to, render, viewer_ui
@@ -38,7 +39,6 @@ from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
-from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
 from firmware_specs.readings import NAME_PATTERN
 
@@ -72,6 +72,7 @@ def technician_ui(ui: Annotated[Ui, Depends(viewer_ui)]) -> Ui:
 
 Technician = Annotated[Ui, Depends(technician_ui)]
 Gateway = Annotated[str, Path(pattern=NAME_PATTERN, max_length=64)]
+SilenceId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 class Sent(BaseModel):
@@ -155,17 +156,20 @@ def install_list(ui: Technician, state: State) -> Response:
     with state.db.read() as tx:
         if label:
             return back_to(f"/install/{_by_label(tx, ui, label)}")
-        page = fleet.list_gateways(tx, ui.who, limit=PAGE, cursor=ui.query.get("cursor") or None)
+        cursor = ui.query.get("cursor") or None
+        new = [] if cursor else fleet.list_gateways(tx, ui.who, heard=False, limit=PAGE).items
+        page = fleet.list_gateways(tx, ui.who, heard=True, limit=PAGE, cursor=cursor)
         nodes = choose.nodes(tx, ui, choose.PLACES)
-    shown = sorted(page.items, key=lambda each: (each.last_seen_at is not None, each.id))
     return render(
-        ui, "install.html", gateways=shown, nodes=nodes, issued=None, key=fresh_key(), next=ui.link(
+        ui, "install.html", gateways=[*new, *page.items], nodes=nodes, issued=None, key=fresh_key(), next=ui.link(
             cursor=page.next_cursor), more=page.next_cursor, first=ui.link(cursor=None),
     )  # fmt: skip
 
 
 def _by_label(tx: Connection, ui: Ui, label: str) -> str:
-    """The gateway that a label names: its id, alone or as the last part of an address. Raises NotFound."""
+    """The gateway that a label names: its id, alone or as the last part of an address. Raises NotFound, Invalid."""
+    if label.startswith("patrolgrid:claim"):
+        raise Invalid(ui.t("install.label_is_claim"))
     name = label.rstrip("/").rpartition("/")[2].rpartition("=")[2]
     return fleet.get_gateway(tx, ui.who, name).id
 
@@ -224,8 +228,9 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
         strangers = service.list_discovered(tx, ui.who, gateway)
         progress = service.progress(tx, ui.who, gateway)
         history = service.history(tx, ui.who, gateway)
-        devices = fleet.list_devices(tx, ui.who, now, gateway=gateway, limit=MAX_LIMIT).items
+        devices = fleet.served(tx, ui.who, gateway, now)
         walk = service.last_walk(tx, ui.who, gateway)
+        maintained = service.maintained(tx, ui.who, gateway, now)
         sheets = service.list_sheets(tx, ui.who, gateway).items
         nodes = choose.nodes(tx, ui, choose.PLACES)
         local = configs.state(tx, gateway).phase == Phase.LOCAL
@@ -233,7 +238,7 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
     names = {name: (profile.title.zh if t.code == "zh" else profile.title.en) for name, profile in profiles().items()}
     return render(
         ui, "install_gateway.html", gateway=home, view=view, strangers=strangers, progress=progress, history=history,
-        devices=[each for each in devices if each.id != gateway], walk=walk, sheets=sheets, looks=LOOKS,
+        devices=devices, walk=walk, maintained=maintained, sheets=sheets, looks=LOOKS,
         profiles=sorted((name, title) for name, title in names.items() if name != "patrolgrid-gateway"),
         chosen=_suggested(strangers, ui), local=local, key=fresh_key,
         connectors=_connectors(home.connectors, strangers), nodes=[("", t("install.node_own")), *nodes],
@@ -309,8 +314,23 @@ def maintain(
     given = checked(
         MaintenanceBody, gateway=gateway, device=form.device, minutes=form.minutes, reason=form.reason.strip()
     )
+    now = now_ms()
     with state.db.begin() as tx:
-        service.maintain(tx, ui.who, given, now_ms())
+        service.once(
+            tx, ui.who, "maintain", form.key, now, SilenceView, lambda: service.maintain(tx, ui.who, given, now)
+        )
+    return back_to(f"/install/{gateway}")
+
+
+@pages.post("/install/{gateway}/maintenance/{silence_id}/end")
+def end_maintenance(  # noqa: PLR0917 - FastAPI's
+    request: Request, ui: Technician, state: State, gateway: Gateway, silence_id: SilenceId,
+    form: Annotated[Sent, Form()],
+) -> Response:  # fmt: skip
+    """End it now."""
+    auth.check_csrf(request, form.csrf)
+    with state.db.begin() as tx:
+        service.end_maintenance(tx, ui.who, gateway, silence_id, now_ms())
     return back_to(f"/install/{gateway}")
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from cloud.console.install import LOOKS, Gateway, Sent, Technician, checked, fresh_key
 from cloud.console.pages import PageRoute, back_to, render
 from cloud.devices.field import service
-from cloud.devices.field.models import MarkBody, WalkDetail
+from cloud.devices.field.models import MarkBody, WalkDetail, WalkView
 from cloud.devices.field.rules import Mark
 from cloud.errors import NotFound
 from cloud.org import auth
@@ -78,7 +78,7 @@ def mark(  # noqa: PLR0917 - FastAPI's
     with state.db.begin() as tx:
         _walk_of(tx, ui, gateway, walk_id)
         service.once(
-            tx, ui.who, "mark", form.key, now, WalkDetail,
+            tx, ui.who, "mark", form.key, now, WalkView,
             lambda: service.mark_device(tx, ui.who, walk_id, form.device, given, now),
         )  # fmt: skip
     return back_to(f"/install/{gateway}/walks/{walk_id}")

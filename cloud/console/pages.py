@@ -131,7 +131,7 @@ def _status(e: Exception) -> int:
 def _sentence(ui: Ui, status: int, reason: str = "") -> str:
     """What happened, for a person."""
     if status in ERRORS:
-        return ui.t(f"error.{ERRORS[status]}")
+        return ui.t(f"error.{ERRORS[status]}", reason=reason)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return ui.t("error.invalid", reason=reason or HTTPStatus(status).phrase)
     return ui.t("error.broken")

@@ -212,6 +212,14 @@ class Ui:
         """A count with its thousands apart."""
         return f"{number:,}"
 
+    @staticmethod
+    def brief(number: int) -> str:
+        """A count in at most four characters or so, for a square on a phone."""
+        for size, unit in ((1_000_000, "M"), (1_000, "k")):
+            if number >= size:
+                return f"{number // size}{unit}" if number >= 10 * size else f"{number / size:.3g}{unit}"
+        return str(number)
+
     def counter(self, name: str, number: int) -> str:
         """A gateway's counter: a count, or a time when its name says so."""
         return f"{number:,} ms" if name.endswith("_ms") else self.count(number)

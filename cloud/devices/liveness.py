@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 BATCH: Final = 500
+FALLEN: Final = 10
+"""Gateways and devices that one transaction calls silent: alarms of others wait while it is open."""
 WATCH_GAP_MS: Final = 5000
 """A longer pause between two looks means that the cloud was away and could not have heard."""
 AWAY: Final[list[Callable[[Connection, int, int], None]]] = []
@@ -67,35 +69,39 @@ def attend(tx: Connection, now_ms: int) -> None:
 
 
 def tick(tx: Connection, now_ms: int, allowed: Allowed) -> int:
-    """Judge the deadlines that are due, at most 500. Gives how many were looked at.
+    """Judge the deadlines that are due, at most 500. Gives how many were taken; less than 500: none is left.
 
     Several workers may call it: on PostgreSQL each takes rows that no other holds.
     """
     due = sa.select(deadlines).where(deadlines.c.due_at <= now_ms).order_by(deadlines.c.due_at).limit(BATCH)
     rows = tx.execute(due.with_for_update(skip_locked=True)).all()
+    fallen = 0
     for row in rows:
-        if row.kind == "gateway":
-            _look_at_gateway(tx, row, now_ms, allowed)
-        else:
-            _look_at_device(tx, row, now_ms, allowed)
+        if fallen == FALLEN:
+            return BATCH
+        look = _look_at_gateway if row.kind == "gateway" else _look_at_device
+        fallen += look(tx, row, now_ms, allowed)
     return len(rows)
 
 
-def _look_at_gateway(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed) -> None:
+def _look_at_gateway(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed) -> bool:
+    """Whether it fell silent."""
     hold(tx, row.gateway)
     gateway = tx.execute(sa.select(gateways).where(gateways.c.id == row.gateway)).first()
     if gateway is None or not gateway.online or gateway.lease_at is None:
         drop(tx, "gateway", row.gateway)
-        return
+        return False
     left = lease_left_ms(gateway.lease_at, allowed.gateway_ms, now_ms)
     if left > 0:
         _later(tx, row, now_ms + left)
-        return
+        return False
     metrics.TIMER_LATENESS.observe(-left / 1000)
     went_offline(tx, row.gateway, at_ms=now_ms + left, now_ms=now_ms)
+    return True
 
 
-def _look_at_device(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed) -> None:
+def _look_at_device(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed) -> bool:
+    """Whether it fell silent."""
     # Before the lease is read: on PostgreSQL a word of the device may be on its way to commit.
     hold(tx, row.gateway)
     device = tx.execute(
@@ -107,11 +113,11 @@ def _look_at_device(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed
     if device is None or profile is None or device.silent or not device.online:
         # An offline gateway's return, and a silent device's first word, set it again.
         drop(tx, "device", row.gateway, row.device)
-        return
+        return False
     left = lease_left_ms(device.lease_at, allowed_silence_ms(profile, allowed.device_grace_ms), now_ms)
     if left > 0:
         _later(tx, row, now_ms + left)
-        return
+        return False
     metrics.TIMER_LATENESS.observe(-left / 1000)
     drop(tx, "device", row.gateway, row.device)
     mine = (devices.c.gateway == row.gateway, devices.c.id == row.device)
@@ -119,6 +125,7 @@ def _look_at_device(tx: Connection, row: Row[Any], now_ms: int, allowed: Allowed
     alerts.raise_own(
         tx, row.gateway, row.device, SILENT_KIND, Severity.MINOR, at_ms=now_ms + left, now_ms=now_ms
     )  # fmt: skip
+    return True
 
 
 def _later(tx: Connection, row: Row[Any], due_at: int) -> None:

@@ -16,6 +16,7 @@ from cloud.devices.places import hold
 from cloud.devices.placing import Point, Standing, at_node, count_by_node, place, standing
 from cloud.devices.store import deadlines, devices, gateways, latest
 from cloud.errors import Conflict, Forbidden, NotFound
+from cloud.ingest import outgoing
 from cloud.order import ordinal_of, rank
 from cloud.org import audit
 from cloud.org.rules import ROOT, Permission, Principal, scope
@@ -37,7 +38,7 @@ __all__ = [
     "Allowed", "Gauge", "Point", "Standing", "add_gateway", "apply_readings", "apply_reported", "apply_status",
     "at_node", "attend", "count_by_node", "devices_by_key", "forget_positions", "gauges", "get_device", "get_gateway",
     "heard", "known_gateways", "list_devices", "list_gateways", "next_due", "place", "remove_gateway", "see_device",
-    "see_track", "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
+    "see_track", "served", "standing", "state_counts", "tick", "touched_devices", "touched_gateways",
 ]  # fmt: skip
 
 
@@ -190,11 +191,12 @@ def add_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int, loc
 
 
 def remove_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int) -> None:
-    """Forget a gateway and its devices; telemetry and alarms stay. Raises NotFound."""
+    """Forget a gateway and its devices, and take back what was sent to it; telemetry and alarms stay. NotFound."""
     gone = gateways.delete().where(gateways.c.id == gateway, scope(actor, gateways.c.node)).returning(gateways.c.id)
     if tx.execute(gone).first() is None:
         raise NotFound(f"gateway {gateway}: not known")
     tx.execute(deadlines.delete().where(deadlines.c.gateway == gateway))
+    outgoing.forget_gateway(tx, gateway, now_ms)
     audit.record(tx, actor, "gateway.remove", f"gateway/{gateway}", at=now_ms)
 
 
@@ -228,6 +230,18 @@ def list_devices(
     shown = rows[:limit]
     following = encode_cursor(shown[-1].gateway, shown[-1].id) if len(rows) > limit else None
     return Page(items=views.device_views(tx, shown, now_ms), next_cursor=following)
+
+
+def served(tx: Connection, principal: Principal, gateway: str, now_ms: int) -> list[DeviceView]:
+    """Every device of a gateway within scope but itself, by id."""
+    found: list[DeviceView] = []
+    cursor: str | None = None
+    while True:
+        page = list_devices(tx, principal, now_ms, gateway=gateway, limit=MAX_LIMIT, cursor=cursor)
+        found += [each for each in page.items if each.id != gateway]
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
 
 
 def get_device(
@@ -287,11 +301,13 @@ def forget_positions(tx: Connection, before_ms: int) -> None:
 
 
 def list_gateways(
-    tx: Connection, principal: Principal, *, limit: int = 100, cursor: str | None = None
+    tx: Connection, principal: Principal, *, heard: bool | None = None, limit: int = 100, cursor: str | None = None
 ) -> Page[GatewayView]:
-    """Gateways within scope, by id."""
+    """Gateways within scope, by id. heard: only those that were ever heard, or never."""
     limit = min(max(limit, 1), MAX_LIMIT)
     wanted = sa.select(gateways).where(scope(principal, gateways.c.node))
+    if heard is not None:
+        wanted = wanted.where(gateways.c.heard_at.is_not(None) if heard else gateways.c.heard_at.is_(None))
     if cursor:
         wanted = wanted.where(gateways.c.id > decode_cursor(cursor, str)[0])
     rows = tx.execute(wanted.order_by(gateways.c.id).limit(limit + 1)).all()

@@ -14,6 +14,7 @@ from cloud.devices import service
 from cloud.devices.models import DeviceState, DeviceView, LatestView, PositionView
 from cloud.devices.rules import Facts, device_state
 from cloud.errors import Conflict, Invalid, NotFound
+from cloud.ingest import outgoing
 from cloud.org.rules import SYSTEM, Principal, Role
 from firmware_specs.readings import Clock, NameRefused, Position, Quality, Value
 from firmware_specs.wire import LaneStatus, Reported, ReportedDevice, Status
@@ -150,7 +151,9 @@ def test_gateways_are_added_once_and_removed(db: Database) -> None:
         know(db, "a/b")
     hear(db, (1, reading("smk-1", "smoke", 0.5)))
     with db.begin() as tx:
+        outgoing.put(tx, "gw-1", "desired/config", b"of before", NOW)
         service.remove_gateway(tx, SYSTEM, "gw-1", NOW)
+        assert [each.payload for each in outgoing.waiting(tx)] == [b""], "what takes its name later must not get it"
         assert service.known_gateways(tx) == set()
         assert not service.list_devices(tx, SYSTEM, NOW).items
         with pytest.raises(NotFound, match="gateway gw-1: not known"):

@@ -216,3 +216,19 @@ def test_deadlines_are_rows(db: Database) -> None:
     with db.read() as tx:
         rows = tx.execute(sa.select(deadlines.c.kind, deadlines.c.device).order_by(deadlines.c.kind)).all()
     assert [tuple(row) for row in rows] == [("device", "smk-1"), ("gateway", "")]
+
+
+def test_an_outage_of_many_holds_up_nobody_for_long_D1(db: Database) -> None:
+    """Each transaction of a storm of silences is short: the alarms of others come between them."""
+    names = [f"gw-{n}" for n in range(2 * liveness.FALLEN + 1)]
+    know(db, *names)
+    with db.begin() as tx:
+        for name in names:
+            service.apply_status(tx, name, ONLINE, NOW)
+    left: list[int] = []
+    while not left or left[-1]:
+        with db.begin() as tx:
+            more = liveness.tick(tx, NOW + 95_000, ALLOWED)
+            left.append(service.state_counts(tx, SYSTEM).gateways_online)
+            assert more < liveness.BATCH or left[-1]
+    assert left == [liveness.FALLEN + 1, 1, 0]

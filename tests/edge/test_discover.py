@@ -40,7 +40,7 @@ DOOR = b'{"Open":false,"Forced":false,"Credential":"x"}'
     ],
 )  # fmt: skip
 def test_a_profile_that_reads_it_best_comes_first(kind: str, frame: bytes, best: str) -> None:
-    names, _ = suggest(ALL, kind, frame, 1_800_000_000_000)
+    names = suggest(ALL, kind, frame, 1_800_000_000_000).profiles
     assert names[0] == best
 
 
@@ -58,13 +58,13 @@ def test_radios_without_a_device_are_told_by_their_units(body: str, unit: str, p
     line = Strangers()
     (heard,) = line.feed(f"${body}*{total:02X}\r\n".encode(), 1)
     assert isinstance(heard, Refused)
-    names, places = suggest(ALL, "serial", heard.frame, 1, heard.stranger)
-    assert (heard.stranger, names, places) == (unit, (profile,), True)
+    guess = suggest(ALL, "serial", heard.frame, 1, heard.stranger)
+    assert (heard.stranger, *guess) == (unit, (profile,), f"{len(heard.frame)} B")
 
 
 @given(st.binary(max_size=300), st.sampled_from(["mqtt", "coap", "serial", "opcua"]))
 def test_no_bytes_break_the_guess(frame: bytes, kind: str) -> None:
-    names, _ = suggest(ALL, kind, frame, 1_800_000_000_000)
+    names = suggest(ALL, kind, frame, 1_800_000_000_000).profiles
     assert len(set(names)) == len(names)
     assert all(discover.spoken_on(PROFILES[name], kind) for name in names)
 
@@ -84,11 +84,16 @@ def test_a_position_never_leaves_the_gateway_P1() -> None:
     found.note("sensors", "mqtt", "owntracks/a", WHERE)
     found.note("sensors", "mqtt", "secret", b"34.2,108.9 nobody reads this")
     found.note("sensors", "mqtt", "sensors/warm", WARM)
+    found.note("sensors", "mqtt", "sensors/more", WARM.replace(b"}", b',"lat":34.2,"lon":108.9,"owner":"Wang"}'))
+    found.note("sensors", "mqtt", "terminal", b'{"checkin":"p-34.2-wang","duress":false}')
     told = by_address(found)
     assert told["owntracks/a"].profiles == ("owntracks-armband",)
     assert "34.2" not in told["owntracks/a"].sample
     assert "34.2" not in told["secret"].sample
-    assert told["sensors/warm"].sample == WARM.decode()
+    assert told["sensors/warm"].sample == "temperature 21.5 Cel, humidity 40 %RH, battery 90 %EL"
+    assert told["sensors/more"].sample == told["sensors/warm"].sample
+    assert told["terminal"].profiles
+    assert "34.2" not in told["terminal"].sample
 
 
 def test_the_list_is_bounded_and_the_oldest_goes() -> None:

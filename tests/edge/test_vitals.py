@@ -104,6 +104,14 @@ def test_bytes_of_a_day_over_restarts_and_a_clock_that_lies() -> None:
     assert days.days == ((DAY, 360), (DAY + 1, 7))
 
 
+def test_a_clock_that_was_far_ahead_leaves_no_day_behind_D8() -> None:
+    """Or everything would be counted as of 2099, and the wear of today never be known again."""
+    days, year_2099 = Days(), 47_500 * DAY_MS
+    for count, at in ((0, NOW), (10, NOW + 1), (14, year_2099), (20, NOW + 2), (25, NOW + DAY_MS)):
+        days = after(days, Counter("disk", "b1", count), at)
+    assert days.days == ((DAY, 20), (DAY + 1, 5))
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 10**12), st.integers(0, 4 * 10**12)), max_size=30))
 def test_days_rise_and_no_count_is_negative(looks: list[tuple[str, int, int]]) -> None:
     days = Days()

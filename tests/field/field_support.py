@@ -8,6 +8,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 SMOKE = "generic-smoke-senml"
 LINE = '[[connectors]]\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:1883"\ndiscover = ["sensors/#"]\n'
 _sequence = itertools.count(1)
+ONE_DATABASE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For pages and paper: what they show is made by services, which are tested on both."""
 
 
 def technician(node: str = ROOT) -> Principal:

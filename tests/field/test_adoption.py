@@ -117,7 +117,21 @@ def test_a_replaced_sensor_keeps_its_id_and_its_history(db: Database) -> None:
         assert "坏了" in steps[0].note
         assert "smoke" in devices.get_device(tx, SYSTEM, "gw-1", "smk-1", NOW).latest
         with pytest.raises(Conflict):
-            service.replace(tx, TECH, "gw-1", "smk-1", Replacement(address="sensors/smk-1"), NOW)
+            service.replace(tx, TECH, "gw-1", "smk-1", Replacement(address="sensors/new"), NOW)
+
+
+def test_a_wrong_address_is_put_right_before_the_gateway_has_it(db: Database) -> None:
+    site(db)
+    configure(db)
+    adopt(db, adoption(location="lobby"))
+    serve(db, "smk-1", version=2)
+    for address in ("sensors/mistyped", "sensors/smk-1"):
+        with db.begin() as tx:
+            service.replace(tx, TECH, "gw-1", "smk-1", Replacement(address=address), NOW)
+            wanted = configs.current(tx, "gw-1")
+        assert wanted is not None
+        assert [each["address"] for each in tomllib.loads(wanted.text)["devices"]] == [address]
+        assert "lobby" in wanted.text
 
 
 def test_a_replaced_gateway_is_noted_in_its_history(db: Database) -> None:

@@ -12,8 +12,9 @@ from cloud.ingest import hooks as ingest
 from cloud.org.rules import Role
 from cloud.state import now_ms
 from firmware_specs.wire_fleet import ConfigPhase, ConfigState, encode
+from tests.cloud.cloud_support import know
 from tests.enrolment.enrolment_support import make_authority
-from tests.field.field_support import SMOKE, configure, press, serve, site, tell_strangers, tick
+from tests.field.field_support import ONE_DATABASE, SMOKE, configure, press, serve, site, tell_strangers, tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +94,7 @@ def test_only_who_provisions_and_only_with_a_key_of_ours(service: Served, api: C
         assert elsewhere.post("/walk-tests", json={"gateway": "gw-1"}).status_code == 404
 
 
+@ONE_DATABASE
 def test_a_gateway_of_its_own_file_is_offered_no_adoption(service: Served, console: tuple[Client, str]) -> None:
     client, _ = console
     assert 'action="/install/gw-1/adopt"' in client.get("/install/gw-1").text
@@ -103,6 +105,7 @@ def test_a_gateway_of_its_own_file_is_offered_no_adoption(service: Served, conso
     assert "gateway.toml" in page
 
 
+@ONE_DATABASE
 def test_the_pages_show_everything_as_text(console: tuple[Client, str]) -> None:
     client, _ = console
     for lang in ("zh", "en"):
@@ -118,6 +121,19 @@ def test_the_pages_show_everything_as_text(console: tuple[Client, str]) -> None:
     assert found.headers["location"] == "/install/gw-1"
 
 
+@ONE_DATABASE
+def test_gateways_that_were_never_heard_come_first_and_a_claim_is_no_label(
+    service: Served, console: tuple[Client, str]
+) -> None:
+    know(service.db, "zz-new")
+    page = console[0].get("/install", headers={"Accept": "text/html"}).text
+    assert page.index("/install/zz-new") < page.index("/install/gw-1")
+    answer = console[0].get("/install", params={"label": "patrolgrid:claim?url=x&code=y"})
+    assert answer.status_code == 422
+    assert "patrol-edge enrol" in answer.text
+
+
+@ONE_DATABASE
 def test_claims_for_a_new_gateway_and_for_other_hardware(service: Served, console: tuple[Client, str]) -> None:
     client, csrf = console
     make_authority(service.app.state.patrol.config.data_dir)
@@ -134,6 +150,7 @@ def test_claims_for_a_new_gateway_and_for_other_hardware(service: Served, consol
     assert "雷击" in history
 
 
+@ONE_DATABASE
 def test_a_form_that_is_sent_twice_is_done_once_D7(console: tuple[Client, str]) -> None:
     client, csrf = console
     form = {
@@ -149,6 +166,7 @@ def test_a_form_that_is_sent_twice_is_done_once_D7(console: tuple[Client, str]) 
     assert client.post("/install/gw-1/adopt", data={**form, "csrf": ""}).status_code == 403
 
 
+@ONE_DATABASE
 def test_a_walk_and_a_sheet_from_the_pages(service: Served, console: tuple[Client, str]) -> None:
     client, csrf = console
     begun = client.post(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.devices.field import rules
-from cloud.devices.field.rules import Mark, Proof, Value
+from cloud.devices.field.rules import Before, Mark, Proof, Value
 from firmware_specs.load import load_profiles
 
 PROFILES, _ = load_profiles()
@@ -41,14 +41,14 @@ def test_a_fault_is_no_press_of_a_button() -> None:
 
 def test_values_prove_by_the_way_of_the_device() -> None:
     fresh, old = Value(True, 900, 1000), Value(True, 100, 200)
-    assert rules.proven(Proof.CHANGE, {"open": False}, {"open": fresh}, 500)
-    assert rules.proven(Proof.CHANGE, {"open": True}, {"open": fresh}, 500) is None
-    assert rules.proven(Proof.CHANGE, {"open": False}, {"open": old}, 500) is None
-    assert rules.proven(Proof.ALARM, {}, {"smoke": Value(1.0, 900, 1000)}, 500) is None
-    assert rules.proven(Proof.ALARM, {}, {"test": fresh}, 500) == rules.Shown("test", 900, 1000)
-    assert rules.proven(Proof.READING, {}, {"temperature": Value(21.5, 900, 1000)}, 500)
-    assert rules.proven(Proof.READING, {}, {"battery": Value(90.0, 900, 1000)}, 500) is None
-    assert rules.proven(Proof.READING, {}, {"temperature": Value(21.5, 900, 1000, good=False)}, 500) is None
+    assert rules.proven(Proof.CHANGE, Before({"open": False}), {"open": fresh}, 500)
+    assert rules.proven(Proof.CHANGE, Before({"open": True}), {"open": fresh}, 500) is None
+    assert rules.proven(Proof.CHANGE, Before({"open": False}), {"open": old}, 500) is None
+    assert rules.proven(Proof.ALARM, Before(), {"smoke": Value(1.0, 900, 1000)}, 500) is None
+    assert rules.proven(Proof.ALARM, Before(), {"test": fresh}, 500) == rules.Shown("test", 900, 1000)
+    assert rules.proven(Proof.READING, Before(), {"temperature": Value(21.5, 900, 1000)}, 500)
+    assert rules.proven(Proof.READING, Before(), {"battery": Value(90.0, 900, 1000)}, 500) is None
+    assert rules.proven(Proof.READING, Before(), {"temperature": Value(21.5, 900, 1000, good=False)}, 500) is None
 
 
 @given(st.one_of(st.none(), TIMES), TIMES)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from cloud.alerts import hooks
 from cloud.alerts.hooks import Happening
+from cloud.devices import service as devices
 from cloud.devices.field import rules, service
 from cloud.devices.field.models import MaintenanceBody, MarkBody, NewWalk, ShownBody
 from cloud.devices.field.rules import Mark
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org.rules import ROOT, Principal, Role
-from tests.cloud.cloud_support import NOW, raised
+from firmware_specs.readings import Clock
+from tests.cloud.cloud_support import NOW, know, raised, reading
 from tests.field.field_support import _sequence, alarms, press, release, site, technician, tick, value
 
 if TYPE_CHECKING:
@@ -159,7 +162,24 @@ def test_values_tick_off_what_has_no_button(db: Database) -> None:
     value(db, "door-1", "open", True, NOW + 3 * S)
     tick(db, NOW + 5 * S)
     (device,) = get(db, walk.id).devices
-    assert (device.mark, device.what) == (Mark.PASSED, "open")
+    assert (device.mark, device.what, device.latency_ms) == (Mark.PASSED, "open", 0)
+
+
+def test_a_new_value_counts_though_the_gateways_clock_is_years_behind_D8(db: Database) -> None:
+    site(db, "t-1", profile="generic-temperature-json")
+
+    def tell(temperature: float, at: int, now: int) -> None:
+        with db.begin() as tx:
+            told = reading("t-1", "temperature", temperature, at, clock=Clock.UNSYNCED)
+            devices.apply_readings(tx, "gw-1", "e1", [(next(_sequence), told)], now)
+
+    tell(20.0, 1000, NOW - S)
+    walk = start(db)
+    tick(db, NOW + 3 * S)
+    assert get(db, walk.id).waiting == 1, "that was before"
+    tell(21.0, 9000, NOW + 4 * S)
+    tick(db, NOW + 6 * S)
+    assert get(db, walk.id).passed == 1
 
 
 def test_a_fault_ticks_nothing_off(db: Database) -> None:
@@ -179,7 +199,8 @@ def test_results_by_hand_and_once_more(db: Database, loud: list[int]) -> None:
 
     def mark(device: str, how: Mark, now: int, note: str = "") -> WalkDetail:
         with db.begin() as tx:
-            return service.mark_device(tx, TECH, walk.id, device, MarkBody(mark=how, note=note), now)
+            service.mark_device(tx, TECH, walk.id, device, MarkBody(mark=how, note=note), now)
+        return get(db, walk.id)
 
     after = mark("smk-1", Mark.UNREACHABLE, NOW + S, "锁着")
     assert (after.unreachable, after.devices[-1].note, after.devices[-1].marked_by) == (1, "锁着", "tech")
@@ -193,6 +214,25 @@ def test_results_by_hand_and_once_more(db: Database, loud: list[int]) -> None:
     assert loud == []
     with pytest.raises(NotFound):
         mark("nobody", Mark.PASSED, NOW)
+
+
+def test_a_large_walk_keeps_nobody_waiting_at_its_begin_and_end_D1(db: Database) -> None:
+    """While it is written nothing else is: no alarm either."""
+    site(db, *(f"smk-{n}" for n in range(100)))
+    asked = 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    sa.event.listen(db.engine, "before_cursor_execute", count)
+    walk = start(db)
+    assert all(each.held for each in walk.devices)
+    with db.begin() as tx:
+        service.end_walk(tx, TECH, walk.id, NOW + S)
+    tick(db, NOW + 300 * 60 * S)
+    assert asked < 150
+    assert not any(each.held for each in get(db, walk.id).devices)
 
 
 def test_what_appeared_on_the_phone_counts_once(db: Database) -> None:
@@ -246,3 +286,23 @@ def test_maintenance_from_the_page_ends_by_itself(db: Database, loud: list[int])
     assert loud == []
     tick(db, NOW + 301 * S)
     assert len(loud) == 1
+
+
+def test_the_maintenance_in_force_is_listed_without_what_a_walk_holds_and_ended_S4(db: Database) -> None:
+    site(db, "smk-1", "smk-2")
+    start(db)
+    body = MaintenanceBody(gateway="gw-1", device="smk-1", minutes=30, reason="new battery")
+    with db.begin() as tx:
+        made = service.maintain(tx, TECH, body, NOW)
+        assert [each.id for each in service.maintained(tx, TECH, "gw-1", NOW + S)] == [made.id]
+        with pytest.raises(NotFound):
+            service.maintained(tx, technician("/999/"), "gw-1", NOW)
+        with pytest.raises(NotFound):
+            service.end_maintenance(tx, technician("/999/"), "gw-1", made.id, NOW)
+    know(db, "gw-2")
+    with db.begin() as tx:
+        with pytest.raises(NotFound, match=f"maintenance {made.id}"):
+            service.end_maintenance(tx, TECH, "gw-2", made.id, NOW)
+        for _ in range(2):
+            service.end_maintenance(tx, TECH, "gw-1", made.id, NOW + S)
+        assert service.maintained(tx, TECH, "gw-1", NOW + S) == []

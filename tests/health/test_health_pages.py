@@ -37,7 +37,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         with made.db.begin() as tx:
             status = Status(True, "0.1.0", "b", "h", now_ms(), degraded=HOSTILE, vitals=vitals)
             judging.took(tx, GATEWAY, status, now_ms())
-            timers.tick(tx, now_ms() + 1)
+            timers.tick(tx, now_ms() + judging.SOON_MS)
         yield made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from cloud.devices.health.rules import (
     over_budget,
     overall,
     share_online,
+    turn,
 )
 from firmware_specs.wire_vitals import Start, StartReason, Vitals
 
@@ -132,6 +134,20 @@ def test_the_share_of_a_time_is_what_counting_its_moments_gives(
 
 def last(changes: list[tuple[int, bool]], moment: int) -> bool | None:
     return next((state for at, state in reversed(changes) if at <= moment), None)
+
+
+@given(gateway=st.text(), every=st.integers(1, DAY_MS), after=st.integers(0, 10 * DAY_MS))
+def test_a_gateways_turn_comes_once_in_each_period(gateway: str, every: int, after: int) -> None:
+    due = turn(gateway, every, after)
+    assert after < due <= after + every
+    assert turn(gateway, every, due - 1) == due
+    assert turn(gateway, every, due) == due + every
+
+
+def test_a_fleet_that_comes_at_once_is_judged_evenly() -> None:
+    turns = Counter(turn(f"gw-{n}", 60_000, NOW) // 1000 for n in range(10_000))
+    assert len(turns) >= 60
+    assert max(turns.values()) < 250
 
 
 def test_seven_days_in_a_row_are_seven_days_in_a_row() -> None:

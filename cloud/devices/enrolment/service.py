@@ -9,7 +9,7 @@ from cloud.devices.enrolment import certificates as issued
 from cloud.devices.enrolment import claims
 from cloud.devices.enrolment.authority import Authority
 from cloud.devices.enrolment.authority import of as authority_of
-from cloud.devices.enrolment.certificates import certificates_in_time, refused, revoked
+from cloud.devices.enrolment.certificates import certificates_in_time, holder, refused, revoked
 from cloud.devices.enrolment.claims import announce
 from cloud.devices.enrolment.claims import get as get_claim
 from cloud.devices.enrolment.claims import issue as issue_claim
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Authority", "CertificateView", "ClaimState", "ClaimView", "IssuedClaim", "NewClaim", "Revoked", "announce",
-    "authority_of", "certificates", "certificates_in_time", "get_claim", "issue_claim", "list_certificates",
+    "authority_of", "certificates", "certificates_in_time", "get_claim", "holder", "issue_claim", "list_certificates",
     "list_claims", "refused", "revoke_claim", "revoke_gateway", "revoked",
 ]  # fmt: skip
 

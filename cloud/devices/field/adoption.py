@@ -18,10 +18,11 @@ from cloud.devices.field import discovered
 from cloud.devices.field.models import AdoptedView, Adoption, DeviceProgress, Replacement, StepView
 from cloud.devices.field.news import tell
 from cloud.devices.field.store import device_steps
+from cloud.devices.places import known_place
 from cloud.devices.placing import Point, place_adopted
-from cloud.errors import Conflict, Forbidden, Invalid, NotFound
+from cloud.errors import Conflict, Forbidden, Invalid
 from cloud.org import audit
-from cloud.org.rules import Permission, Principal
+from cloud.org.rules import Permission, Principal, visible
 from cloud.paging import at
 from cloud.text import clean
 from firmware_specs.gateway_file import DeviceConfig
@@ -47,7 +48,7 @@ def adopt(tx: Connection, actor: Principal, gateway: str, given: Adoption, now_m
     """
     may_provision(actor)
     home = devices.get_gateway(tx, actor, gateway)
-    if _known(tx, actor, gateway, given.device) is not None:
+    if known_place(tx, gateway, given.device) is not None:
         raise Conflict(f"device {gateway}/{given.device}: there is one already")
     config = _config(
         id=given.device, profile=given.profile, connector=given.connector, address=given.address,
@@ -75,25 +76,29 @@ def replace(  # noqa: PLR0917 - who, what, with what, when
     """
     may_provision(actor)
     home = devices.get_gateway(tx, actor, gateway)
-    had = devices.get_device(tx, actor, gateway, device, now_ms)
+    served = devices.get_device(tx, actor, gateway, device, now_ms)
+    had = _wanted(tx, gateway, device) or _config(
+        id=device, profile=served.profile, connector=served.connector, address=served.address, location=served.location
+    )
     connector = given.connector or had.connector
     if (connector, given.address) == (had.connector, had.address):
         raise Conflict(f"device {gateway}/{device}: has this address already")
-    drill = False
-    document = configs.current(tx, gateway)
-    for each in tomllib.loads(document.text).get("devices", ()) if document else ():
-        drill = drill or (each.get("id") == device and each.get("drill") is True)
-    config = _config(
-        id=device, profile=had.profile, connector=connector, address=given.address, location=had.location, drill=drill
-    )
+    config = _config(**had.model_dump() | {"connector": connector, "address": given.address})
     version = configs.change_devices(tx, actor, gateway, [config], [device], now_ms).version
     discovered.forget(tx, gateway, connector, given.address)
     note = clean(f"{had.connector} {had.address} → {connector} {given.address}. {given.note}".strip(), 1500)
-    _note(tx, actor, home, config, "replaced", version, note, now_ms, had.node)
+    _note(tx, actor, home, config, "replaced", version, note, now_ms, served.node)
     return AdoptedView(
-        gateway=gateway, device=device, profile=had.profile, connector=connector, address=given.address,
-        location=had.location, node=had.node, config_version=version,
+        gateway=gateway, device=device, profile=config.profile, connector=connector, address=given.address,
+        location=config.location, node=served.node, config_version=version,
     )  # fmt: skip
+
+
+def _wanted(tx: Connection, gateway: str, device: str) -> DeviceConfig | None:
+    """A device as the configuration has it that the gateway is to run, which it may not do yet."""
+    document = configs.current(tx, gateway)
+    tables = tomllib.loads(document.text).get("devices", ()) if document else ()
+    return next((_config(**each) for each in tables if each.get("id") == device), None)
 
 
 def note_gateway(tx: Connection, actor: Principal, gateway: str, note: str, now_ms: int) -> None:
@@ -107,13 +112,6 @@ def note_gateway(tx: Connection, actor: Principal, gateway: str, note: str, now_
     tx.execute(device_steps.insert().values(values))
     audit.record(tx, actor, "field.replaced", f"gateway/{gateway}", at=now_ms, detail=note)
     tell(tx, gateway, home.node, "replaced", now_ms)
-
-
-def _known(tx: Connection, actor: Principal, gateway: str, device: str) -> DeviceView | None:
-    try:
-        return devices.get_device(tx, actor, gateway, device, 0)
-    except NotFound:
-        return None
 
 
 def _config(**values: object) -> DeviceConfig:
@@ -155,19 +153,30 @@ def history(tx: Connection, principal: Principal, gateway: str, device: str | No
     ]  # fmt: skip
 
 
+def installed(tx: Connection, gateway: str) -> dict[str, int]:
+    """Since when devices have the hardware that they have, as far as that was put in here."""
+    c = device_steps.c
+    latest = sa.select(c.device, sa.func.max(c.at).label("since")).where(c.gateway == gateway, c.device != "")
+    return {row.device: row.since for row in tx.execute(latest.group_by(c.device))}
+
+
 def progress(tx: Connection, principal: Principal, gateway: str) -> list[DeviceProgress]:
     """How far the devices are that were adopted or replaced last, the latest first. Raises NotFound."""
     running = configs.state(tx, gateway).running_version
-    found: dict[str, DeviceProgress] = {}
+    newest: dict[str, StepView] = {}
     for step in history(tx, principal, gateway):
-        if not step.device or step.device in found:
-            continue
-        view = _known(tx, principal, gateway, step.device)
-        in_force = view is not None and running >= step.config_version and view.address == step.address
-        heard = view.last_seen_at if view is not None and in_force else None
-        found[step.device] = DeviceProgress(
-            device=step.device, profile=view.profile if view else "", location=view.location if view else "",
-            address=step.address, config_version=step.config_version, in_force=in_force,
-            heard_at=heard if heard and heard >= step.at else None,
-        )  # fmt: skip
-    return list(found.values())
+        if step.device:
+            newest.setdefault(step.device, step)
+    served = devices.devices_by_key(tx, [(gateway, name) for name in newest], 0)
+    views = {view.id: view for node, view in served if visible(principal, node)}
+    return [_progress_of(step, views.get(name), running) for name, step in newest.items()]
+
+
+def _progress_of(step: StepView, view: DeviceView | None, running: int) -> DeviceProgress:
+    in_force = view is not None and running >= step.config_version and view.address == step.address
+    heard = view.last_seen_at if view is not None and in_force else None
+    return DeviceProgress(
+        device=step.device, profile=view.profile if view else "", location=view.location if view else "",
+        address=step.address, config_version=step.config_version, in_force=in_force,
+        heard_at=heard if heard and heard >= step.at else None,
+    )  # fmt: skip

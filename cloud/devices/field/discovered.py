@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = 1024
 _KEY: Final = ("gateway", "connector", "address")
+_TOLD: Final = ("kind", "profiles", "frames", "first_at", "last_at", "sample")
 
 
 def take(tx: Connection, gateway: str, _rest: str, payload: bytes, now_ms: int) -> None:
@@ -46,15 +47,14 @@ def take(tx: Connection, gateway: str, _rest: str, payload: bytes, now_ms: int) 
     }  # fmt: skip
     had = {(row.connector, row.address) for row in tx.execute(_of(gateway))}
     gone = had - wanted.keys()
-    for connector, address in gone:
-        mine = (
-            discovered.c.gateway == gateway, discovered.c.connector == connector, discovered.c.address == address
-        )  # fmt: skip
-        tx.execute(discovered.delete().where(*mine))
-    for (connector, address), values in wanted.items():
-        row: dict[str, Any] = {"gateway": gateway, "connector": connector, "address": address, **values}
-        put = views.insert(tx, discovered).values(row)
-        tx.execute(put.on_conflict_do_update(index_elements=list(_KEY), set_=values))
+    if gone:
+        address = sa.tuple_(discovered.c.connector, discovered.c.address)
+        tx.execute(discovered.delete().where(discovered.c.gateway == gateway, address.in_(sorted(gone))))
+    if wanted:
+        put = views.insert(tx, discovered)
+        told_anew = {name: put.excluded[name] for name in _TOLD}
+        rows = [{"gateway": gateway, **dict(zip(_KEY[1:], key, strict=True)), **wanted[key]} for key in sorted(wanted)]
+        tx.execute(put.on_conflict_do_update(index_elements=list(_KEY), set_=told_anew), rows)
     if gone or wanted.keys() - had:
         tell(tx, gateway, node, "discovered", now_ms)
 

@@ -40,7 +40,7 @@ class DiscoveredView(View):
     first_at: datetime
     last_at: datetime
     sample: str
-    """A frame of it as text or hex; only its size when it could hold a position or nothing reads it."""
+    """What the best profile reads in a frame of it; the frame's size when it holds a position or nothing reads it."""
 
 
 class AdoptedView(View):
@@ -76,7 +76,7 @@ class StepView(View):
     device: str
     actor: str
     action: str
-    """adopted, replaced, removed."""
+    """adopted, replaced."""
     connector: str
     address: str
     config_version: int
@@ -195,7 +195,7 @@ class FieldNews(View):
 
     gateway: str
     about: str
-    """discovered, adopted, replaced, walk, sheet, check."""
+    """discovered, adopted, replaced, walk, sheet, maintenance."""
     walk: int | None = None
     device: str = ""
     mark: str = ""

@@ -157,9 +157,10 @@ def mark(  # noqa: PLR0917 - FastAPI's
     """A result by hand; `waiting` has the device tested once more."""
     now = now_ms()
     with state.db.begin() as tx:
-        return service.once(
-            tx, who, "mark", key, now, WalkDetail, lambda: service.mark_device(tx, who, walk_id, device_id, body, now)
+        service.once(
+            tx, who, "mark", key, now, WalkView, lambda: service.mark_device(tx, who, walk_id, device_id, body, now)
         )
+        return service.get_walk(tx, who, walk_id)
 
 
 @router.post("/walk-tests/{walk_id}/shown", responses=documented(404))

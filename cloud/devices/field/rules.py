@@ -20,9 +20,35 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
-    "BATTERY_METRICS", "CLOCKS_MS", "HOLD_MS", "JUDGED", "MAX_DEVICES", "MAX_MINUTES", "MIN_MINUTES", "SIGNAL_METRICS",
-    "STORM", "STORM_MS", "Mark", "Proof", "Shown", "Step", "StepState", "Tally", "Value", "canonical", "counts",
-    "first_of", "hold_ends", "is_early", "is_storm", "latency_ms", "proof_of", "proven", "statement", "tally",
+    "BATTERY_METRICS",
+    "CLOCKS_MS",
+    "HOLD_MS",
+    "JUDGED",
+    "MAX_DEVICES",
+    "MAX_MINUTES",
+    "MIN_MINUTES",
+    "SIGNAL_METRICS",
+    "STORM",
+    "STORM_MS",
+    "Before",
+    "Mark",
+    "Proof",
+    "Shown",
+    "Step",
+    "StepState",
+    "Tally",
+    "Value",
+    "canonical",
+    "counts",
+    "first_of",
+    "hold_ends",
+    "is_early",
+    "is_storm",
+    "latency_ms",
+    "proof_of",
+    "proven",
+    "statement",
+    "tally",
     "worst_of",
 ]  # fmt: skip
 
@@ -52,12 +78,20 @@ JUDGED: Final = frozenset({Mark.PASSED, Mark.FAILED, Mark.UNREACHABLE})
 
 
 class Value(NamedTuple):
-    """The latest value of a metric, as far as a test needs it."""
+    """The latest value of a metric, as far as a test needs it. synced: whether the gateway's clock could be trusted."""
 
     value: object
     observed_at: int
     received_at: int
     good: bool = True
+    synced: bool = True
+
+
+class Before(NamedTuple):
+    """A device when its walk began: its states, and when the gateway had received its values."""
+
+    states: Mapping[str, object] = {}
+    received: Mapping[str, int] = {}
 
 
 class Shown(NamedTuple):
@@ -68,17 +102,15 @@ class Shown(NamedTuple):
     received_at: int
 
 
-def proven(
-    proof: Proof, before: Mapping[str, object], latest: Mapping[str, Value], since_ms: int
-) -> Shown | None:  # fmt: skip
+def proven(proof: Proof, before: Before, latest: Mapping[str, Value], since_ms: int) -> Shown | None:
     """What of the latest values proves a device, without any alarm; None when nothing does.
 
-    before: its values when the walk began. since_ms: when the gateway heard it counts, since a device's clock may lie.
+    since_ms: when the gateway heard it counts, since a device's clock may lie; when the gateway's own may lie too, that
+    it heard something else than before.
     """
-    fresh = {name: each for name, each in latest.items() if each.received_at >= since_ms and each.good}
-    for name in sorted(fresh):
-        each = fresh[name]
-        if shows(proof, name, each.value, before.get(name)):
+    for name, each in sorted(latest.items()):
+        fresh = each.received_at >= since_ms if each.synced else each.received_at != before.received.get(name)
+        if fresh and each.good and shows(proof, name, each.value, before.states.get(name)):
             return Shown(name, each.observed_at, each.received_at)
     return None
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from cloud import timers
 from cloud.devices import service as devices
 from cloud.devices.enrolment import service as enrolment
-from cloud.devices.field import rules, signing, walks
+from cloud.devices.field import adoption, rules, signing, walks
 from cloud.devices.field.adoption import may_provision
 from cloud.devices.field.models import SheetView
 from cloud.devices.field.news import tell
@@ -25,10 +25,10 @@ from cloud.devices.field.rules import Mark
 from cloud.devices.field.store import sheets
 from cloud.devices.remote import service as remote
 from cloud.devices.remote.rules import OVER, Phase
-from cloud.errors import Conflict, NotFound, TooManyTries
+from cloud.errors import Conflict, Forbidden, NotFound, TooManyTries
 from cloud.org import audit, tree
 from cloud.org.rules import SYSTEM, Principal, scope
-from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
+from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor, to_ms
 from cloud.text import clean
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def _data(  # noqa: PLR0917 - what the sheet is of, by whom, when
     tx: Connection, actor: Principal, home: GatewayView, walk: WalkDetail | None, note: str, now_ms: int, zone: str
 ) -> dict[str, Any]:  # fmt: skip
     tested = {each.device: each for each in walk.devices} if walk else {}
-    page = devices.list_devices(tx, actor, now_ms, gateway=home.id, limit=MAX_LIMIT)
+    installed = adoption.installed(tx, home.id)
     lines = []
-    for device in page.items:
-        if device.id == home.id:
-            continue
+    for device in devices.served(tx, actor, home.id, now_ms):
         result = tested.get(device.id)
+        if result and result.marked_at and to_ms(result.marked_at) < installed.get(device.id, 0):
+            result = None  # that was other hardware
         lines.append({
             "id": device.id, "profile": device.profile, "location": device.location, "connector": device.connector,
             "address": device.address, "mark": result.mark.value if result else Mark.WAITING.value,
@@ -167,15 +167,27 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
         _settle(tx, row, now_ms, "unsigned", "the gateway's answer is no signature")
         return
     said = rules.statement(row.gateway, str(row.id), row.digest, answer.at_ms)
-    serials = [each.serial for each in in_force(tx, row.gateway, now_ms)]
-    verdict = signing.judge(answer, said, row.gateway, serials)
-    if verdict.signed is None:
-        _settle(tx, row, now_ms, "unsigned", verdict.reason)
+    if why := signing.fault(answer, said, row.gateway) or _stranger(tx, row.gateway, answer.certificate, now_ms):
+        _settle(tx, row, now_ms, "unsigned", why)
         return
     _settle(
         tx, row, now_ms, "signed", "", signed_at=answer.at_ms, signature=clean(answer.signature, 2000),
         certificate=clean(answer.certificate, 16_000),
     )  # fmt: skip
+
+
+def _stranger(tx: Connection, gateway: str, certificate: str, now_ms: int) -> str:
+    """Why a certificate is not one of the gateway's, empty when it is.
+
+    That of a gateway which enrolment never gave one is its operator's, and known by its name alone.
+    """
+    if not enrolment.certificates(tx, gateway, now_ms):
+        return ""
+    try:
+        enrolment.holder(tx, signing.der(certificate), now_ms)
+    except Forbidden as e:
+        return str(e)
+    return ""
 
 
 def _settle(tx: Connection, row: Row[Any], now_ms: int, state: str, reason: str, **values: object) -> None:

@@ -18,7 +18,6 @@ from cloud.devices.field.models import FindingView, InstallView, StageView
 from cloud.devices.field.rules import Step, StepState, worst_of
 from cloud.devices.remote import service as remote
 from cloud.devices.remote.rules import OVER, Phase
-from cloud.paging import MAX_LIMIT
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -74,8 +73,7 @@ def of(tx: Connection, who: Principal, gateway: str, now_ms: int) -> InstallView
     """How far the installation of a gateway is. Raises Forbidden, NotFound."""
     may_provision(who)
     home = devices.get_gateway(tx, who, gateway)
-    page = devices.list_devices(tx, who, now_ms, gateway=gateway, limit=MAX_LIMIT)
-    own = [each for each in page.items if each.id != gateway]
+    own = devices.served(tx, who, gateway, now_ms)
     command = _last_check(tx, who, gateway)
     found = findings(command)
     walk = next(iter(walks.list_walks(tx, who, gateway, limit=1).items), None)

@@ -44,8 +44,8 @@ device_steps: Final = sa.Table(
     sa.Index("ix_device_steps_thing", "gateway", "device"),
     sqlite_autoincrement=True,
 )
-"""A thing's life in the field. device: empty for the gateway itself. action: adopted, replaced, removed. address: the
-one that it has from then on. config_version: the configuration that says so, 0 for none."""
+"""A thing's life in the field. device: empty for the gateway itself. action: adopted, replaced. address: the one
+that it has from then on. config_version: the configuration that says so, 0 for none."""
 
 walks: Final = sa.Table(
     "walks",
@@ -89,7 +89,7 @@ walk_devices: Final = sa.Table(
     sa.Column("battery", sa.Float),
     sa.Column("note", sa.Text, nullable=False, server_default=sa.text("''")),
 )
-"""A device under test. before: JSON, its states when the walk began. silence: the maintenance that holds its alarms,
+"""A device under test. before: JSON, `rules.Before`. silence: the maintenance that holds its alarms,
 NULL once that was ended. what: the alarm's kind or the metric that proved it. alarm_at: when the cloud heard of its
 first test alarm; the hold ends by it. observed_at, received_at: by device and gateway; shown_at: on the phone."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from cloud.org.rules import scope
 from cloud.paging import at, at_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ORDER: Final = {Mark.WAITING: 0, Mark.FAILED: 1, Mark.UNREACHABLE: 2, Mark.PASSED: 3}
 
 
-def _values(row: Row[Any], marks: Sequence[Mark]) -> dict[str, Any]:
+def _values(row: Row[Any], marks: Collection[Mark]) -> dict[str, Any]:
     return {
         "id": row.id, "gateway": row.gateway, "node": row.node, "part": row.part, "started_at": at(row.started_at),
         "started_by": row.started_by, "ends_at": at(row.ends_at), "ended_at": at_or_none(row.ended_at),
@@ -32,20 +33,20 @@ def _values(row: Row[Any], marks: Sequence[Mark]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rows(tx: Connection, who: Principal, walk: int) -> Sequence[Row[Any]]:
-    return tx.execute(sa.select(walk_devices).where(walk_devices.c.walk == walk, scope(who, walk_devices.c.node))).all()
-
-
-def view(tx: Connection, who: Principal, row: Row[Any]) -> WalkView:
-    """A walk in numbers, of the devices within scope."""
-    return WalkView(**_values(row, [Mark(each.mark) for each in _rows(tx, who, row.id)]))
+def views(tx: Connection, who: Principal, rows: Sequence[Row[Any]]) -> list[WalkView]:
+    """Walks in numbers, of the devices within scope."""
+    c = walk_devices.c
+    counted = sa.select(c.walk, c.mark, sa.func.count()).where(c.walk.in_([row.id for row in rows]), scope(who, c.node))
+    marks: dict[int, Counter[Mark]] = {row.id: Counter() for row in rows}
+    for walk, mark, count in tx.execute(counted.group_by(c.walk, c.mark)):
+        marks[walk][Mark(mark)] = count
+    return [WalkView(**_values(row, list(marks[row.id].elements()))) for row in rows]
 
 
 def detail(tx: Connection, who: Principal, row: Row[Any]) -> WalkDetail:
     """A walk with those of its devices that are within scope; those that wait first, then by place."""
-    shown = sorted(
-        map(_device, _rows(tx, who, row.id)), key=lambda each: (ORDER[each.mark], each.location, each.device)
-    )
+    mine = sa.select(walk_devices).where(walk_devices.c.walk == row.id, scope(who, walk_devices.c.node))
+    shown = sorted(map(_device, tx.execute(mine)), key=lambda each: (ORDER[each.mark], each.location, each.device))
     return WalkDetail(**_values(row, [each.mark for each in shown]), devices=shown)
 
 

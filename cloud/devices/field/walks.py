@@ -16,8 +16,6 @@ from cloud import timers
 from cloud.alerts import hooks, silences
 from cloud.alerts import service as alerts
 from cloud.alerts.hooks import Happening
-from cloud.alerts.ops_models import SilenceBody
-from cloud.alerts.rules import Purpose
 from cloud.catalogue import profiles
 from cloud.devices import service as devices
 from cloud.devices.field import rules, walk_views
@@ -31,10 +29,10 @@ from cloud.org import audit
 from cloud.org.rules import SYSTEM, Permission, Principal, Role, scope, visible
 from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor, to_ms
 from cloud.text import clean
-from firmware_specs.readings import Lane, Quality
+from firmware_specs.readings import Clock, Lane, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -68,9 +66,13 @@ def start(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> Walk
     }  # fmt: skip
     walk = int(tx.execute(walks.insert().values(row).returning(walks.c.id)).scalar_one())
     standing = alerts.active_kinds(tx, [given.gateway])
-    for device in chosen:
-        stands = any(map(rules.counts, standing.get((given.gateway, device.id), ())))
-        _take_in(tx, actor, walk, device, 0 if stands else given.minutes * 60, now_ms)
+    quiet = {  # an alarm that stands already stays loud
+        each.id: each.node
+        for each in chosen
+        if not any(map(rules.counts, standing.get((given.gateway, each.id), ())))
+    }  # fmt: skip
+    held = silences.hold_devices(tx, actor, given.gateway, quiet, _why(walk), row["ends_at"], now_ms)
+    tx.execute(walk_devices.insert(), [_taken_in(walk, each, held.get(each.id)) for each in chosen])
     timers.set_timer(tx, TIMER, str(walk), now_ms + LOOK_MS)
     audit.record(tx, actor, "walk.start", f"walk/{walk}", at=now_ms, detail=f"{given.gateway} {len(chosen)} devices")
     tell(tx, given.gateway, home.node, "walk", now_ms, walk=walk)
@@ -79,47 +81,37 @@ def start(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> Walk
 
 def _chosen(tx: Connection, actor: Principal, given: NewWalk, now_ms: int) -> list[DeviceView]:
     """The devices that are meant. Raises NotFound for one that is not the gateway's or not within scope, Invalid."""
-    page = devices.list_devices(tx, actor, now_ms, gateway=given.gateway, limit=MAX_LIMIT)
-    own = {each.id: each for each in page.items if each.id != given.gateway}
+    own = {each.id: each for each in devices.served(tx, actor, given.gateway, now_ms)}
     for name in given.devices:
         if name not in own:
             raise NotFound(f"device {given.gateway}/{name}: not found")
     wanted = set(given.devices) or own.keys()
     chosen = [each for name, each in own.items() if name in wanted and each.location.startswith(given.part)]
-    if len(chosen) > rules.MAX_DEVICES or page.next_cursor:
+    if len(chosen) > rules.MAX_DEVICES:
         raise Invalid(
             f"part: {len(chosen)} devices; a walk has at most {rules.MAX_DEVICES}, take a building or a floor"
         )
     return chosen
 
 
-def _take_in(  # noqa: PLR0917 - who, what, how long, when
-    tx: Connection, actor: Principal, walk: int, device: DeviceView, seconds: int, now_ms: int
-) -> None:  # fmt: skip
-    """seconds: how long its alarms may be held, 0 for not at all."""
+def _taken_in(walk: int, device: DeviceView, silence: int | None) -> dict[str, Any]:
+    """A device's row when it is taken in. silence: what holds its alarms."""
     profile = profiles().get(device.profile)
-    silence = _held(tx, actor, (device.gateway, device.id), walk, seconds, now_ms) if seconds else None
     events = {n for n, spec in profile.metrics.items() if spec.lane is Lane.ALARMS} if profile else set[str]()
-    before = {
+    states = {
         name: each.value for name, each in device.latest.items()
         if isinstance(each.value, bool | str) and name not in events
     }  # fmt: skip
-    row = {
+    before = rules.Before(states, {name: to_ms(each.received_at) for name, each in device.latest.items()})
+    return {
         "walk": walk, "device": device.id, "node": device.node, "profile": device.profile,
         "location": clean(device.location, 256), "proof": rules.proof_of(profile).value,
-        "before": json.dumps(before, ensure_ascii=False), "silence": silence, "mark": Mark.WAITING.value,
+        "before": json.dumps(before._asdict(), ensure_ascii=False), "silence": silence, "mark": Mark.WAITING.value,
     }  # fmt: skip
-    tx.execute(walk_devices.insert().values(row))
 
 
-def _held(  # noqa: PLR0917 - who, what, how long, when
-    tx: Connection, actor: Principal, key: tuple[str, str], walk: int, seconds: int, now_ms: int
-) -> int:  # fmt: skip
-    """Have the alarms of a device call nobody out; the maintenance that does so."""
-    body = SilenceBody(
-        purpose=Purpose.MAINTENANCE, gateway=key[0], device=key[1], reason=f"walk test {walk}", seconds=seconds
-    )
-    return silences.add_silence(tx, actor, body, now_ms).id
+def _why(walk: int) -> str:
+    return f"walk test {walk}"
 
 
 # ---- what arrives
@@ -148,16 +140,16 @@ def _on_alarm(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) 
     values: dict[str, Any] = {"alarm": alarm_id, "alarm_at": now_ms if row.alarm_at is None else row.alarm_at}
     if row.mark not in rules.JUDGED:
         values |= {"what": clean(alarm.kind, 64), "observed_at": observed, "received_at": now_ms}
-        values |= _passed(tx, alarm.gateway, alarm.device, now_ms, "")
+        found = devices.devices_by_key(tx, [(alarm.gateway, alarm.device)], now_ms)
+        values |= _passed(_latest(found[0][1]) if found else {}, now_ms)
     tx.execute(walk_devices.update().where(*_one(row.walk, alarm.device)).values(values))
     _told(tx, row.walk, alarm.device, now_ms)
 
 
-def _passed(tx: Connection, gateway: str, device: str, now_ms: int, by: str) -> dict[str, Any]:
-    found = devices.devices_by_key(tx, [(gateway, device)], now_ms)
-    latest = _latest(found[0][1]) if found else {}
+def _passed(latest: Mapping[str, rules.Value], heard_at: int) -> dict[str, Any]:
+    """What is written of a device that passed when the cloud heard something of it."""
     return {
-        "mark": Mark.PASSED.value, "marked_at": now_ms, "marked_by": by or None,
+        "mark": Mark.PASSED.value, "marked_at": heard_at, "marked_by": None,
         "signal": rules.first_of(latest, rules.SIGNAL_METRICS),
         "battery": rules.first_of(latest, rules.BATTERY_METRICS),
     }  # fmt: skip
@@ -166,7 +158,8 @@ def _passed(tx: Connection, gateway: str, device: str, now_ms: int, by: str) -> 
 def _latest(device: DeviceView) -> dict[str, rules.Value]:
     return {
         name: rules.Value(
-            each.value, to_ms(each.observed_at), to_ms(each.received_at), each.quality is not Quality.BAD
+            each.value, to_ms(each.observed_at), to_ms(each.received_at), each.quality is not Quality.BAD,
+            each.clock is Clock.SYNCED,
         )
         for name, each in device.latest.items()
     }  # fmt: skip
@@ -182,21 +175,18 @@ def _look(tx: Connection, timer: Timer, now_ms: int) -> None:
     if walk is None or walk.ended_at is not None:
         return
     rows = tx.execute(sa.select(walk_devices).where(walk_devices.c.walk == walk.id)).all()
-    if rules.is_storm(to_ms(alarm.raised_at) for alarm in _alarms_of(tx, rows)):
+    if rules.is_storm(alerts.raised_at(tx, [row.alarm for row in rows if row.alarm is not None])):
         _end(tx, SYSTEM, walk, now_ms, storm=True)
         return
     if now_ms >= walk.ends_at:
         _end(tx, SYSTEM, walk, now_ms)
         return
     _look_at_values(tx, walk, rows, now_ms)
-    for row in rows:
-        if row.silence is not None and now_ms >= rules.hold_ends(row.alarm_at, walk.ends_at):
-            _release(tx, walk, row.device, row.silence, now_ms)
+    over = [row for row in rows if row.silence is not None and now_ms >= rules.hold_ends(row.alarm_at, walk.ends_at)]
+    _release(tx, walk, over, now_ms)
+    for row in over:
+        _told(tx, walk.id, row.device, now_ms)
     timers.set_timer(tx, TIMER, timer.key, min(now_ms + LOOK_MS, walk.ends_at))
-
-
-def _alarms_of(tx: Connection, rows: Iterable[Row[Any]]) -> list[Any]:
-    return [alerts.get_alarm(tx, SYSTEM, row.alarm) for row in rows if row.alarm is not None]
 
 
 def _look_at_values(tx: Connection, walk: Row[Any], rows: Iterable[Row[Any]], now_ms: int) -> None:
@@ -204,20 +194,25 @@ def _look_at_values(tx: Connection, walk: Row[Any], rows: Iterable[Row[Any]], no
     for _, device in devices.devices_by_key(tx, [(walk.gateway, name) for name in waiting], now_ms):
         row = waiting[device.id]
         latest = _latest(device)
-        shown = rules.proven(Proof(row.proof), json.loads(row.before), latest, walk.started_at)
+        before = rules.Before(**json.loads(row.before))
+        shown = rules.proven(Proof(row.proof), before, latest, walk.started_at)
         if shown is None:
             continue
+        heard = now_ms if device.last_seen_at is None else min(now_ms, to_ms(device.last_seen_at))
         values = {"what": clean(shown.metric, 64), "observed_at": shown.observed_at, "received_at": shown.received_at}
-        values |= _passed(tx, walk.gateway, device.id, now_ms, "")
+        values |= _passed(latest, heard)
         tx.execute(walk_devices.update().where(*_one(walk.id, device.id)).values(values))
         _told(tx, walk.id, device.id, now_ms)
 
 
-def _release(tx: Connection, walk: Row[Any], device: str, silence: int, now_ms: int) -> None:
-    """End the hold of one device: what of it still stands is told now."""
-    tx.execute(walk_devices.update().where(*_one(walk.id, device)).values(silence=None))
-    silences.end_silence(tx, _holder(walk), silence, now_ms)
-    _told(tx, walk.id, device, now_ms)
+def _release(tx: Connection, walk: Row[Any], rows: Sequence[Row[Any]], now_ms: int) -> None:
+    """End the holds of devices: what of them still stands is told now."""
+    if not rows:
+        return
+    held = {row.device: row.silence for row in rows}
+    mine = (walk_devices.c.walk == walk.id, walk_devices.c.device.in_(held))
+    tx.execute(walk_devices.update().where(*mine).values(silence=None))
+    silences.end_holds(tx, _holder(walk), walk.gateway, held, now_ms)
 
 
 def _holder(walk: Row[Any]) -> Principal:
@@ -237,11 +232,8 @@ def _lock(tx: Connection, walk: int) -> Row[Any] | None:
 def _end(tx: Connection, actor: Principal, walk: Row[Any], now_ms: int, *, storm: bool = False) -> None:
     values = {"ended_at": now_ms, "ended_by": actor.label, "storm": storm}
     tx.execute(walks.update().where(walks.c.id == walk.id).values(values))
-    held = sa.select(walk_devices.c.device, walk_devices.c.silence).where(
-        walk_devices.c.walk == walk.id, walk_devices.c.silence.is_not(None)
-    )
-    for row in tx.execute(held.order_by(walk_devices.c.device)).all():
-        _release(tx, walk, row.device, row.silence, now_ms)
+    held = sa.select(walk_devices).where(walk_devices.c.walk == walk.id, walk_devices.c.silence.is_not(None))
+    _release(tx, walk, tx.execute(held).all(), now_ms)
     audit.record(tx, actor, "walk.storm" if storm else "walk.end", f"walk/{walk.id}", at=now_ms)
     tell(tx, walk.gateway, walk.node, "walk", now_ms, walk=walk.id)
 
@@ -276,7 +268,7 @@ def end(tx: Connection, actor: Principal, walk: int, now_ms: int) -> WalkDetail:
 
 def mark(  # noqa: PLR0917 - who, what, how, when
     tx: Connection, actor: Principal, walk: int, device: str, given: MarkBody, now_ms: int
-) -> WalkDetail:  # fmt: skip
+) -> WalkView:  # fmt: skip
     """Say by hand how a device stands, also after the walk. `waiting` has it tested once more, with its alarms held.
 
     Raises Forbidden, NotFound, Conflict.
@@ -297,17 +289,18 @@ def mark(  # noqa: PLR0917 - who, what, how, when
     said = f"{device} {given.mark} {given.note}".strip()
     audit.record(tx, actor, "walk.mark", f"walk/{walk}", at=now_ms, detail=clean(said, 600))
     _told(tx, walk, device, now_ms)
-    return get(tx, actor, walk)
+    return walk_views.views(tx, actor, [row])[0]
 
 
 def _hold_again(tx: Connection, actor: Principal, walk: Row[Any], row: Row[Any], now_ms: int) -> dict[str, Any]:
-    """Take a device in hand once more. Raises Conflict when the walk is over, NotFound when the device is gone."""
+    """Take a device in hand once more. Raises Conflict when the walk is over."""
     if walk.ended_at is not None:
         raise Conflict(f"walk test {walk.id}: is over; start another one")
     if row.silence is not None:
         return {}
-    seconds = max(60, (walk.ends_at - now_ms) // 1000)
-    return {"silence": _held(tx, actor, (walk.gateway, row.device), walk.id, seconds, now_ms)}
+    return {"silence": silences.hold_devices(
+        tx, actor, walk.gateway, {row.device: row.node}, _why(walk.id), walk.ends_at, now_ms
+    )[row.device]}  # fmt: skip
 
 
 def show(tx: Connection, actor: Principal, walk: int, given: ShownBody, now_ms: int) -> WalkView:
@@ -322,7 +315,7 @@ def show(tx: Connection, actor: Principal, walk: int, given: ShownBody, now_ms: 
     for device, marked_at in tx.execute(wanted.where(walk_devices.c.device.in_(given.devices))).all():
         at_ms = max(marked_at, now_ms - given.devices[device])
         tx.execute(walk_devices.update().where(*_one(walk, device)).values(shown_at=at_ms))
-    return walk_views.view(tx, actor, row)
+    return walk_views.views(tx, actor, [row])[0]
 
 
 def get(tx: Connection, who: Principal, walk: int) -> WalkDetail:
@@ -343,7 +336,7 @@ def list_walks(
     rows = tx.execute(wanted.order_by(walks.c.id.desc()).limit(limit + 1)).all()
     shown = rows[:limit]
     following = encode_cursor(shown[-1].id) if len(rows) > limit else None
-    return Page(items=[walk_views.view(tx, who, row) for row in shown], next_cursor=following)
+    return Page(items=walk_views.views(tx, who, shown), next_cursor=following)
 
 
 def last_of(tx: Connection, who: Principal, gateway: str) -> int | None:
@@ -353,11 +346,11 @@ def last_of(tx: Connection, who: Principal, gateway: str) -> int | None:
     return found
 
 
-def under_test(tx: Connection, gateway: str) -> Mapping[str, int]:
-    """The devices of a gateway whose alarms are held by a walk now, each with its walk."""
-    wanted = sa.select(walk_devices.c.device, walk_devices.c.walk).join(walks, walks.c.id == walk_devices.c.walk)
-    held = wanted.where(walks.c.gateway == gateway, walks.c.ended_at.is_(None), walk_devices.c.silence.is_not(None))
-    return {row.device: row.walk for row in tx.execute(held)}
+def held(tx: Connection, gateway: str) -> set[int]:
+    """The maintenances by which a walk holds alarms of a gateway's devices now."""
+    wanted = sa.select(walk_devices.c.silence).join(walks, walks.c.id == walk_devices.c.walk)
+    mine = (walks.c.gateway == gateway, walks.c.ended_at.is_(None), walk_devices.c.silence.is_not(None))
+    return set(tx.execute(wanted.where(*mine)).scalars())
 
 
 timers.HANDLERS[TIMER] = _look

@@ -43,10 +43,13 @@ def shares(tx: Connection, gateway: str, now_ms: int) -> dict[str, float | None]
 
 
 def take(tx: Connection, gateway: str, told: Vitals, before: Vitals, now_ms: int) -> None:
-    """Keep the days and the starts that a gateway tells and did not tell before; the same again changes nothing."""
+    """Keep the days and the starts that a gateway tells and did not tell before; the same again changes nothing.
+
+    What its clock put outside of what is kept, or more than a day ahead, is of no use.
+    """
     known = set(before.written) if before.written_budget == told.written_budget else set()
     for day, written in told.written:
-        if (day, written) in known or abs(day * DAY_MS - now_ms) > KEPT_MS:
+        if (day, written) in known or not _plausible(day * DAY_MS, now_ms):
             continue
         values = {"written": written, "budget": told.written_budget or 0}
         put = insert(tx, days).values(gateway=gateway, day=day, **values)
@@ -54,10 +57,14 @@ def take(tx: Connection, gateway: str, told: Vitals, before: Vitals, now_ms: int
     rows = [
         {"gateway": gateway, "at": each.at_ms, "reason": each.reason.value, "detail": clean(each.detail, 256)}
         for each in told.starts
-        if each not in before.starts and abs(each.at_ms - now_ms) <= KEPT_MS
+        if each not in before.starts and _plausible(each.at_ms, now_ms)
     ]
     if rows:
         tx.execute(insert(tx, starts).on_conflict_do_nothing(), rows)
+
+
+def _plausible(at_ms: int, now_ms: int) -> bool:
+    return now_ms - KEPT_MS <= at_ms <= now_ms + DAY_MS
 
 
 def written(tx: Connection, gateway: str, count: int = 31) -> list[Row[Any]]:

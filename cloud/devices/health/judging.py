@@ -1,7 +1,8 @@
 """From what is stored of a gateway to how it is; and the look at each gateway every five minutes.
 
 Owns the gathering of facts, the row that says how a gateway was last judged, and the alarms that must not wait. A look
-is a timer of the gateway: set by its first status, at once when something that matters changed, and by each look again.
+is a timer of the gateway: set by its first status and when its clock changed, and by each look again. Each gateway has
+its own turn by its name, so that a fleet that comes all at once, or back after an outage, is judged evenly.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cloud.alerts import service as alerts
 from cloud.devices import service as devices
 from cloud.devices.health import history
 from cloud.devices.health.alarms import ALARMS, Want, alarms
-from cloud.devices.health.rules import WORST, Facts, Finding, Lost, State, judge, overall
+from cloud.devices.health.rules import WORST, Facts, Finding, Lost, State, judge, overall, turn
 from cloud.devices.health.store import vitals
 from cloud.devices.places import hold, known_place
 from cloud.errors import NotFound
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 LOOK: Final = "health-look"
 EVERY_MS: Final = 300_000
+SOON_MS: Final = 60_000
+"""Within it a gateway is judged that has news."""
 SEVERITIES: Final = {
     "gateway-disk-full": Severity.MAJOR, "gateway-certificate": Severity.MAJOR, "gateway-clock": Severity.MINOR,
     "gateway-wear": Severity.MINOR,
@@ -71,7 +74,7 @@ def took(tx: Connection, gateway: str, status: Status, now_ms: int) -> None:
         tx.execute(vitals.update().where(vitals.c.gateway == gateway).values(values))
     changed = before is None or (before.unsynced_since is None) is not synced
     if changed or timers.due_of(tx, LOOK, gateway) is None:
-        timers.set_timer(tx, LOOK, gateway, now_ms)
+        timers.set_timer(tx, LOOK, gateway, turn(gateway, SOON_MS, now_ms))
 
 
 def row_of(tx: Connection, gateway: str) -> Row[Any] | None:
@@ -151,7 +154,7 @@ def _look(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
         return
     look(tx, timer.key, now_ms)
     history.forget(tx, timer.key, now_ms)
-    timers.set_timer(tx, LOOK, timer.key, now_ms + EVERY_MS)
+    timers.set_timer(tx, LOOK, timer.key, turn(timer.key, EVERY_MS, now_ms))
 
 
 hooks.STATUS.append(took)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
 
 from firmware_specs.wire_vitals import UNCLEAN
 
@@ -303,15 +304,15 @@ def _machine(facts: Facts) -> list[Finding]:
     return found
 
 
-def unclean(starts: Iterable[Start], since_ms: int) -> list[Start]:
-    """The starts since a time that followed no orderly end."""
-    return [start for start in starts if start.at_ms >= since_ms and start.reason in UNCLEAN]
+def unclean(starts: Iterable[Start], now_ms: int) -> list[Start]:
+    """The starts of the last day that followed no orderly end; of a clock that was days off nothing is known."""
+    return [start for start in starts if abs(now_ms - start.at_ms) <= DAY_MS and start.reason in UNCLEAN]
 
 
 def _restarts(facts: Facts, now_ms: int) -> list[Finding]:
     if facts.vitals is None or not facts.vitals.starts:
         return []
-    recent = unclean(facts.vitals.starts, now_ms - DAY_MS)
+    recent = unclean(facts.vitals.starts, now_ms)
     state = RESTARTS.judge(len(recent))
     last = facts.vitals.starts[-1]
     reason = recent[-1].reason.value if recent else ""
@@ -345,6 +346,12 @@ def _loss(facts: Facts) -> list[Finding]:
         state = limit.judge(value)
         found.append(Finding(name, state, value, "count", _over(state, "some")))
     return found
+
+
+def turn(gateway: str, every_ms: int, after_ms: int) -> int:
+    """When a gateway's turn is next after a time: each has its own place within every so many milliseconds."""
+    place = crc32(gateway.encode()) % every_ms
+    return after_ms + 1 + (place - after_ms - 1) % every_ms
 
 
 def share_online(changes: Sequence[tuple[int, bool]], from_ms: int, to_ms: int) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
@@ -74,22 +74,31 @@ def healthy(tx: Connection, gateway: str, now_ms: int) -> tuple[bool, str]:
     return gate(judge(facts_of(tx, devices.get_gateway(tx, SYSTEM, gateway), now_ms), now_ms))
 
 
-def _judged(tx: Connection, principal: Principal, below: str) -> list[GatewayHealthRow]:
-    """Every gateway within scope at or below a node, as it was last judged, the worst first."""
-    known = {row.gateway: row for row in tx.execute(sa.select(vitals))}
+class _Judged(NamedTuple):
+    """A gateway as it was last judged. reasons: JSON."""
+
+    gateway: str
+    node: str
+    state: State = State.UNKNOWN
+    reasons: str = "[]"
+    judged_at: int | None = None
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The worst first."""
+        return WORST.index(self.state), self.gateway
+
+
+def _judged(tx: Connection, principal: Principal, below: str) -> list[_Judged]:
+    """Every gateway within scope at or below a node."""
+    c = vitals.c
+    known = {row[0]: row[1:] for row in tx.execute(sa.select(c.gateway, c.state, c.reasons, c.judged_at))}
     found = []
     for gateway, node in gateway_nodes(tx).items():
-        if not visible(principal, node) or not node.startswith(below):
-            continue
-        row: Any = known.get(gateway)
-        found.append(
-            GatewayHealthRow(
-                gateway=gateway, node=node, state=State(row.state) if row is not None else State.UNKNOWN,
-                reasons=json.loads(row.reasons) if row is not None else [],
-                judged_at=at_or_none(row.judged_at) if row is not None else None,
-            )
-        )  # fmt: skip
-    return sorted(found, key=lambda each: (WORST.index(each.state), each.gateway))
+        if visible(principal, node) and node.startswith(below):
+            state, *rest = known.get(gateway, (State.UNKNOWN,))
+            found.append(_Judged(gateway, node, State(state), *rest))
+    return found
 
 
 def list_health(
@@ -101,10 +110,16 @@ def list_health(
     rows = [row for row in _judged(tx, principal, below) if state is None or row.state is state]
     if cursor:
         after = decode_cursor(cursor, int, str)
-        rows = [row for row in rows if (WORST.index(row.state), row.gateway) > after]
-    shown = rows[:limit]
-    more = len(rows) > limit
-    following = encode_cursor(WORST.index(shown[-1].state), shown[-1].gateway) if more else None
+        rows = [row for row in rows if row.rank > after]
+    rows.sort(key=lambda row: row.rank)
+    shown = [
+        GatewayHealthRow(
+            gateway=row.gateway, node=row.node, state=row.state, reasons=json.loads(row.reasons),
+            judged_at=at_or_none(row.judged_at),
+        )
+        for row in rows[:limit]
+    ]  # fmt: skip
+    following = encode_cursor(*rows[limit - 1].rank) if len(rows) > limit else None
     return Page(items=shown, next_cursor=following)
 
 

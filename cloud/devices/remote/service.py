@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cloud import timers
 from cloud.devices import service as devices
+from cloud.devices.places import hold
 from cloud.devices.remote import bundles
 from cloud.devices.remote.life import DUE, taken, tell
 from cloud.devices.remote.models import CommandView
@@ -39,7 +40,7 @@ from firmware_specs.readings import checked_name
 from firmware_specs.wire_fleet import Command, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -67,6 +68,7 @@ def send(  # noqa: PLR0917 - who, whom, what, when
     if kind in KINDS and (why := fault(kind, arguments)):
         raise Invalid(why)
     devices.get_gateway(tx, actor, gateway)
+    hold(tx, gateway)  # or two who ask at once would both be the last that may
     mine = (commands.c.gateway == gateway, commands.c.phase.not_in([each.value for each in OVER]))
     if kind != "stop" and tx.execute(sa.select(sa.func.count()).where(*mine)).scalar_one() >= MAX_OPEN:
         raise TooManyTries(f"gateway {gateway}: {MAX_OPEN} commands are on their way already", 30)
@@ -91,7 +93,8 @@ def get(tx: Connection, principal: Principal, command_id: str, after: int = 0) -
     """One command and its answer from a part on; below 0: so many parts from its end. Raises Forbidden, NotFound."""
     row = _row(tx, principal, command_id)
     after = max(0, row.last_part + 1 + after) if after < 0 else after
-    return _view(tx, row, devices.get_gateway(tx, principal, row.gateway).node, after)
+    node = devices.get_gateway(tx, principal, row.gateway).node
+    return _view(tx, row, node, _counts(tx, [row]).get(row.id, 0), after)
 
 
 def _row(tx: Connection, principal: Principal, command_id: str) -> Row[Any]:
@@ -109,14 +112,21 @@ def _row(tx: Connection, principal: Principal, command_id: str) -> Row[Any]:
     return row
 
 
-def _view(tx: Connection, row: Row[Any], node: str, after: int | None) -> CommandView:
-    """after: None for no parts."""
+def _counts(tx: Connection, rows: Sequence[Row[Any]]) -> dict[str, int]:
+    """How many parts of the answers to commands are kept."""
+    counted = sa.select(parts.c.command, sa.func.count().label("kept")).where(
+        parts.c.command.in_([row.id for row in rows])
+    )
+    return {row.command: row.kept for row in tx.execute(counted.group_by(parts.c.command))}
+
+
+def _view(tx: Connection, row: Row[Any], node: str, count: int, after: int | None) -> CommandView:
+    """count: of the parts that are kept. after: None for no parts."""
     is_file = row.kind == BUNDLE
     found: list[Row[Any]] = []
     if after is not None and not is_file:
         mine = sa.select(parts).where(parts.c.command == row.id, parts.c.part >= after)
         found = list(tx.execute(mine.order_by(parts.c.part).limit(READ_AT_ONCE)))
-    count = tx.execute(sa.select(sa.func.count()).where(parts.c.command == row.id)).scalar_one()
     return CommandView(
         id=row.id, gateway=row.gateway, node=node, kind=row.kind, arguments=json.loads(row.arguments),
         phase=Phase(row.phase), reason=row.reason, asked_by=row.asked_by, issued_at=at(row.issued_at),
@@ -143,7 +153,8 @@ def list_commands(
     rows = tx.execute(wanted.order_by(c.issued_at.desc(), c.id.desc()).limit(limit + 1)).all()
     shown = rows[:limit]
     following = encode_cursor(shown[-1].issued_at, shown[-1].id) if len(rows) > limit else None
-    return Page(items=[_view(tx, row, node, None) for row in shown], next_cursor=following)
+    counts = _counts(tx, shown)
+    return Page(items=[_view(tx, row, node, counts.get(row.id, 0), None) for row in shown], next_cursor=following)
 
 
 def download(tx: Connection, principal: Principal, command_id: str, now_ms: int) -> bytes:

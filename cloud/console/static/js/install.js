@@ -4,92 +4,119 @@
 //   form[data-draft="name"]      its fields are kept in the browser until they were sent
 //   form[data-outbox="words"]    sent from here: kept until the server has answered, each with a key, so done once
 //     data-label="field"         the field that names what is sent; data-go: follow to the page that answers
+//     data-fresh="seconds"       not sent any more when it had to wait longer: what holds alarms must not begin unseen
+//   input[data-keep]             keeps what is in it after sending, for the next one
 //   [data-adopt]                 fills the adoption form
 //   [data-unshown]               a result of a walk test that this page shows first: the server is told when
+//
+// Drafts and what waits belong to who is signed in: the next one at the same phone neither sees nor sends them.
 
-const BOX = "patrol.outbox";
+const panel = document.getElementById("outbox");
+const BOX = `patrol.outbox.${panel.dataset.user}`;
+const DRAFT = `patrol.draft.${panel.dataset.user}.`;
 const SOONEST_MS = 1000;
 const LATEST_MS = 30000;
 const TIMEOUT_MS = 20000;
 
-const panel = document.getElementById("outbox");
 const csrf = () => document.querySelector("input[name=csrf]")?.value ?? "";
 
-function stored(name, otherwise) {
+// In a private window that keeps nothing the page still works while it is open.
+const memory = new Map();
+let keeps = true;
+
+function stored(name) {
   try {
-    return JSON.parse(localStorage.getItem(name)) ?? otherwise;
+    return JSON.parse((keeps ? localStorage.getItem(name) : memory.get(name)) ?? "null");
   } catch {
-    return otherwise;
+    return null;
   }
 }
 
 function store(name, value) {
+  memory.set(name, JSON.stringify(value));
   try {
     if (value === null) localStorage.removeItem(name);
     else localStorage.setItem(name, JSON.stringify(value));
   } catch {
-    // a private window without storage: the page still works while it is open
+    keeps = false;
   }
 }
 
 // ---- drafts
 
-const fieldsOf = (form) => [...new FormData(form)].filter(([name, value]) => typeof value === "string" && !["csrf", "back", "key"].includes(name));
+const fieldsOf = (form) => Object.fromEntries([...new FormData(form)].filter(([name, value]) => typeof value === "string" && !["csrf", "back", "key"].includes(name)));
+const draftMark = (form) => form.closest("section")?.querySelector("[data-draft-state]");
 
 function keepDraft(form) {
-  store(`patrol.draft.${form.dataset.draft}`, Object.fromEntries(fieldsOf(form)));
-  const mark = form.closest("section")?.querySelector("[data-draft-state]");
+  store(DRAFT + form.dataset.draft, fieldsOf(form));
+  const mark = draftMark(form);
   if (mark) mark.textContent = panel.dataset.draft;
 }
 
-function restoreDraft(form) {
-  const draft = stored(`patrol.draft.${form.dataset.draft}`, null);
-  if (!draft || new URLSearchParams(location.search).has("address")) return;
-  for (const [name, value] of Object.entries(draft)) {
+function fill(form, fields) {
+  for (const [name, value] of Object.entries(fields)) {
     const field = form.elements[name];
     if (field && (field.tagName !== "SELECT" || [...field.options].some((option) => option.value === value))) field.value = value;
   }
 }
 
-const dropDraft = (name) => name && store(`patrol.draft.${name}`, null);
+function restoreDraft(form) {
+  const draft = stored(DRAFT + form.dataset.draft);
+  if (draft && !new URLSearchParams(location.search).has("address")) fill(form, draft);
+}
 
-// ---- the outbox
+// ---- the outbox, which every open page of this browser shares
 
-let waiting = stored(BOX, []);
 let wait = SOONEST_MS;
 let timer = 0;
-let busy = false;
+let sending = "";
 
 const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const held = () => stored(BOX) ?? [];
 
-function keep() {
-  store(BOX, waiting);
+function hold(items) {
+  store(BOX, items);
   show();
 }
 
+const without = (item) => held().filter((each) => each.fields.key !== item.fields.key);
+const formOf = (item) => [...document.querySelectorAll("form[data-outbox]")].find((form) => form.action === item.action && form.querySelector("input:not([type=hidden]), textarea, select"));
+
+function button(words, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "button small quiet";
+  made.textContent = words;
+  made.addEventListener("click", act);
+  return made;
+}
+
 function show() {
-  const list = panel.querySelector("ul");
-  list.replaceChildren(...waiting.map((item) => {
+  const items = held();
+  panel.querySelector("ul").replaceChildren(...items.map((item) => {
     const line = document.createElement("li");
     const what = document.createElement("b");
     what.textContent = item.label;
     const state = document.createElement("span");
-    state.textContent = item.refused ? panel.dataset.refused.replace("{reason}", item.refused) : item.sending ? panel.dataset.sending : panel.dataset.saved;
+    state.textContent = item.refused ? panel.dataset.refused.replace("{reason}", item.refused) : item.fields.key === sending ? panel.dataset.sending : panel.dataset.saved;
     line.append(what, state);
     if (item.refused) {
-      const drop = document.createElement("button");
-      drop.type = "button";
-      drop.className = "button small quiet";
-      drop.textContent = panel.dataset.drop;
-      drop.addEventListener("click", () => {
-        waiting = waiting.filter((each) => each !== item);
-        keep();
-      });
-      line.append(drop);
+      if (formOf(item)) line.append(button(panel.dataset.correct, () => correct(item)));
+      line.append(button(panel.dataset.drop, () => hold(without(item))));
     }
     return line;
   }));
-  panel.hidden = !waiting.length;
+  panel.hidden = !items.length;
+}
+
+// Put what was refused back into its form, to be put right and sent again.
+function correct(item) {
+  const form = formOf(item);
+  hold(without(item));
+  for (let fold = form.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  fill(form, item.fields);
+  if (form.dataset.draft) keepDraft(form);
+  form.scrollIntoView({ block: "start" });
 }
 
 function later() {
@@ -99,43 +126,39 @@ function later() {
 }
 
 function take(form) {
-  const fields = Object.fromEntries([...new FormData(form)].filter(([, value]) => typeof value === "string"));
+  const fields = fieldsOf(form);
+  const same = (item) => !item.refused && item.action === form.action && JSON.stringify({ ...item.fields, key: "" }) === JSON.stringify({ ...fields, key: "" });
+  if (held().some(same)) return; // pressed twice
   const named = form.dataset.label ? ` ${fields[form.dataset.label] ?? ""}` : "";
-  fields.key = newKey(); // by which the server knows it again, however often it comes
-  waiting.push({ action: form.action, fields, label: `${form.dataset.outbox}${named}`, draft: form.dataset.draft ?? "", go: form.dataset.go !== undefined });
-  keep();
-  form.querySelectorAll("input:not([type=hidden]), textarea").forEach((field) => (field.value = ""));
+  const until = form.dataset.fresh ? Date.now() + 1000 * form.dataset.fresh : 0;
+  // By its key the server knows it again, however often it comes.
+  hold([...held(), { action: form.action, fields: { ...fields, key: newKey() }, label: `${form.dataset.outbox}${named}`, go: form.dataset.go !== undefined, until }]);
+  form.querySelectorAll("input:not([type=hidden], [data-keep]), textarea").forEach((field) => (field.value = ""));
+  if (form.dataset.draft) store(DRAFT + form.dataset.draft, null);
+  const mark = draftMark(form);
+  if (mark) mark.textContent = "";
   wait = SOONEST_MS;
   send();
 }
 
 // One after the other, in the order in which they were made.
 async function send() {
-  if (busy) return;
-  busy = true;
+  if (sending) return;
   clearTimeout(timer);
-  try {
-    for (let item; (item = waiting.find((each) => !each.refused)); ) {
-      item.sending = true;
+  for (let item; (item = held().find((each) => !each.refused)); ) {
+    sending = item.fields.key;
+    show();
+    const answer = item.until && Date.now() > item.until ? { refused: panel.dataset.old } : await post(item);
+    sending = "";
+    if (!answer) {
       show();
-      const answer = await post(item);
-      item.sending = false;
-      if (!answer) {
-        keep();
-        later();
-        return;
-      }
-      if (answer.refused) item.refused = answer.refused;
-      else waiting = waiting.filter((each) => each !== item);
-      if (!answer.refused) dropDraft(item.draft);
-      keep();
-      if (answer.to && item.go) return location.assign(answer.to);
-      document.querySelectorAll("[data-live]").forEach((region) => htmx.trigger(region, "live"));
+      return later();
     }
-    wait = SOONEST_MS;
-  } finally {
-    busy = false;
+    hold(answer.refused ? held().map((each) => (each.fields.key === item.fields.key ? { ...each, refused: answer.refused } : each)) : without(item));
+    if (answer.to && item.go) return location.assign(answer.to);
+    document.querySelectorAll("[data-live]").forEach((region) => htmx.trigger(region, "live"));
   }
+  wait = SOONEST_MS;
 }
 
 // What came of it; nothing when it has to be tried again.
@@ -173,6 +196,8 @@ document.addEventListener("input", (event) => {
   if (form) keepDraft(form);
 });
 
+window.addEventListener("storage", (event) => event.key === BOX && show());
+
 window.addEventListener("online", () => {
   wait = SOONEST_MS;
   send();
@@ -186,7 +211,10 @@ document.addEventListener("click", (event) => {
   if (!link || !form) return;
   event.preventDefault();
   form.elements.address.value = link.dataset.address;
-  form.elements.connector.value = link.dataset.connector;
+  const connectors = form.elements.connector;
+  const named = link.dataset.connector;
+  if (![...connectors.options].some((option) => option.value === named)) connectors.add(new Option(named, named)); // it came up since the page was opened
+  connectors.value = named;
   if (link.dataset.profile) form.elements.profile.value = link.dataset.profile;
   const last = link.dataset.address.split(/[/;=]/).pop();
   if (!form.elements.device.value && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(last)) form.elements.device.value = last;
@@ -264,4 +292,4 @@ document.querySelectorAll("form[data-draft]").forEach(restoreDraft);
 offerScan();
 show();
 tellShown();
-if (waiting.length) send();
+send();
