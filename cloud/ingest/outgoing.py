@@ -96,3 +96,9 @@ def sent(tx: Connection, message: Waiting, now_ms: int) -> None:
 def resend(tx: Connection) -> None:
     """Nothing is known of what the broker has: send everything that is still wanted."""
     tx.execute(outgoing.update().where(~outgoing.c.unsent).values(unsent=True))
+
+
+def forget_gateway(tx: Connection, gateway: str, now_ms: int) -> None:
+    """A gateway is removed: take everything back."""
+    values = {"payload": b"", "unsent": True, "expires_at": None, "version": outgoing.c.version + 1, "put_at": now_ms}
+    tx.execute(outgoing.update().where(outgoing.c.gateway == gateway).values(**values))
