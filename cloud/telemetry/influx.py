@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
+from cloud.telemetry.journal import Journal
 from cloud.telemetry.lines import MEASUREMENT, LineWriter, field_text, first_line, tag
 from cloud.telemetry.metricsql import Units
 from cloud.telemetry.rollup import BY_RANK, Row, fold_rows, to_cell, to_value
@@ -36,6 +37,7 @@ from firmware_specs.readings import Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from cloud.telemetry.store import Retention
     from firmware_specs.readings import Value
@@ -49,7 +51,7 @@ _PAGE: Final = 20_000
 class InfluxStore:
     """A TelemetryStore on InfluxDB 2. url: `http(s)://host:port?org=…&bucket=…`."""
 
-    def __init__(self, url: str, token: str | None, retention: Retention) -> None:
+    def __init__(self, url: str, data_dir: Path, token: str | None, retention: Retention) -> None:
         self._track_days = retention.track_days
         parts = urlsplit(url)
         query = parse_qs(parts.query)
@@ -65,12 +67,19 @@ class InfluxStore:
         self._org = query["org"][0]
         self._query = self._writer.client.query_api()
         self._delete = self._writer.client.delete_api()
+        self._journal = Journal(data_dir / "telemetry-journal-influx.db", self.name, self._started, self._writer.write)
+
+    def _started(self) -> str:
+        """Which process the server is makes no difference: it writes before it acknowledges. Raises StoreError."""
+        if not self._writer.client.ping():
+            raise StoreError(self.name, "not reachable")
+        return "any"
 
     def write(self, batch: Sequence[Point]) -> None:
         """See TelemetryStore. Of one time only the last is sent: in one request none is the later."""
         latest = {(gateway, r.device, r.metric, r.observed_at): Point(gateway, r) for gateway, r in batch}
         if latest:
-            self._writer.write([self._line(point) for point in latest.values()])
+            self._journal.write([self._line(point) for point in latest.values()])
 
     def _line(self, point: Point) -> str:
         reading = point.reading
@@ -145,11 +154,16 @@ class InfluxStore:
             raise StoreError(self.name, f"not reachable: {first_line(e)}") from e
 
     def stats(self) -> dict[str, float]:
-        """Nothing: the server has its own."""
-        return {}
+        """Figures of the journal; the server has its own."""
+        return self._journal.stats()
+
+    def away_s(self) -> float:
+        """See TelemetryStore."""
+        return self._journal.ask()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the journal and the connections."""
+        self._journal.close()
         self._writer.close()
 
 

@@ -116,6 +116,9 @@ class TelemetryStore(Protocol):
     def stats(self) -> Mapping[str, float]:
         """Figures for `/metrics`, name to value. Raises StoreError."""
 
+    def away_s(self) -> float:
+        """For how long the server behind it has not answered, asked now; 0 when it serves."""
+
     def close(self) -> None:
         """Finish; the store is not used afterwards."""
 
@@ -162,6 +165,6 @@ def open_store(
         if kind == "influxdb":
             from cloud.telemetry.influx import InfluxStore  # noqa: PLC0415 - as above
 
-            return InfluxStore(address, token, retention)
+            return InfluxStore(address, data_dir, token, retention)
     hint = nearest(kind, ("sqlite", "influxdb+http", "influxdb+https", "victoriametrics+http"))
     raise StoreError("telemetry", f"url {url!r} names no store{hint}")

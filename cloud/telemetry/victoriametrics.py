@@ -86,11 +86,10 @@ class VictoriaMetricsStore:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = PoolManager(timeout=Timeout(connect=5, read=TIMEOUT_MS / 1000), retries=False)
         self._keeps_ms = round(_UNKNOWN_RETENTION_DAYS * DAY_MS)
-        started = self._started()
         self._writer = LineWriter(self.name, self._url, token, "patrol", "patrol")
         self._side = SqliteStore(data_dir / "telemetry-side.db", retention)
         self._journal = Journal(data_dir / "telemetry-journal.db", self.name, self._started, self._writer.write)
-        _log.info("telemetry store found", store=self.name, started=started, keeps_days=self._keeps_ms / DAY_MS)
+        self._journal.ask()  # what it keeps is to be known from the first batch on
 
     def _get(self, path: str, **fields: str) -> bytes:
         try:
@@ -109,8 +108,10 @@ class VictoriaMetricsStore:
         """The server's process, by its start time; its flags are read along the way."""
         text = self._get("/metrics").decode("utf-8", "replace")
         flags = dict(_FLAG.findall(text))
-        if "retentionPeriod" in flags:
-            self._keeps_ms = round(retention_days(flags["retentionPeriod"]) * DAY_MS)
+        keeps_ms = round(retention_days(flags.get("retentionPeriod", "")) * DAY_MS)
+        if keeps_ms != self._keeps_ms:
+            _log.info("telemetry store tells its retention", store=self.name, keeps_days=keeps_ms / DAY_MS)
+            self._keeps_ms = keeps_ms
         if flags.get("dedup.minScrapeInterval", "") in {"0s", "0"}:
             _log.warning(
                 "repeats will be stored twice: start the server with -dedup.minScrapeInterval=1ms", store=self.name
@@ -233,16 +234,20 @@ class VictoriaMetricsStore:
     def retain(self, now_ms: int) -> None:
         """See TelemetryStore: the server keeps its own retention; here what stands beside it."""
         self._side.retain(now_ms)
-        self._journal.settle(now=True)
+        self._journal.catch_up()
 
     def stats(self) -> dict[str, float]:
-        """Figures of the store beside it."""
-        return {f"side_{name}": figure for name, figure in self._side.stats().items()}
+        """Figures of the journal and of the store beside it."""
+        return self._journal.stats() | {f"side_{name}": figure for name, figure in self._side.stats().items()}
+
+    def away_s(self) -> float:
+        """See TelemetryStore."""
+        return self._journal.ask()
 
     def close(self) -> None:
         """Close the connections and the store beside it."""
-        self._writer.close()
         self._journal.close()
+        self._writer.close()
         self._side.close()
         self._http.clear()
 
