@@ -39,8 +39,8 @@ CREATE TABLE IF NOT EXISTS batch(id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL N
 CREATE TABLE IF NOT EXISTS sent(id INTEGER PRIMARY KEY, at REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS server(id INTEGER PRIMARY KEY, started TEXT NOT NULL) STRICT;
 """
-"""sent: when the server took a batch; a batch that is not there waits. server: the process that took them, empty while it
-is not known."""
+"""sent: when the server took a batch; a batch that is not there waits. server: the process that took them, empty while
+it is not known."""
 _WAITS: Final = "FROM batch WHERE id NOT IN (SELECT id FROM sent)"
 _log: Final = structlog.get_logger("telemetry")
 

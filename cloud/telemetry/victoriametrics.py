@@ -1,12 +1,12 @@
 """VictoriaMetrics: written as line protocol, queried by its export and by MetricsQL.
 
 Owns what is peculiar to it. It keeps float64 samples only, so a reading is a sample of `patrol_value` with the labels
-`gateway, device, metric, kind, unit, quality`: a boolean is 0 or 1, a position three samples (lat, lon, acc; -1 when it
-is not known), a text the label `text`. It silently drops or spoils some things that must be kept, so those
-go to an embedded store beside it (`telemetry-side.db`): times beyond its retention or more than a day ahead, numbers
-beyond 1e15 (a block shares one decimal exponent: 1e300 turns its neighbours into 0), long texts. It acknowledges
-before it writes, hence the journal. Run it with `-dedup.minScrapeInterval=1ms`; two values written for one time leave
-one of the two.
+`gateway, device, metric, kind, unit, quality`: a boolean is 0 or 1, a text the label `text`, a position three samples
+(lat, lon, acc; -1 when it is not known) with the label `day`, by which old tracks are deleted. It silently drops or
+spoils some things that must be kept, so those go to an embedded store beside it (`telemetry-side.db`): times beyond its
+retention or more than a day ahead, numbers beyond 1e15 (a block shares one decimal exponent: 1e300 turns its neighbours
+into 0), long texts. It acknowledges before it writes, hence the journal. Run it with `-dedup.minScrapeInterval=1ms`;
+two values written for one time leave one of the two.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cloud.telemetry.metricsql import (
     lines_of,
     selector,
     stepped_query,
+    tracks,
 )
 from cloud.telemetry.rollup import BY_RANK, Bucket, Row, fold_rows, to_cell, to_value
 from cloud.telemetry.sqlite import SqliteStore
@@ -85,6 +86,7 @@ class VictoriaMetricsStore:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = PoolManager(timeout=Timeout(connect=5, read=TIMEOUT_MS / 1000), retries=False)
+        self._track_days = retention.track_days
         self._keeps_ms = round(_UNKNOWN_RETENTION_DAYS * DAY_MS)
         self._writer = LineWriter(self.name, self._url, token, "patrol", "patrol")
         self._side = SqliteStore(data_dir / "telemetry-side.db", retention)
@@ -100,7 +102,7 @@ class VictoriaMetricsStore:
                 answer = self._http.request("GET", self._url + path, headers=self._headers)
         except (HTTPError, OSError) as e:
             raise StoreError(self.name, f"not reachable: {first_line(e)}") from e
-        if answer.status != 200:
+        if answer.status not in {200, 204}:
             raise StoreError(self.name, f"{path} answered {answer.status}: {first_line(answer.data)}")
         return answer.data
 
@@ -232,9 +234,17 @@ class VictoriaMetricsStore:
         self._get("/internal/force_flush")
 
     def retain(self, now_ms: int) -> None:
-        """See TelemetryStore: the server keeps its own retention; here what stands beside it."""
+        """See TelemetryStore: the server keeps its own retention; here what stands beside it, and the days of tracks.
+
+        A day of tracks goes as soon as any of it is too old.
+        """
         self._side.retain(now_ms)
         self._journal.catch_up()
+        span = {"start": _seconds(_EARLIEST_MS), "end": _seconds(now_ms + 2 * _AHEAD_MS)}
+        known = msgspec.json.decode(self._get("/api/v1/label/day/values", **{"match[]": tracks()}, **span))["data"]
+        old = [day for day in known if int(day) * DAY_MS < now_ms - self._track_days * DAY_MS]
+        if old:
+            self._get("/api/v1/admin/tsdb/delete_series", **{"match[]": tracks(old)})
 
     def stats(self) -> dict[str, float]:
         """Figures of the journal and of the store beside it."""

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cloud.telemetry.influx import InfluxStore
 from cloud.telemetry.lines import pack_text, unpack_text
-from cloud.telemetry.store import PointRefused, Retention, Series, open_store
+from cloud.telemetry.store import DAY_MS, PointRefused, Retention, Series, open_store
 from cloud.telemetry.victoriametrics import retention_days
 from firmware_specs.errors import StoreError
+from firmware_specs.readings import Position
 from tests import support
 from tests.telemetry.telemetry_points import point, visible
 
@@ -68,6 +69,24 @@ def test_d3_a_victoriametrics_that_is_away_holds_nobody_up(
     support.wait_for(lambda: store.stats()["journal_waiting_bytes"] == 0, 20, "what waited")
     visible(store)
     assert [p.value for p in store.history(SERIES, now - 2000, now).points] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    store.close()
+
+
+@pytest.mark.peer
+def test_P3_positions_older_than_their_days_are_deleted_and_nothing_else(victoria: str, tmp_path: Path) -> None:
+    store = open_store(victoria, tmp_path / "data", retention=Retention(track_days=7))
+    now = time.time_ns() // 1_000_000 // DAY_MS * DAY_MS + DAY_MS // 2
+    ages = [10 * DAY_MS, 7 * DAY_MS + 1, 6 * DAY_MS, DAY_MS, DAY_MS // 2 + 1, DAY_MS // 2, 0]
+    store.write([point("gw-1", Position(30.0, 110.0 + n), now - age, metric="position") for n, age in enumerate(ages)])
+    store.write([point("gw-1", float(n), now - age) for n, age in enumerate(ages)])
+    visible(store)
+    places = Series("gw-1", "dev-1", "position")
+    weeks = store.history(places, 0, now + 1, 7 * DAY_MS).points
+    assert (sum(p.readings for p in weeks), weeks[-1].value) == (len(ages), Position(30.0, 116.0))
+    store.retain(now)
+    visible(store)
+    assert [p.value.lon for p in store.history(places, 0, now + 1).points] == [112.0, 113.0, 114.0, 115.0, 116.0]  # type: ignore[union-attr]
+    assert len(store.history(SERIES, 0, now + 1).points) == len(ages)
     store.close()
 
 
