@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,13 +20,11 @@ from urllib3.exceptions import HTTPError
 from cloud.telemetry.journal import Journal
 from cloud.telemetry.lines import MEASUREMENT, LineWriter, field_text, first_line, tag
 from cloud.telemetry.metricsql import Units
-from cloud.telemetry.rollup import BY_RANK, Row, fold_rows, to_cell, to_value
+from cloud.telemetry.rollup import Row, fold_rows, page_of_buckets, page_of_rows, to_cell
 from cloud.telemetry.store import (
     DEFAULT_LIMIT,
     TRACK_METRIC,
     WRONG_CLOCK_BEFORE_MS,
-    History,
-    HistoryPoint,
     Point,
     PointRefused,
     Series,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cloud.telemetry.store import Retention
+    from cloud.telemetry.store import History, Retention
     from firmware_specs.readings import Value
 
 LONGEST_TEXT: Final = 65_000
@@ -99,16 +98,9 @@ class InfluxStore:
         checked_range(from_ms, to_ms, step_ms, limit)
         units = Units()
         if step_ms is None:
-            rows = list(self._rows(series, from_ms, to_ms, limit + 1, units))
-            points = [HistoryPoint(at, to_value(c), BY_RANK[m & 3], units.names[m >> 2]) for at, c, m in rows[:limit]]
-            return History(points, rows[limit].at if len(rows) > limit else None)
+            return page_of_rows(list(self._rows(series, from_ms, to_ms, limit + 1, units)), units, limit)
         buckets = fold_rows(self._all_rows(series, from_ms - from_ms % step_ms, to_ms, units), step_ms)
-        points = [
-            HistoryPoint(b.at, to_value(b.last) if b.total is None else b.total / b.n, BY_RANK[b.meta & 3],
-                         units.names[b.meta >> 2], b.low, b.high, b.n)
-            for b in buckets[:limit]
-        ]  # fmt: skip
-        return History(points, buckets[limit].at if len(buckets) > limit else None)
+        return page_of_buckets(list(islice(buckets, limit + 1)), units, limit)
 
     def _all_rows(self, series: Series, from_ms: int, to_ms: int, units: Units) -> Iterator[Row]:
         while from_ms < to_ms:

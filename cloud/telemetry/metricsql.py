@@ -28,17 +28,14 @@ _FUNCTIONS: Final = ("sum", "min", "max", "count", "last", "tlast")
 _PLACE: Final = ("lat", "lon", "acc")
 
 
-class Units:
-    """Names of units and their numbers within one answer."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
+class Units(dict[int, str]):
+    """Names of units by their numbers within one answer."""
 
     def meta(self, unit: str, quality: str) -> int:
         """Unit number * 4 + quality rank."""
-        if unit not in self.names:
-            self.names.append(unit)
-        return self.names.index(unit) << 2 | RANK[Quality(quality)]
+        number = next((number for number, name in self.items() if name == unit), len(self))
+        self[number] = unit
+        return number << 2 | RANK[Quality(quality)]
 
 
 def lines_of(point: Point, value: Value) -> list[str]:

@@ -23,7 +23,7 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DEFAULT_LIMIT: Final = 10_000
 WRONG_CLOCK_BEFORE_MS: Final = 1_577_836_800_000
-"""2020-01-01: an observed time before it comes from a clock that was never set, and does not expire by age."""
+"""2020-01-01: an observed time before it comes from a clock that was never set; its age counts from when it came."""
 TRACK_METRIC: Final = "position"
 """The metric whose history is a track of a person: kept for `Retention.track_days` at any resolution."""
 

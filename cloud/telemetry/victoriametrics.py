@@ -33,14 +33,12 @@ from cloud.telemetry.metricsql import (
     stepped_query,
     tracks,
 )
-from cloud.telemetry.rollup import BY_RANK, Bucket, Row, fold_rows, to_cell, to_value
+from cloud.telemetry.rollup import Bucket, Row, fold_rows, page_of_buckets, page_of_rows, to_cell
 from cloud.telemetry.sqlite import SqliteStore
 from cloud.telemetry.store import (
     DAY_MS,
     DEFAULT_LIMIT,
     MINUTE_MS,
-    History,
-    HistoryPoint,
     Point,
     Series,
     checked_range,
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cloud.telemetry.store import Retention
+    from cloud.telemetry.store import History, Retention
     from firmware_specs.readings import Value
 
 _log: Final = structlog.get_logger("telemetry")
@@ -148,25 +146,29 @@ class VictoriaMetricsStore:
         checked_range(from_ms, to_ms, step_ms, limit)
         units = Units()
         if step_ms is None:
-            rows = self._rows(series, from_ms, to_ms, limit + 1, units)
-            points = [HistoryPoint(at, to_value(c), BY_RANK[m & 3], units.names[m >> 2]) for at, c, m in rows[:limit]]
-            return History(points, rows[limit].at if len(rows) > limit else None)
+            return page_of_rows(self._rows(series, from_ms, to_ms, limit + 1, units), units, limit)
         from_ms -= from_ms % step_ms
+        if step_ms < MINUTE_MS:
+            found = self._folded(series, from_ms, to_ms, step_ms, limit=limit, units=units)
+            return page_of_buckets(found, units, limit)
         buckets: list[Bucket] = []
-        while from_ms < to_ms and len(buckets) <= limit:
-            first = self._first(series, from_ms, to_ms)
-            if first is None:
-                break
+        while len(buckets) <= limit and (first := self._first(series, from_ms, to_ms)) is not None:
             from_ms = first - first % step_ms
             until = min(to_ms, from_ms + min(limit + 1, _STEPS_A_QUERY) * step_ms)
             buckets += self._buckets(series, from_ms, until, step_ms, units)
             from_ms = until
-        points = [
-            HistoryPoint(b.at, to_value(b.last) if b.total is None else b.total / b.n, BY_RANK[b.meta & 3],
-                         units.names[b.meta >> 2], b.low, b.high, b.n)
-            for b in buckets[:limit]
-        ]  # fmt: skip
-        return History(points, buckets[limit].at if len(buckets) > limit else None)
+        return page_of_buckets(buckets, units, limit)
+
+    def _folded(
+        self, series: Series, from_ms: int, to_ms: int, step_ms: int, *, limit: int, units: Units
+    ) -> list[Bucket]:
+        """At least the first `limit` buckets and one more, made here of so many readings at a time."""
+        buckets: list[Bucket] = []
+        while len(buckets) <= limit and (rows := self._rows(series, from_ms, to_ms, limit + 1, units)):
+            last = rows[-1].at
+            from_ms = min(to_ms, last - last % step_ms + step_ms)
+            buckets += fold_rows([*rows, *self._window(series, last + 1, from_ms, units)], step_ms)
+        return buckets
 
     def _first(self, series: Series, from_ms: int, to_ms: int) -> int | None:
         """When the first reading of a range is, in either store."""
@@ -208,8 +210,6 @@ class VictoriaMetricsStore:
         return [found[at] for at in sorted(found) if from_ms <= at < to_ms]
 
     def _buckets(self, series: Series, from_ms: int, to_ms: int, step_ms: int, units: Units) -> list[Bucket]:
-        if step_ms < MINUTE_MS:
-            return fold_rows(self._rows(series, from_ms, to_ms, 2**62, units), step_ms)
         found: dict[int, Bucket] = {}
         begin = max(-(-_EARLIEST_MS // step_ms) * step_ms, from_ms)
         if begin < to_ms:
