@@ -18,6 +18,7 @@ from cloud.devices import service as devices
 from cloud.devices.liveness import Allowed
 from cloud.devices.places import Place
 from cloud.incidents.levels import hooks as level_hooks
+from cloud.incidents.levels.store import declarations
 from cloud.org import audit
 from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.presence import hooks, posts, service, views
@@ -278,6 +279,26 @@ def test_a_level_that_changes_has_the_judge_read_anew(db: Database) -> None:
         assert tx.execute(sa.select(judges.c.plan)).scalar_one() == before + 1
     settle(judge, NOW + 1)
     assert states(db, post.id) == [(0, "unknown", "no-roster")]
+
+
+def test_level_3_asks_posts_for_one_for_a_fifth_more_people_and_not_for_twice_as_many(db: Database) -> None:
+    made = [add_post(db) for _ in range(5)]
+    judge = Judge(db)
+    settle(judge, NOW)
+    level = {
+        "node": "/", "level": 3, "reason": "storm", "scope": "", "starts_at": NOW + MINUTE, "ends_at": NOW + HOUR,
+        "state": "approved", "declared_at": NOW, "declared_by": "li", "decided_at": NOW, "decision_note": "",
+    }  # fmt: skip
+    with db.begin() as tx:
+        tx.execute(declarations.insert().values(level))
+    found = []
+    for now in (NOW + MINUTE, NOW + HOUR):
+        with db.begin() as tx:
+            level_hooks.tell(tx, "/", now)
+        settle(judge, now)
+        with db.read() as tx:
+            found.append([posts.get(tx, SYSTEM, post.id).required for post in made])
+    assert found == [[2, 1, 1, 1, 1], [1, 1, 1, 1, 1]]
 
 
 def test_a_post_that_moved_is_judged_anew_from_then(db: Database) -> None:
