@@ -135,7 +135,7 @@ class Judge:
             self._read_duties(tx, now_ms)
         if not 0 <= now_ms - self._watched < REFRESH_MS:
             self._watched = now_ms
-            patrols.watch(tx, self._patrols, self._duties.values(), now_ms)
+            patrols.watch(tx, self._patrols, now_ms)
             vigil.reconcile(tx, self._posts, now_ms)
         wanted = sa.select(evidence).where(evidence.c.done.is_(False)).order_by(evidence.c.id).limit(self._most)
         rows = tx.execute(wanted).all()

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from cloud.presence.rosters.duty import BEGINS, ENDS, Duty, running
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
+from cloud.presence.store import routes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,6 +36,13 @@ def duties(tx: Connection, from_ms: int, to_ms: int, members_only: Collection[in
     if members_only is not None:
         wanted = wanted.where(shifts.c.member.in_(set(members_only)))
     return [Duty(*row) for row in tx.execute(wanted.order_by(shifts.c.id))]
+
+
+def route_duties(tx: Connection, longest_ms: int, now_ms: int) -> list[Duty]:
+    """The shifts on routes that ran within a revisit interval of their route. longest_ms: of those intervals."""
+    wanted = _select().join(routes, routes.c.id == shifts.c.route).where(running(now_ms - longest_ms, now_ms + 1))
+    revisit_ms = sa.cast(routes.c.revisit_s, sa.BigInteger) * 1000
+    return [Duty(*row) for row in tx.execute(wanted.where(ENDS + revisit_ms > now_ms))]
 
 
 def carriers(tx: Connection, gateway: str, devices: Collection[str], from_ms: int, to_ms: int) -> dict[str, list[Duty]]:
