@@ -335,17 +335,6 @@ def severity_at(level: int) -> Severity:
     return {1: Severity.CRITICAL, 2: Severity.MAJOR, 3: Severity.MAJOR}.get(level, Severity.MINOR)
 
 
-def covered_ms(seen: Iterable[int], lasts_ms: int, from_ms: int, to_ms: int) -> int:
-    """For how long, from one time to another, the last visit was at most `lasts_ms` old. seen: visits in order."""
-    total, done = 0, from_ms
-    for at in seen:
-        begins, ends = max(at, done), min(at + lasts_ms, to_ms)
-        if ends > begins:
-            total += ends - begins
-            done = ends
-    return total
-
-
 def overdue_at(last_ms: int | None, duty_ms: int, revisit_ms: int) -> int:
     """When a checkpoint goes overdue: a revisit interval after its last visit, or after a patrol came on duty."""
     return max(duty_ms, duty_ms if last_ms is None else last_ms) + revisit_ms

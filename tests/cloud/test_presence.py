@@ -135,7 +135,21 @@ def test_evidence_is_forgotten_after_its_days_P3(db: Database) -> None:
         service.forget_aggregates(tx, NOW + HOUR)
     with db.read() as tx:
         assert tx.execute(sa.select(sa.func.count()).select_from(tracks)).scalar() == 0
-    assert rows(db) == history(db, post.id) == []
+    assert rows(db) == []
+
+
+def test_what_a_post_has_been_for_longer_than_its_history_is_kept(db: Database) -> None:
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id)
+    judge = Judge(db)
+    for begins in (NOW, NOW + HOUR):
+        take(db, stay(guard.device, begins, begins + MINUTE), begins + MINUTE)
+        settle(judge, begins + MINUTE)
+    before = history(db, post.id)
+    assert [state for _, state, *_ in before][-1] == "manned"
+    with db.begin() as tx:
+        service.forget_aggregates(tx, NOW + 2 * HOUR)
+    assert history(db, post.id) == before[-1:]
 
 
 # ---- states
@@ -200,6 +214,33 @@ def test_who_is_back_within_the_grace_is_not_missed(db: Database) -> None:
         assert timers.due_of(tx, posts.UNMANNED, str(post.id)) is None
         timers.tick(tx, NOW + HOUR)
     assert open_alarms(db) == []
+
+
+def test_what_is_learned_late_is_no_late_deadline(db: Database) -> None:
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    take(db, stay(guard.device, NOW, NOW + HOUR, 200), NOW + HOUR)
+    settle(Judge(db), NOW + HOUR)
+    with db.begin() as tx:
+        assert timers.due_of(tx, posts.UNMANNED, str(post.id)) == NOW + HOUR
+        timers.tick(tx, NOW + HOUR)
+        assert timers.late_since(tx, NOW) == 0
+    (alarm,) = open_alarms(db)
+    with db.read() as tx:
+        since = posts.get(tx, SYSTEM, post.id).since
+    assert (alarm.raised_at - since).total_seconds() == 300
+
+
+def test_a_grace_that_changes_counts_for_the_absence_that_runs(db: Database) -> None:
+    post = add_post(db, grace_s=3600)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    take(db, stay(guard.device, NOW, NOW + MINUTE, 200), NOW + MINUTE)
+    settle(Judge(db), NOW + MINUTE)
+    given = PostIn(node=post.node, name_zh="岗", name_en="Post", lat=post.lat, lon=post.lon, grace_s=120)
+    with db.begin() as tx:
+        posts.change(tx, SYSTEM, post.id, given, NOW + MINUTE)
+        timers.tick(tx, NOW + 3 * MINUTE)
+    assert [alarm.kind for alarm in open_alarms(db)] == ["post-unmanned"]
 
 
 def test_silence_makes_a_post_unknown_and_keeps_its_alarm(db: Database) -> None:

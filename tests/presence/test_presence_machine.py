@@ -25,7 +25,6 @@ from cloud.presence.rules import (
     Seen,
     Standing,
     Term,
-    covered_ms,
     follow,
     judge,
     overdue_at,
@@ -317,7 +316,6 @@ def test_no_post_needs_fewer_as_the_share_rises(posts: list[Establishment], perc
 
 def test_formulas() -> None:
     assert [severity_at(level) for level in (1, 2, 3, 4)] == ["critical", "major", "major", "minor"]
-    assert covered_ms([-5, 0, 5, 50, 95], 10, 0, 100) == 15 + 10 + 5
     assert overdue_at(None, 100, 60) == 160
     assert overdue_at(50, 100, 60) == 160
     assert overdue_at(150, 100, 60) == 210
