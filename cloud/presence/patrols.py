@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from cloud.alerts import service as alerts
-from cloud.db import many
+from cloud.db import insert, many
 from cloud.devices.places import Place
 from cloud.incidents.levels import service as levels
-from cloud.presence import plan, rounds
+from cloud.presence import rounds
 from cloud.presence.geometry import INDEX_RESOLUTION, Ground, around, cell_at, cell_edge_m
 from cloud.presence.intake import FIX
 from cloud.presence.rosters import lookup
@@ -198,6 +198,6 @@ def look_around(tx: Connection, patrols: Patrols, duties: Iterable[Duty], now_ms
         for node, (asked, seen) in sorted(counted.items())
     ]
     if rows:
-        put = plan.insert(tx, visibility)
+        put = insert(tx, visibility)
         added = {name: visibility.c[name] + put.excluded[name] for name in ("asked", "seen")}
         tx.execute(put.on_conflict_do_update(index_elements=["node", "hour"], set_=added), rows)

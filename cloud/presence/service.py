@@ -77,7 +77,7 @@ async def run(state: AppState) -> None:
             log.warning("presence cannot be judged", error=str(e))
             await asyncio.sleep(AGAIN_S)
         else:
-            await asyncio.sleep(0 if taken >= BATCH else TURN_EVERY_S)
+            await asyncio.sleep(AGAIN_S if judge.held else 0 if taken >= BATCH else TURN_EVERY_S)
 
 
 def forget(tx: Connection, before_ms: int) -> int:

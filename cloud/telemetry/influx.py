@@ -24,7 +24,6 @@ from cloud.telemetry.rollup import Row, fold_rows, page_of_buckets, page_of_rows
 from cloud.telemetry.store import (
     DEFAULT_LIMIT,
     TRACK_METRIC,
-    WRONG_CLOCK_BEFORE_MS,
     Point,
     PointRefused,
     Series,
@@ -137,7 +136,7 @@ class InfluxStore:
         """See TelemetryStore: the bucket has its own retention, positions have ours."""
         until = datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=self._track_days)
         which = f'_measurement="{MEASUREMENT}" AND metric="{TRACK_METRIC}"'
-        begin = datetime.fromtimestamp(WRONG_CLOCK_BEFORE_MS / 1000, UTC)
+        begin = datetime.fromtimestamp(0, UTC)
         try:
             self._delete.delete(begin, until, which, bucket=self._bucket, org=self._org)
         except ApiException as e:

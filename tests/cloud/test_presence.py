@@ -26,7 +26,7 @@ from cloud.presence.judge import Judge
 from cloud.presence.models import PostIn
 from cloud.presence.rosters.store import looks, shifts
 from cloud.presence.rules import HOLD_MS, LOOKBACK_MS, SILENCE_MS, Standing
-from cloud.presence.store import evidence, judges, tracks
+from cloud.presence.store import evidence, judges, routes, tracks
 from cloud.state import now_ms
 from cloud.stream import events
 from firmware_specs.readings import Position, Quality, Reading, Severity
@@ -392,6 +392,25 @@ def test_a_listener_that_cannot_take_one_piece_holds_up_no_other(db: Database) -
     finally:
         hooks.LISTENERS.remove(refuse)
     assert all(row.done for row in rows(db))
+    assert states(db, post.id)[-1][1] == "manned"
+
+
+def test_a_plan_that_cannot_be_read_costs_no_evidence(db: Database) -> None:
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    with db.begin() as tx:
+        row = {"node": "/", "name_zh": "线", "name_en": "Line", "kind": "line", "revisit_s": 600, "created_at": NOW}
+        tx.execute(routes.insert().values(**row, checkpoints="{"))
+    take(db, stay(guard.device, NOW, NOW + MINUTE), NOW + MINUTE)
+    judge = Judge(db)
+    for _ in range(20):
+        judge.turn(NOW + MINUTE)
+    assert judge.held
+    assert not any(row.done for row in rows(db))
+    with db.begin() as tx:
+        tx.execute(routes.delete())
+    for _ in range(4):
+        judge.turn(NOW + MINUTE)
     assert states(db, post.id)[-1][1] == "manned"
 
 

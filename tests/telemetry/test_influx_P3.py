@@ -60,7 +60,7 @@ def test_P3_positions_older_than_their_days_are_deleted_and_nothing_else(peer: P
     ((path, body),) = peer.asked
     assert path == "/api/v2/delete?org=o&bucket=b"
     assert body["predicate"] == '_measurement="patrol" AND metric="position"'
-    assert (body["start"][:10], body["stop"][:19]) == ("2020-01-01", "2027-01-08T08:00:00")
+    assert (body["start"][:10], body["stop"][:19]) == ("1970-01-01", "2027-01-08T08:00:00")
     peer.status = 403
     with pytest.raises(StoreError, match="deletion refused: 403"):
         store.retain(NOW)

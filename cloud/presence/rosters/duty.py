@@ -53,17 +53,18 @@ def running(from_ms: int, to_ms: int) -> ColumnElement[bool]:
     return sa.and_(shifts.c.ends_at > from_ms, from_ms < ENDS, to_ms > BEGINS, BEGINS < ENDS)
 
 
-def _duties() -> sa.Select[Any]:
+def selected(*more: sa.ColumnElement[str]) -> sa.Select[Any]:
+    """What a `Duty` is made of, and more."""
     return sa.select(
         shifts.c.id, shifts.c.member, members.c.call_sign, shifts.c.node, shifts.c.post, shifts.c.route,
-        BEGINS.label("begins"), ENDS.label("ends"),
+        BEGINS.label("begins"), ENDS.label("ends"), *more,
     ).join(members, members.c.id == shifts.c.member)  # fmt: skip
 
 
 def on_duty(tx: Connection, at_ms: int, below: str = ROOT) -> list[Duty]:
     """The shifts that run at a time at or below a node, by node and call sign."""
     mine = shifts.c.node.startswith(below, autoescape=True)
-    wanted = _duties().where(running(at_ms, at_ms + 1), mine).order_by(shifts.c.node, members.c.call_sign)
+    wanted = selected().where(running(at_ms, at_ms + 1), mine).order_by(shifts.c.node, members.c.call_sign)
     return [Duty(*row) for row in tx.execute(wanted)]
 
 
@@ -82,7 +83,7 @@ def _carries(gateway: str, device: str) -> ColumnElement[bool]:
 
 def holder(tx: Connection, gateway: str, device: str, at_ms: int) -> Duty | None:
     """The shift that carries a device at a time."""
-    row = tx.execute(_duties().where(running(at_ms, at_ms + 1), _carries(gateway, device)).limit(1)).first()
+    row = tx.execute(selected().where(running(at_ms, at_ms + 1), _carries(gateway, device)).limit(1)).first()
     return Duty(*row) if row else None
 
 
