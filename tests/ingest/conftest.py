@@ -47,7 +47,7 @@ def postgres_server() -> Iterator[str]:
         [*become, programs / "initdb", "-D", data, "-U", "patrol", "-A", "trust", "-E", "UTF8", "--no-sync"],
         check=True, capture_output=True, cwd=directory,
     )  # fmt: skip
-    server = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(directory), "-h", "127.0.0.1"]
+    server = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(directory), "-h", "127.0.0.1", "-F"]
     log = directory.parent / f"{directory.name}.log"
     running = support.Running([*become, *server], log, None, directory)
     url = f"postgresql://patrol@127.0.0.1:{port}"
@@ -56,7 +56,7 @@ def postgres_server() -> Iterator[str]:
         assert running.alive, running.text()[-500:]
         yield url
     finally:
-        running.stop()
+        running.kill()  # nothing of it is to be kept
         shutil.rmtree(directory, ignore_errors=True)
         log.unlink(missing_ok=True)
 
