@@ -65,6 +65,8 @@ class Journal:
         """Held around every use of the file in this process, never while the server is waited for."""
         self._sent: list[tuple[int, float]] = []
         """What the server took since the last look; should that never reach the file, it is sent twice."""
+        self._process: object = None
+        """The server's process, as this one knows it."""
         self._looked_at = -LOOK_EVERY_S
         self._away_since: float | None = None
         self._closing = False
@@ -126,22 +128,30 @@ class Journal:
         safe_before = time.time() - KEEP_S
         started = self._started()
         with self._file() as db, db:
-            self._note_sent(db)
-            known = db.execute("SELECT started FROM server WHERE id = 1").get
+            known = self._note_sent(db)
             if known != started:
                 db.execute("INSERT OR REPLACE INTO server(id, started) VALUES(1, ?)", (started,))
             if known not in {None, started}:
                 db.execute("DELETE FROM sent")
+            if known not in {None, started} or known != self._process:
                 self._waiting_bytes = self._count()
                 self._behind = self._waiting_bytes > 0
                 self._wake.set()
             db.execute("DELETE FROM batch WHERE id IN (SELECT id FROM sent WHERE at < ?)", (safe_before,))
             db.execute("DELETE FROM sent WHERE at < ?", (safe_before,))
+            self._process = started
             self._looked_at = time.monotonic()
 
-    def _note_sent(self, db: apsw.Connection) -> None:
+    def _note_sent(self, db: apsw.Connection) -> object:
+        """Write down what was sent; gives the server's process in the file.
+
+        When that is another than this process knows, somebody else saw a restart first, and what was sent may be lost.
+        """
+        known: object = db.execute("SELECT started FROM server WHERE id = 1").get
         sent, self._sent = self._sent, []
-        db.executemany("INSERT OR REPLACE INTO sent(id, at) VALUES(?, ?)", sent)
+        if known == self._process:
+            db.executemany("INSERT OR REPLACE INTO sent(id, at) VALUES(?, ?)", sent)
+        return known
 
     def _lost(self, error: StoreError) -> None:
         """The server does not answer: what comes waits behind what it did not take."""
@@ -154,6 +164,7 @@ class Journal:
         with self._file() as db:
             self._note_sent(db)
             db.execute("INSERT OR REPLACE INTO server(id, started) VALUES(1, '')")
+            self._process = ""
             self._waiting_bytes = self._count()
 
     def _found(self) -> None:
@@ -183,7 +194,8 @@ class Journal:
         with self._alone() as alone:
             while alone and not self._closing:
                 with self._file() as db:
-                    self._note_sent(db)
+                    if self._note_sent(db) != self._process:
+                        return  # begin anew with the server as it is now
                     row = db.execute(f"SELECT id, lines {_WAITS} ORDER BY id LIMIT 1").fetchone()
                     if row is None:
                         self._behind, self._waiting_bytes = False, 0

@@ -47,7 +47,18 @@ def postgres_server() -> Iterator[str]:
         [*become, programs / "initdb", "-D", data, "-U", "patrol", "-A", "trust", "-E", "UTF8", "--no-sync"],
         check=True, capture_output=True, cwd=directory,
     )  # fmt: skip
-    server = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(directory), "-h", "127.0.0.1", "-F"]
+    server = [
+        str(programs / "postgres"),
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-k",
+        str(directory),
+        "-h",
+        "127.0.0.1",
+        "-F",
+    ]
     log = directory.parent / f"{directory.name}.log"
     running = support.Running([*become, *server], log, None, directory)
     url = f"postgresql://patrol@127.0.0.1:{port}"

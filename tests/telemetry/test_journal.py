@@ -121,6 +121,22 @@ def test_a_server_that_was_restarted_is_sent_all_of_late_again(server: Server, o
     assert server.took == ["a", "b"]
 
 
+def test_a_restart_that_another_process_saw_first_loses_nothing(server: Server, opened: Callable[..., Journal]) -> None:
+    worker, ingest = opened(), opened()
+    assert worker.ask() == ingest.ask() == 0
+    ingest.write(["a"])
+    server.took, server.process = [], "2"
+    worker.ask()
+    support.wait_for(lambda: "a" in server.took, 5, "what was sent lately")
+    ingest.write(["b"])
+    server.took, server.process = [], "3"
+    server.answers = False
+    ingest.write(["c"])
+    server.answers = True
+    support.wait_for(lambda: caught_up(ingest) and caught_up(worker), 5, "the backlog")
+    assert {"a", "b", "c"} <= set(server.took)
+
+
 def test_what_the_same_server_took_long_ago_is_forgotten(
     server: Server, opened: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
