@@ -67,9 +67,10 @@ async def run(state: AppState) -> None:
 
 
 def _look_once(state: AppState, watched_ms: int) -> None:
-    series_away_ms = round(state.telemetry.away_s() * 1000)
     with state.db.begin() as tx:
         look(tx, now_ms(), watched_ms)
+    series_away_ms = round(state.telemetry.away_s() * 1000)  # may take as long as a server that does not answer
+    with state.db.begin() as tx:
         judge(tx, SERIES_AWAY, series_away_ms, now_ms())
 
 
