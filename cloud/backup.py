@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int], None]
     """Told the name of a store and how many percent of it are copied."""
 
-SERIES: Final = ("telemetry.db", "telemetry-side.db", "telemetry-journal.db")
+SERIES: Final = ("telemetry.db", "telemetry-side.db", "telemetry-journal.db", "telemetry-journal-influx.db")
 KEYS: Final = ("notify.key",)
 TREES: Final = ("authority", "updates")
 """Folders below the data directory: keys and certificates, the update repository."""

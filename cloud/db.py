@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from firmware_specs.errors import StoreError
@@ -160,6 +161,11 @@ def sqlite_module() -> ModuleType:
         from sqlite3 import dbapi2  # type: ignore[no-redef] # noqa: PLC0415
     module: ModuleType = dbapi2
     return module
+
+
+def insert(tx: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say ON CONFLICT, in the database's own dialect."""
+    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def many(tx: Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:

@@ -60,6 +60,8 @@ def router(state: AppState, ingest: IngestService | None, registry: CollectorReg
             metrics.DEVICES.labels(device_state.value).set(count)
         metrics.ALARMS.labels("open").set(alarms.open)
         metrics.ALARMS.labels("acknowledged").set(alarms.acknowledged)
+        for name, figure in state.telemetry.stats().items():
+            metrics.TELEMETRY.labels(name).set(figure)
         return Response(metrics.render() + generate_latest(registry), media_type=PROMETHEUS)
 
     return made

@@ -30,8 +30,8 @@ ORDER: Final = (
     "policies", "chains", "channels",
 )  # fmt: skip
 IMPORTERS: Final[dict[str, Callable[[Connection, Principal, list[dict[str, Any]], int], int]]] = {}
-"""By section: given the transaction, who acts, the section's tables and the present; how many were brought in. Raises
-RequestRefused naming what is wrong. A node is named by its `code` throughout."""
+"""By section: given the transaction, who acts, the section's tables and the present; how many are new or changed.
+Raises RequestRefused naming what is wrong. A node is named by its `code` throughout."""
 
 
 def fault(where: str, e: ValidationError) -> Invalid:
@@ -45,7 +45,7 @@ def fault(where: str, e: ValidationError) -> Invalid:
 def read(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The sections of a file. Raises ConfigError naming the file, the section and the nearest valid one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark
         found = json.loads(text) if path.suffix in JSON else tomllib.loads(text)
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from e
@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def apply(tx: Connection, actor: Principal, sections: dict[str, list[dict[str, Any]]], now_ms: int) -> dict[str, int]:
-    """Bring the sections in; how many of each."""
+    """Bring the sections in; how many entries of each are new or changed."""
     done: dict[str, int] = {}
     for section in ORDER:
         if section in sections:

@@ -41,6 +41,7 @@ GATEWAYS: Final = Gauge("patrol_gateways", "Gateways by line", ["state"], regist
 GATEWAY_HEALTH: Final = Gauge("patrol_gateway_health", "Gateways by health", ["state"], registry=REGISTRY)
 DEVICES: Final = Gauge("patrol_devices", "Devices by state", ["state"], registry=REGISTRY)
 ALARMS: Final = Gauge("patrol_alarms", "Alarms that are not cleared, by state", ["state"], registry=REGISTRY)
+TELEMETRY: Final = Gauge("patrol_telemetry_store", "What the series store says", ["figure"], registry=REGISTRY)
 
 NOTIFY_SENT: Final = Counter("patrol_notify_sent_total", "Notifications sent", ["kind"], registry=REGISTRY)
 NOTIFY_FAILED: Final = Counter("patrol_notify_failed_total", "Notifications given up", ["kind"], registry=REGISTRY)

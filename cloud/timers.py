@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cloud import metrics
-from cloud.db import metadata, work_of
+from cloud.db import insert, metadata, work_of
 from firmware_specs.errors import PatrolError
 
 if TYPE_CHECKING:
@@ -70,15 +69,15 @@ HANDLERS: Final[dict[str, Callable[[Connection, Timer, int], None]]] = {}
 def set_timer(tx: Connection, kind: str, key: str, due_at: int, data: dict[str, Any] | None = None) -> None:
     """Have the handler of `kind` called at a time; a timer of the same kind and key is set anew."""
     values = {"kind": kind, "key": key, "due_at": due_at, "data": json.dumps(data or {}, ensure_ascii=False)}
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     changed = {"due_at": values["due_at"], "data": values["data"]}
-    tx.execute(insert(timers).values(values).on_conflict_do_update(index_elements=["kind", "key"], set_=changed))
+    tx.execute(insert(tx, timers).values(values).on_conflict_do_update(index_elements=["kind", "key"], set_=changed))
 
 
 def set_timers(tx: Connection, kind: str, keys: Iterable[str], due_at: int) -> None:
     """The same for many at once, which remember nothing."""
-    insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(timers)
-    put = insert.on_conflict_do_update(index_elements=["kind", "key"], set_={"due_at": due_at, "data": "{}"})
+    put = insert(tx, timers).on_conflict_do_update(
+        index_elements=["kind", "key"], set_={"due_at": due_at, "data": "{}"}
+    )
     rows = [{"kind": kind, "key": key, "due_at": due_at, "data": "{}"} for key in sorted(keys)]
     if rows:
         tx.execute(put, rows)
@@ -141,8 +140,7 @@ def _note(tx: Connection, now_ms: int, late_ms: int) -> None:
     if late_ms < NOTED_MS:
         return
     values = {"late_ms": late_ms, "at": now_ms}
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
-    tx.execute(insert(lateness).values(id=1, **values).on_conflict_do_update(index_elements=["id"], set_=values))
+    tx.execute(insert(tx, lateness).values(id=1, **values).on_conflict_do_update(index_elements=["id"], set_=values))
 
 
 def _call(tx: Connection, timer: Timer, now_ms: int) -> None:

@@ -1,8 +1,8 @@
-"""The cloud watches itself: deadlines that fire late, ingest that lags, messages that fail are alarms as well.
+"""The cloud watches itself: late deadlines, lagging ingest, failing messages, a series store away are alarms as well.
 
 Owns the limits and their hysteresis. The alarms are the cloud's own, of the device `cloud` at the root: who runs the
-whole system sees them. What is measured stands in the database, so it does not matter which process measures; time in
-which nobody watched is nobody's lateness.
+whole system sees them. What is measured stands in the database, or is asked of the series store, so it does not matter
+which process measures; time in which nobody watched is nobody's lateness.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ TIMER_LATE: Final = Limit("self-timer-late", 10_000, 2_000)
 INGEST_LAG: Final = Limit("self-ingest-lag", 60_000, 30_000)
 NOTIFY_FAILING: Final = Limit("self-notify-failing", 0, 1)
 """Channels that have failed for five minutes; it clears when none does."""
+SERIES_AWAY: Final = Limit("self-series-away", 60_000, 1)
+"""It clears with the first answer."""
 
 
 async def run(state: AppState) -> None:
@@ -67,10 +69,13 @@ async def run(state: AppState) -> None:
 def _look_once(state: AppState, watched_ms: int) -> None:
     with state.db.begin() as tx:
         look(tx, now_ms(), watched_ms)
+    series_away_ms = round(state.telemetry.away_s() * 1000)  # may take as long as a server that does not answer
+    with state.db.begin() as tx:
+        judge(tx, SERIES_AWAY, series_away_ms, now_ms())
 
 
 def look(tx: Connection, now_ms: int, watched_ms: int) -> None:
-    """Measure, raise and clear. watched_ms: since when this process looks."""
+    """Measure what stands in the database, raise and clear. watched_ms: since when this process looks."""
     due = [each for each in (timers.next_due(tx), liveness.next_due(tx)) if each is not None]
     overdue = now_ms - max(min(due), watched_ms) if due else 0
     judge(tx, TIMER_LATE, max(timers.late_since(tx, now_ms - LATE_WINDOW_MS), overdue), now_ms)

@@ -34,6 +34,7 @@ OWN_TITLES: Final = {
     "self-timer-late": ("平台定时任务滞后", "Deadlines fire late"),
     "self-ingest-lag": ("平台数据接收滞后", "Ingest lags"),
     "self-notify-failing": ("通知发送失败", "Notifications fail"),
+    "self-series-away": ("时序库失联", "Series store away"),
     "release-renewal-failed": ("更新库元数据无法续签", "The update repository cannot be renewed"),
     "release-expiring": ("更新库签名即将到期", "Signatures of the update repository expire soon"),
 }

@@ -43,6 +43,10 @@ OWN: Final = {
         "有通知渠道连续 5 分钟发送失败；全部渠道恢复送达后解除",
         "a channel has failed for 5 minutes; clears when every channel delivers again",
     ),
+    "self-series-away": (
+        "时序库超过 60 秒没有应答，读数暂存于本机日志；恢复应答后解除",
+        "the series store has not answered for 60 s, readings wait in the journal; clears when it answers",
+    ),
     "claim-reused": (
         "已使用过的认领码又被另一把密钥使用；确认后由人解除",
         "a claim code that was used already came with another key; somebody clears it once it is understood",

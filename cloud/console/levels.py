@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
@@ -98,7 +97,7 @@ def _chosen(ui: Ui, listed: Sequence[NodeLevel]) -> str:
 
 def _policies(table: PolicyTable) -> list[tuple[object, Means]]:
     return [
-        (row, Means(math.ceil(2 * row.headcount_percent / 100), round(60 * row.revisit_percent / 100),
+        (row, Means(-(-10 * row.headcount_percent // 100), round(60 * row.revisit_percent / 100),
                     600 * row.escalation_percent / 100))
         for row in table.items
     ]  # fmt: skip

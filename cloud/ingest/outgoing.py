@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from cloud.db import insert
 from cloud.ingest.store import outgoing
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def put(tx: Connection, gateway: str, rest: str, payload: bytes, now_ms: int, *,
         "gateway": gateway, "rest": rest, "payload": payload, "unsent": True, "version": now_ms, "put_at": now_ms,
         "expires_at": expires_ms or None,
     }  # fmt: skip
-    insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(outgoing).values(row)
+    put = insert(tx, outgoing).values(row)
     again = {
         **{key: row[key] for key in ("payload", "unsent", "put_at", "expires_at")},
         "version": outgoing.c.version + 1,
     }
-    tx.execute(insert.on_conflict_do_update(index_elements=["gateway", "rest"], set_=again))
+    tx.execute(put.on_conflict_do_update(index_elements=["gateway", "rest"], set_=again))
 
 
 def clear(tx: Connection, gateway: str, rest: str, now_ms: int) -> None:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from cloud.db import BigId, metadata
+from cloud.db import BigId, insert, metadata
 from cloud.ingest.rules import Mark, Range
 from cloud.text import clean
 
@@ -154,7 +153,7 @@ def claim_marks(tx: Connection, keys: Iterable[LaneKey], now_ms: int) -> dict[La
     rows = [
         {**key._asdict(), "through": 0, "base": 1, "seen": "[]", "closed": 0, "updated_at": now_ms} for key in fresh
     ]
-    tx.execute(_insert(tx, marks).on_conflict_do_nothing(), rows)
+    tx.execute(insert(tx, marks).on_conflict_do_nothing(), rows)
     return found | load_marks(tx, fresh, lock=True)
 
 
@@ -191,11 +190,11 @@ def add_to_ledger(tx: Connection, day: int, gained: Mapping[str, Tally]) -> None
     ]
     if not rows:
         return
-    insert = _insert(tx, ledgers)
+    put = insert(tx, ledgers)
     tx.execute(
-        insert.on_conflict_do_update(
+        put.on_conflict_do_update(
             index_elements=[ledgers.c.gateway, ledgers.c.day],
-            set_={name: ledgers.c[name] + insert.excluded[name] for name in Tally._fields},
+            set_={name: ledgers.c[name] + put.excluded[name] for name in Tally._fields},
         ),
         rows,
     )
@@ -212,7 +211,7 @@ def add_gaps(tx: Connection, key: LaneKey, reports: Iterable[tuple[int, GapRepor
         for sequence, gap in reports
     ]  # fmt: skip
     if rows:
-        tx.execute(_insert(tx, gaps).on_conflict_do_nothing(), rows)
+        tx.execute(insert(tx, gaps).on_conflict_do_nothing(), rows)
 
 
 class DeadLetter(NamedTuple):
@@ -244,15 +243,11 @@ def add_dead_letter(tx: Connection, letter: DeadLetter, now_ms: int) -> None:
         "payload": letter.payload, "size": letter.size, "reason": letter.reason, "times": 1, "first_at": now_ms,
         "last_at": now_ms,
     }  # fmt: skip
-    insert = _insert(tx, dead_letters)
+    put = insert(tx, dead_letters)
     tx.execute(
-        insert.on_conflict_do_update(
+        put.on_conflict_do_update(
             index_elements=[dead_letters.c.gateway, dead_letters.c.digest],
             set_={"times": dead_letters.c.times + 1, "last_at": now_ms},
         ),
         [row],
     )
-
-
-def _insert(tx: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)

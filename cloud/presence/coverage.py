@@ -16,15 +16,13 @@ from cloud.errors import Invalid
 from cloud.incidents.levels import service as levels
 from cloud.org.rules import ROOT, Principal, scope
 from cloud.paging import Page, at_or_none, decode_cursor, encode_cursor
-from cloud.presence import rounds
+from cloud.presence import review, rounds
 from cloud.presence.geometry import cell_centre
 from cloud.presence.models import CoverageView, GapView, VisibilityView
-from cloud.presence.rules import MINUTE_MS, SLOT_MS, covered_ms
-from cloud.presence.store import area_cells, areas, cell_visits, route_visits, routes, visibility
+from cloud.presence.rules import MINUTE_MS
+from cloud.presence.store import area_cells, areas, routes, visibility
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from sqlalchemy import Connection, Row
 
 GAPS: Final = 10
@@ -77,10 +75,8 @@ def _view(tx: Connection, kind: str, row: Row[Any], now_ms: int, span: tuple[int
     from_ms, to_ms = span
     lasts_ms = revisit_ms(tx, row.node, row.revisit_s, now_ms)
     places = _cells(tx, row.id) if kind == "area" else _checkpoints(tx, row)
-    since = from_ms - lasts_ms
-    visits = _cell_visits(tx, row.id, since, to_ms) if kind == "area" else _route_visits(tx, row.id, since, to_ms)
     total = len(places) or 1
-    covered = sum(covered_ms(times, lasts_ms, from_ms, to_ms) for times in visits.values())
+    covered = review.covered_ms(tx, areas if kind == "area" else routes, row.id, lasts_ms, span)
     missed = [place for place in places if place.seen_at is None or now_ms - place.seen_at > lasts_ms]
     missed.sort(key=lambda place: (place.seen_at is not None, place.seen_at or 0, place.name))
     return CoverageView(
@@ -110,26 +106,6 @@ def _checkpoints(tx: Connection, route: Row[Any]) -> list[_Place]:
     ]
 
 
-def _grouped(rows: Iterable[Sequence[Any]], scale_ms: int = 1) -> dict[Any, list[int]]:
-    found: dict[Any, list[int]] = {}
-    for place, at in rows:
-        found.setdefault(place, []).append(at * scale_ms)
-    return found
-
-
-def _cell_visits(tx: Connection, area: int, from_ms: int, to_ms: int) -> dict[str, list[int]]:
-    v = cell_visits.c
-    mine = sa.select(v.cell, v.slot).join(area_cells, sa.and_(area_cells.c.cell == v.cell, area_cells.c.area == area))
-    within = (v.slot >= from_ms // SLOT_MS, v.slot <= to_ms // SLOT_MS)
-    return _grouped(tx.execute(mine.where(*within).order_by(v.cell, v.slot)), SLOT_MS)
-
-
-def _route_visits(tx: Connection, route: int, from_ms: int, to_ms: int) -> dict[int, list[int]]:
-    v = route_visits.c
-    mine = sa.select(v.checkpoint, v.at).where(v.route == route, v.at >= from_ms, v.at <= to_ms)
-    return _grouped(tx.execute(mine.order_by(v.checkpoint, v.at)))
-
-
 def visible(
     tx: Connection, principal: Principal, *, from_ms: int, to_ms: int, below: str = ROOT
 ) -> list[VisibilityView]:
@@ -145,13 +121,3 @@ def visible(
         for node, asked, seen in tx.execute(counted.group_by(v.node))
     ]
     return sorted(found, key=lambda each: (each.share, each.node))
-
-
-def whole(tx: Connection, node: str, now_ms: int, from_ms: int, to_ms: int) -> dict[str, list[CoverageView]]:
-    """Every area and route at or below a node, by kind; for reviews."""
-    views: dict[str, list[CoverageView]] = {kind: [] for kind in _KINDS}
-    for kind, table in zip(_KINDS, (areas, routes), strict=True):
-        mine = (table.c.node.startswith(node, autoescape=True), table.c.archived_at.is_(None))
-        for row in tx.execute(sa.select(table).where(*mine).order_by(table.c.id)).all():
-            views[kind].append(_view(tx, kind, row, now_ms, (from_ms, to_ms)))
-    return views

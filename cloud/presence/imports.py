@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from cloud.errors import Invalid, RequestRefused
-from cloud.importing import IMPORTERS
+from cloud.importing import IMPORTERS, fault
 from cloud.org import tree
 from cloud.presence import posts as post_service
 from cloud.presence import rounds
@@ -47,6 +47,7 @@ def _bring(name: str) -> Callable[[Connection, Principal, list[dict[str, Any]], 
     section = _SECTIONS[name]
 
     def bring(tx: Connection, actor: Principal, tables: list[dict[str, Any]], now_ms: int) -> int:
+        changed = 0
         for number, table in enumerate(tables, 1):
             where = f"{name} {table.get('code') or number}"
             if not isinstance(table.get("code"), str) or not isinstance(table.get("node"), str):
@@ -54,26 +55,27 @@ def _bring(name: str) -> Callable[[Connection, Principal, list[dict[str, Any]], 
             try:
                 node = tree.find_code(tx, actor, table["node"])
                 given = section.model.model_validate({**table, "node": node.path})
-                _put(tx, actor, section, given, now_ms)
+                changed += _put(tx, actor, section, given, now_ms)
             except ValidationError as e:
-                first = e.errors()[0]
-                key = ".".join(map(str, first["loc"])) or "entry"
-                raise Invalid(f"{where}: {key}: {first['msg']}") from e
+                raise fault(where, e) from e
             except RequestRefused as e:
                 raise type(e)(f"{where}: {e}") from e
-        return len(tables)
+        return changed
 
     return bring
 
 
-def _put(tx: Connection, actor: Principal, section: _Section, given: Named, now_ms: int) -> None:
+def _put(tx: Connection, actor: Principal, section: _Section, given: Named, now_ms: int) -> bool:
+    """Whether it is new or changed."""
     row = tx.execute(sa.select(section.table).where(section.table.c.code == given.code)).first()
     if row is None:
         section.add(tx, actor, given, now_ms)
-        return
+        return True
     wanted = {"node": given.node, "name_zh": given.name_zh, "name_en": given.name_en, **section.values(given)}
-    if any(getattr(row, key) != value for key, value in wanted.items()):
-        section.change(tx, actor, row.id, given, now_ms)
+    if all(getattr(row, key) == value for key, value in wanted.items()):
+        return False
+    section.change(tx, actor, row.id, given, now_ms)
+    return True
 
 
 for _name, _section in _SECTIONS.items():

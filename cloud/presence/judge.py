@@ -97,23 +97,27 @@ class Judge:
         try:
             with self._db.begin() as tx:
                 taken = self._turn(tx, now_ms)
-        except _REJECTED as e:
+        except _REJECTED:
             self._forget()
-            self._rejected(e)
+            metrics.PRESENCE_FAILURES.inc()
+            log.exception("evidence cannot be judged", most=self._most)
+            self._most = max(self._most // 8, 1) if self._most > 1 else 0
             return 0
         except BaseException:
             self._forget()
             raise
-        self._most = min(self._most * 2, BATCH)
+        if self.held and self._plan is not None:
+            self._pass_over()
+        self._most = min(self._most * 2, BATCH) or 1
         return taken
 
-    def _rejected(self, error: Exception) -> None:
-        """Something in a batch cannot be taken: find it by ever smaller batches, and pass over that one piece."""
-        metrics.PRESENCE_FAILURES.inc()
-        log.error("evidence cannot be judged", most=self._most, exc_info=error)
-        if self._most > 1:
-            self._most = self._most // 8 or 1
-            return
+    @property
+    def held(self) -> bool:
+        """Whether no evidence is taken: one piece alone failed; the next turn tells whether the fault is its own."""
+        return self._most == 0
+
+    def _pass_over(self) -> None:
+        """Without any evidence a turn went well, so it is the first piece that cannot be taken."""
         first = sa.select(sa.func.min(evidence.c.id)).where(evidence.c.done.is_(False)).scalar_subquery()
         with self._db.begin() as tx:
             tx.execute(evidence.update().where(evidence.c.id == first).values(done=True))
@@ -135,7 +139,7 @@ class Judge:
             self._read_duties(tx, now_ms)
         if not 0 <= now_ms - self._watched < REFRESH_MS:
             self._watched = now_ms
-            patrols.watch(tx, self._patrols, self._duties.values(), now_ms)
+            patrols.watch(tx, self._patrols, now_ms)
             vigil.reconcile(tx, self._posts, now_ms)
         wanted = sa.select(evidence).where(evidence.c.done.is_(False)).order_by(evidence.c.id).limit(self._most)
         rows = tx.execute(wanted).all()

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from cloud.alerts import service as alerts
-from cloud.db import many
+from cloud.db import insert, many
 from cloud.devices.places import Place
 from cloud.incidents.levels import service as levels
-from cloud.presence import plan, rounds
+from cloud.presence import rounds
 from cloud.presence.geometry import INDEX_RESOLUTION, Ground, around, cell_at, cell_edge_m
 from cloud.presence.intake import FIX
+from cloud.presence.rosters import lookup
 from cloud.presence.rules import MINUTE_MS, SILENCE_MS, SLOT_MS, USABLE_M, overdue_at, severity_at, usable, visits
 from cloud.presence.store import area_cells, areas, evidence, routes, visibility
 
@@ -154,12 +155,13 @@ def on_since(duties: Sequence[Duty], now_ms: int) -> int | None:
     return begun if begun is not None and end > now_ms else None
 
 
-def watch(tx: Connection, patrols: Patrols, duties: Iterable[Duty], now_ms: int) -> None:
+def watch(tx: Connection, patrols: Patrols, now_ms: int) -> None:
     """Raise and clear `patrol-overdue`: a checkpoint not seen in time while a patrol is rostered on its route."""
-    by_route: dict[int, list[Duty]] = {}
-    for duty in duties:
-        if duty.route is not None:
-            by_route.setdefault(duty.route, []).append(duty)
+    if not patrols.routes:
+        return
+    by_route: dict[int | None, list[Duty]] = {}
+    for duty in lookup.route_duties(tx, max(route.revisit_ms for route in patrols.routes.values()), now_ms):
+        by_route.setdefault(duty.route, []).append(duty)
     for route in patrols.routes.values():
         begun = on_since(by_route.get(route.id, ()), now_ms)
         dues = [
@@ -196,6 +198,6 @@ def look_around(tx: Connection, patrols: Patrols, duties: Iterable[Duty], now_ms
         for node, (asked, seen) in sorted(counted.items())
     ]
     if rows:
-        put = plan.insert(tx, visibility)
+        put = insert(tx, visibility)
         added = {name: visibility.c[name] + put.excluded[name] for name in ("asked", "seen")}
         tx.execute(put.on_conflict_do_update(index_elements=["node", "hour"], set_=added), rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from cloud.db import insert
 from cloud.errors import Conflict, Forbidden, NotFound
 from cloud.org import audit, tree
 from cloud.org.rules import Permission, Principal, scope
@@ -24,11 +24,6 @@ class Sort(NamedTuple):
 
     table: Table
     name: str
-
-
-def insert(tx: Connection, table: Table) -> Any:  # noqa: ANN401 - the two dialects share no type with on_conflict
-    """An insert of the connection's own dialect."""
-    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def may_plan(actor: Principal) -> None:

@@ -63,7 +63,14 @@ def change(tx: Connection, actor: Principal, post: int, given: PostIn, now_ms: i
     plan.write(tx, actor, SORT, given, values, now_ms=now_ms, row_id=post)
     if "judged_from" in values:
         tx.execute(tracks.delete().where(tracks.c.post == post))
+    if before.grace_s != given.grace_s and before.state == PostState.UNMANNED:
+        watch(tx, post, before.since + given.grace_s * 1000, now_ms)
     return _told(tx, actor, post, now_ms)
+
+
+def watch(tx: Connection, post: int, due_ms: int, now_ms: int) -> None:
+    """Have a post looked at when its grace is over. What is learned too late to be on time is due now, not overdue."""
+    timers.set_timer(tx, UNMANNED, str(post), max(due_ms, now_ms))
 
 
 def _told(tx: Connection, actor: Principal, post: int, now_ms: int) -> PostView:

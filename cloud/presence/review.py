@@ -56,7 +56,7 @@ class PatrolFact(NamedTuple):
 
 
 class DutyFact(NamedTuple):
-    """Shifts of a node: how many were planned, how many begun, and how long those lasted within the period."""
+    """Shifts of a node: how many that start in the period were planned and begun; how long begun ones lasted in it."""
 
     node: str
     planned: int
@@ -137,33 +137,63 @@ def _unknown(row: Row[Any], lasted: dict[str, int], from_ms: int, to_ms: int) ->
     lasted["unknown"] += max(0, stood - sum(lasted.values()))
 
 
-def _covered(visits: Subquery, from_ms: int, to_ms: int, *by: str) -> sa.Select[Any]:
+def _covered(visits: Subquery) -> sa.Select[Any]:
     """Per thing: its spots that were seen, covered time, and the longest time between two visits of one spot.
 
-    visits: `until` is how long a visit at `at` holds; a visit before the period still covers its beginning.
+    visits: by thing and spot; `until` is how long a visit at `at` holds, `opens` and `closes` the time that is looked
+    at, in which a visit before it still covers its beginning.
     """
     c = visits.c
-    over: Any = {"partition_by": [c[name] for name in by], "order_by": c.at}
-    following = sa.func.coalesce(sa.func.lead(c.at).over(**over), to_ms)
+    over: Any = {"partition_by": [c.thing, c.spot], "order_by": c.at}
+    following = sa.func.coalesce(sa.func.lead(c.at).over(**over), c.closes)
     first = sa.func.lag(c.at).over(**over).is_(None)
     spans = sa.select(
-        *(c[name] for name in by), c.at, following.label("following"),
-        sa.case((following < c.until, following), else_=c.until).label("until"),
-        sa.case((first & (c.at > from_ms), c.at - from_ms), else_=0).label("waited"),
+        c.thing, c.spot, c.at, c.opens, following.label("following"),
+        _less(_less(following, c.until), c.closes).label("until"),
+        sa.case((first & (c.at > c.opens), c.at - c.opens), else_=0).label("waited"),
     ).subquery()  # fmt: skip
     s = spans.c
-    begin = sa.case((s.at < from_ms, from_ms), else_=s.at)
-    end = sa.case((s.until > to_ms, to_ms), else_=s.until)
+    begin = sa.case((s.at < s.opens, s.opens), else_=s.at)
     gap = s.following - begin
     spots = sa.select(
-        *(s[name] for name in by),
-        sa.func.sum(sa.case((end > begin, end - begin), else_=0)).label("covered"),
+        s.thing, s.spot,
+        sa.func.sum(sa.case((s.until > begin, s.until - begin), else_=0)).label("covered"),
         sa.func.max(sa.case((gap > s.waited, gap), else_=s.waited)).label("longest"),
-        sa.func.max(sa.case((s.at >= from_ms, 1), else_=0)).label("seen"),
-    ).group_by(*(s[name] for name in by)).subquery()  # fmt: skip
-    thing = spots.c[by[0]]
+        sa.func.max(sa.case((s.at >= s.opens, 1), else_=0)).label("seen"),
+    ).group_by(s.thing, s.spot).subquery()  # fmt: skip
     sums = (sa.func.sum(spots.c.seen), sa.func.sum(spots.c.covered), sa.func.max(spots.c.longest), sa.func.count())
-    return sa.select(thing, *sums).group_by(thing)
+    return sa.select(spots.c.thing, *sums).group_by(spots.c.thing)
+
+
+def _less(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.case((one < other, one), else_=other)
+
+
+def _visits(table: sa.Table, hold: sa.ColumnElement[int], from_ms: int, to_ms: int) -> sa.Select[Any]:
+    """Visits of routes or areas that count in a time. hold: how long one holds; the time counts while a thing stood."""
+    opens = sa.case((table.c.created_at > from_ms, table.c.created_at), else_=sa.literal(from_ms, sa.BigInteger))
+    closes = sa.case((table.c.archived_at < to_ms, table.c.archived_at), else_=sa.literal(to_ms, sa.BigInteger))
+    at: sa.ColumnElement[int]
+    if table is routes:
+        at, spot, joined = route_visits.c.at, route_visits.c.checkpoint, route_visits.c.route == routes.c.id
+        source = routes.join(route_visits, joined)
+    else:
+        at, spot = cell_visits.c.slot * SLOT_MS, area_cells.c.cell
+        source = areas.join(area_cells, area_cells.c.area == areas.c.id).join(
+            cell_visits, cell_visits.c.cell == area_cells.c.cell
+        )
+    columns = (
+        table.c.id.label("thing"), spot.label("spot"), at.label("at"), (at + hold).label("until"),
+        opens.label("opens"), closes.label("closes"),
+    )  # fmt: skip
+    return sa.select(*columns).select_from(source).where(at < to_ms, at + hold > from_ms)
+
+
+def covered_ms(tx: Connection, table: sa.Table, thing: int, hold_ms: int, span: tuple[int, int]) -> int:
+    """For how long, summed over its spots, the last visit of a route's or area's spot was at most so old."""
+    visits = _visits(table, sa.literal(hold_ms, sa.BigInteger), *span).where(table.c.id == thing)
+    row = tx.execute(_covered(visits.subquery())).first()
+    return int(row[2]) if row else 0
 
 
 def _facts(
@@ -187,50 +217,29 @@ def _facts(
 
 
 def _routes(tx: Connection, node: str, from_ms: int, to_ms: int) -> list[PatrolFact]:
-    mine = _stood(routes, node, from_ms, to_ms)
-    hold = sa.cast(routes.c.revisit_s, sa.BigInteger) * 1000
-    visits = (
-        sa.select(
-            route_visits.c.route.label("thing"), route_visits.c.checkpoint.label("spot"), route_visits.c.at,
-            (route_visits.c.at + hold).label("until"),
-        )
-        .join(routes, routes.c.id == route_visits.c.route)
-        .where(*mine, route_visits.c.at < to_ms, route_visits.c.at + hold > from_ms)
-        .subquery()
-    )  # fmt: skip
-    sums = {row[0]: row for row in tx.execute(_covered(visits, from_ms, to_ms, "thing", "spot"))}
     # How many checkpoints a route has: its JSON list is the truth; a line was cut into the same list.
     count = sa.func.json_array_length(routes.c.checkpoints)
     if tx.dialect.name == "postgresql":
         count = sa.func.jsonb_array_length(sa.cast(routes.c.checkpoints, JSONB))
-    wanted = sa.select(
-        routes.c.id, routes.c.node, routes.c.name_zh, routes.c.name_en, routes.c.revisit_s, routes.c.created_at,
-        routes.c.archived_at, count.label("spots"),
-    ).where(*mine)  # fmt: skip
-    return _facts("route", list(tx.execute(wanted.order_by(routes.c.id))), sums, from_ms, to_ms)
+    return _patrols(tx, "route", (routes, count), node, (from_ms, to_ms))
 
 
 def _areas(tx: Connection, node: str, from_ms: int, to_ms: int) -> list[PatrolFact]:
-    mine = _stood(areas, node, from_ms, to_ms)
-    begun = cell_visits.c.slot * SLOT_MS
-    hold = sa.cast(areas.c.revisit_s, sa.BigInteger) * 1000
-    visits = (
-        sa.select(
-            area_cells.c.area.label("thing"), area_cells.c.cell.label("spot"), begun.label("at"),
-            (begun + hold).label("until"),
-        )
-        .join(areas, areas.c.id == area_cells.c.area)
-        .join(cell_visits, cell_visits.c.cell == area_cells.c.cell)
-        .where(*mine, begun < to_ms, begun + hold > from_ms)
-        .subquery()
-    )  # fmt: skip
-    sums = {row[0]: row for row in tx.execute(_covered(visits, from_ms, to_ms, "thing", "spot"))}
     cells = sa.select(sa.func.count()).where(area_cells.c.area == areas.c.id).scalar_subquery()
-    wanted = sa.select(
-        areas.c.id, areas.c.node, areas.c.name_zh, areas.c.name_en, areas.c.revisit_s, areas.c.created_at,
-        areas.c.archived_at, cells.label("spots"),
-    ).where(*mine)  # fmt: skip
-    return _facts("area", list(tx.execute(wanted.order_by(areas.c.id))), sums, from_ms, to_ms)
+    return _patrols(tx, "area", (areas, cells), node, (from_ms, to_ms))
+
+
+def _patrols(
+    tx: Connection, kind: str, of: tuple[sa.Table, sa.ColumnElement[int]], node: str, span: tuple[int, int]
+) -> list[PatrolFact]:  # fmt: skip
+    """of: the table, and how many spots a row of it has."""
+    table, spots = of
+    mine = _stood(table, node, *span)
+    visits = _visits(table, sa.cast(table.c.revisit_s, sa.BigInteger) * 1000, *span).where(*mine)
+    sums = {row[0]: row for row in tx.execute(_covered(visits.subquery()))}
+    names = ("id", "node", "name_zh", "name_en", "revisit_s", "created_at", "archived_at")
+    wanted = sa.select(*(table.c[name] for name in names), spots.label("spots")).where(*mine)
+    return _facts(kind, list(tx.execute(wanted.order_by(table.c.id))), sums, *span)
 
 
 def _members(tx: Connection, node: str, to_ms: int) -> dict[str, int]:
@@ -247,10 +256,11 @@ def _duty(tx: Connection, node: str, from_ms: int, to_ms: int) -> list[DutyFact]
     ended = sa.case((c.ended_at.is_(None), c.ends_at), (c.ended_at < c.ends_at, c.ended_at), else_=c.ends_at)
     begun = sa.case((c.begun_at.is_(None), ended), (c.begun_at < from_ms, from_ms), else_=c.begun_at)
     until = sa.case((ended > to_ms, to_ms), else_=ended)
+    starts = c.starts_at >= from_ms
     wanted = sa.select(
         c.node,
-        sa.func.count(),
-        sa.func.count(c.begun_at),
+        sa.func.count(sa.case((starts, c.id))),
+        sa.func.count(sa.case((starts, c.begun_at))),
         sa.func.sum(sa.case((until > begun, until - begun), else_=0)),
     )
     within = (c.node.startswith(node, autoescape=True), c.starts_at < to_ms, c.ends_at > from_ms)

@@ -59,9 +59,9 @@ def change_route(tx: Connection, actor: Principal, route: int, given: RouteIn, n
     """Change a route; when its checkpoints change, their visits begin anew. Raises as `add_route`."""
     before = plan.row_of(tx, actor, ROUTE, route)
     values = route_values(given)
+    plan.write(tx, actor, ROUTE, given, values, now_ms=now_ms, row_id=route)
     if before.checkpoints != values["checkpoints"]:
         tx.execute(route_visits.delete().where(route_visits.c.route == route))
-    plan.write(tx, actor, ROUTE, given, values, now_ms=now_ms, row_id=route)
     return get_route(tx, actor, route)
 
 

@@ -14,7 +14,9 @@ evidence arrived, so the outcome is a function of the set of evidence. `d` is ho
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -288,26 +290,49 @@ def _at(terms: Iterable[Term], at: int, required: int) -> tuple[PostState, Reaso
     return judge(required, known)
 
 
-def required_at(headcount: int, by_level: Mapping[str, int], level: int, percent: int) -> int:
-    """How many a post needs at a response level: what it states for that level, else a share of its headcount, up."""
-    stated = by_level.get(str(level))
-    return stated if stated is not None else -(-headcount * percent // 100)
+class Establishment(NamedTuple):
+    """How many a post is to have: at level 4, and what it states for single levels, by their number as text."""
+
+    post: int
+    node: str
+    headcount: int
+    by_level: Mapping[str, int]
+
+
+def required(posts: Iterable[Establishment], level: int, percent: int) -> dict[int, int]:
+    """How many each post of a unit needs at a response level, by post.
+
+    A post has what it states for the level. The others together have `ceil(sum of headcounts * percent / 100)`: the
+    share is of the unit's people, so that at 120 percent five posts for one need six people and not ten. Each has its
+    headcount for every whole 100 percent; the rest is given out one by one, each time to the post with the largest
+    `headcount / (2 * given + 1)` (Sainte-Laguë), of equal ones first to one post of each node, in their order. So no
+    post needs fewer as the percentage rises.
+    """
+    needed: dict[int, int] = {}
+    open_to: list[Establishment] = []
+    for each in sorted(posts, key=lambda each: (each.node, each.post)):
+        stated = each.by_level.get(str(level))
+        needed[each.post] = stated if stated is not None else each.headcount * (percent // 100)
+        if stated is None and each.headcount:
+            open_to.append(each)
+    rest = -(-sum(each.headcount for each in open_to) * (percent % 100) // 100)
+    of_node: Counter[str] = Counter()
+    queue: list[tuple[float, int, int, int]] = []
+    for place, each in enumerate(open_to):
+        queue.append((-each.headcount, of_node[each.node], place, 1))
+        of_node[each.node] += 1
+    heapq.heapify(queue)
+    for _ in range(rest):
+        _, number, place, divisor = queue[0]
+        each = open_to[place]
+        needed[each.post] += 1
+        heapq.heapreplace(queue, (-each.headcount / (divisor + 2), number, place, divisor + 2))
+    return needed
 
 
 def severity_at(level: int) -> Severity:
     """How urgent an unmanned post or an overdue patrol is at a response level."""
     return {1: Severity.CRITICAL, 2: Severity.MAJOR, 3: Severity.MAJOR}.get(level, Severity.MINOR)
-
-
-def covered_ms(seen: Iterable[int], lasts_ms: int, from_ms: int, to_ms: int) -> int:
-    """For how long, from one time to another, the last visit was at most `lasts_ms` old. seen: visits in order."""
-    total, done = 0, from_ms
-    for at in seen:
-        begins, ends = max(at, done), min(at + lasts_ms, to_ms)
-        if ends > begins:
-            total += ends - begins
-            done = ends
-    return total
 
 
 def overdue_at(last_ms: int | None, duty_ms: int, revisit_ms: int) -> int:

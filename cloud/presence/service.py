@@ -77,7 +77,7 @@ async def run(state: AppState) -> None:
             log.warning("presence cannot be judged", error=str(e))
             await asyncio.sleep(AGAIN_S)
         else:
-            await asyncio.sleep(0 if taken >= BATCH else TURN_EVERY_S)
+            await asyncio.sleep(AGAIN_S if judge.held else 0 if taken >= BATCH else TURN_EVERY_S)
 
 
 def forget(tx: Connection, before_ms: int) -> int:
@@ -93,8 +93,14 @@ def forget(tx: Connection, before_ms: int) -> int:
 
 
 def forget_aggregates(tx: Connection, before_ms: int) -> None:
-    """Delete visits, looks and post histories older than a time; none of them names anybody."""
+    """Delete visits, looks and post histories older than a time; none of them names anybody.
+
+    What a post was at that time stays: it may be so still.
+    """
     tx.execute(cell_visits.delete().where(cell_visits.c.slot < before_ms // SLOT_MS))
     tx.execute(route_visits.delete().where(route_visits.c.at < before_ms))
     tx.execute(visibility.delete().where(visibility.c.hour < before_ms // 3_600_000))
-    tx.execute(post_history.delete().where(post_history.c.at < before_ms))
+    h = post_history.c
+    stands = post_history.alias()
+    newest = sa.select(sa.func.max(stands.c.at)).where(stands.c.post == h.post, stands.c.at <= before_ms)
+    tx.execute(post_history.delete().where(h.at < newest.scalar_subquery()))

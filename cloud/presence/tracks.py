@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from cloud.presence import plan
+from cloud.db import insert
 from cloud.presence.intake import FIX
 from cloud.presence.rules import LOOKBACK_MS, Change, Machine, Reason, Seen, Standing, expiries, follow
 from cloud.presence.store import evidence, tracks
@@ -192,7 +192,7 @@ def save(tx: Connection, changed: Iterable[Track], posts_of: dict[int, Post]) ->
         data = msgspec.json.encode(kept).decode()
         rows.append({"shift": track.duty.shift, "post": track.duty.post, "at": track.newest[0], "data": data})
     if rows:
-        put = plan.insert(tx, tracks)
+        put = insert(tx, tracks)
         values = {name: put.excluded[name] for name in ("post", "at", "data")}
         tx.execute(put.on_conflict_do_update(index_elements=["shift"], set_=values), rows)
 

@@ -14,7 +14,7 @@ from cloud import timers
 from cloud.alerts import service as alerts
 from cloud.devices.places import Place
 from cloud.incidents.levels import service as levels
-from cloud.presence.posts import UNMANNED, device_of
+from cloud.presence.posts import UNMANNED, device_of, watch
 from cloud.presence.rules import PostState, Reason, severity_at
 from cloud.presence.store import posts
 
@@ -32,7 +32,7 @@ def changed(tx: Connection, post: Post, before: Shown, now_ms: int) -> None:
     state, _, since, _, _ = post.shown
     if state is PostState.UNMANNED:
         if (before[0], before[2]) != (state, since):
-            timers.set_timer(tx, UNMANNED, str(post.id), since + post.grace_s * 1000)
+            watch(tx, post.id, since + post.grace_s * 1000, now_ms)
         return
     if before[0] is PostState.UNMANNED:
         timers.drop_timer(tx, UNMANNED, str(post.id))

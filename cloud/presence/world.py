@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cloud.incidents.levels import service as levels
+from cloud.incidents.levels.rules import strictest
 from cloud.presence.geometry import Ground
-from cloud.presence.rules import Moment, PostState, Reason, required_at
+from cloud.presence.rules import Establishment, Moment, PostState, Reason, required
 from cloud.presence.store import post_history, posts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
-
-    from cloud.incidents.levels.service import Policy
 
 Shown = tuple[PostState, Reason, int, int, int]
 """State, reason, since, present, required."""
@@ -108,19 +107,28 @@ def _load_history(tx: Connection, wanted: dict[int, Post], cutoff_ms: int) -> No
 
 
 def requirements(tx: Connection, found: dict[int, Post], now_ms: int) -> set[int]:
-    """Bring what posts require in line with the levels in force; the posts for which that changed."""
-    levels_of: dict[str, tuple[int, Policy]] = {}
-    changed = set()
+    """Bring what posts require in line with the levels in force; the posts for which that changed.
+
+    A share of the headcount is one of all posts that the same declaration is about.
+    """
+    units: dict[tuple[str, int, int], list[Establishment]] = {}
+    of_node: dict[str, tuple[str, int, int]] = {}
     for post in found.values():
-        if post.node not in levels_of:
-            level = levels.effective(tx, post.node, now_ms)
-            levels_of[post.node] = level, levels.policy(tx, post.node, level)
-        level, policy = levels_of[post.node]
-        needed = required_at(post.headcount, post.headcounts, level, policy.headcount_percent)
-        if not post.required:
-            post.required.append((post.judged_from, needed))
-            changed.add(post.id)
-        elif post.required[-1][1] != needed:
-            post.required.append((max(now_ms, post.required[-1][0] + 1), needed))
-            changed.add(post.id)
+        if post.node not in of_node:
+            decides = strictest(levels.path_of(tx, post.node, now_ms), now_ms)
+            level = decides.level if decides else levels.ROUTINE
+            percent = levels.policy(tx, post.node, level).headcount_percent
+            of_node[post.node] = decides.node if decides else "", level, percent
+        unit = units.setdefault(of_node[post.node], [])
+        unit.append(Establishment(post.id, post.node, post.headcount, post.headcounts))
+    changed = set()
+    for (_, level, percent), unit in units.items():
+        for post_id, needed in required(unit, level, percent).items():
+            post = found[post_id]
+            if not post.required:
+                post.required.append((post.judged_from, needed))
+                changed.add(post_id)
+            elif post.required[-1][1] != needed:
+                post.required.append((max(now_ms, post.required[-1][0] + 1), needed))
+                changed.add(post_id)
     return changed

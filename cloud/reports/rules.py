@@ -14,13 +14,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from cloud.presence.rosters.rules import TARGETS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
 PER: Final = 100_000
-TARGETS: Final = {"urban": 50, "rural": 30}
-"""Members due per 100,000 people."""
 FALSE_MARKS: Final = ("误报", "誤報", "虚警", "false")
 """What a remark or a cause begins with that says an alarm was false."""
 FOLLOW_UPS: Final = 3
@@ -82,10 +82,13 @@ def is_false(remark: str, cause: str | None) -> bool:
 
 
 def hour_matrix(times_ms: Iterable[int], zone: ZoneInfo) -> list[list[int]]:
-    """How many times fall into each hour of each weekday in a zone; Monday first."""
+    """How many times fall into each hour of each weekday in a zone; Monday first. Years are 1 to 9999."""
     matrix = [[0] * 24 for _ in range(7)]
     for ms in times_ms:
-        local = datetime.fromtimestamp(ms / 1000, zone)
+        try:
+            local = datetime.fromtimestamp(ms / 1000, zone)
+        except (ValueError, OverflowError):  # a clock that no calendar follows
+            continue
         matrix[local.weekday()][local.hour] += 1
     return matrix
 

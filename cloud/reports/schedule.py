@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud import timers
+from cloud.db import insert
 from cloud.errors import NotFound
 from cloud.org import tree
 from cloud.org.rules import SYSTEM
@@ -81,8 +81,7 @@ def _put(tx: Connection, node: str, what: tuple[ReviewKind, int, int], zone: str
         "created_at": now, "created_by": SYSTEM.label, "state": ReviewState.PENDING.value, "data": "",
         "once": f"{node}|{kind}|{from_ms}",
     }  # fmt: skip
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
-    tx.execute(insert(reviews).values(row).on_conflict_do_nothing(index_elements=["once"]))
+    tx.execute(insert(tx, reviews).values(row).on_conflict_do_nothing(index_elements=["once"]))
 
 
 timers.HANDLERS[SWEEP] = _sweep

@@ -1,4 +1,4 @@
-"""A review's document as XLSX: one sheet a section, what it is of on the first.
+"""A review's document as XLSX: one sheet a section, what it is of on the first and at the head of every printed page.
 
 Text is written as text and never read as a formula, a link or a number; numbers are numbers. The file carries the time
 at which the review was made and nothing of the present, so the same review gives the same bytes.
@@ -22,6 +22,9 @@ _OPTIONS: Final = {
 _FORMATS: Final = {"count": "#,##0", "number": "#,##0.0", "share": "0.0%", "duration": "[h]:mm:ss"}
 _DAY_S: Final = 86_400
 _WIDEST: Final = 60
+_A4: Final = 9
+_LONGEST_HEAD: Final = 240
+"""The format has room for 255 characters."""
 _NOT_IN_A_NAME: Final = dict.fromkeys(map(ord, "[]:*?/\\'"))
 
 
@@ -33,6 +36,8 @@ class Sheets:
         self._book = xlsxwriter.Workbook(self._file, _OPTIONS)
         self._book.set_properties({"created": made_at.replace(tzinfo=None), "author": "PatrolGrid"})
         self._bold = self._book.add_format({"bold": True})
+        self._head_of = self._book.add_format({"bold": True, "bottom": 1, "bg_color": "#E8EEF6", "text_wrap": True})
+        self._title = self._book.add_format({"bold": True, "font_size": 14})
         self._wrap = self._book.add_format({"text_wrap": True, "valign": "top"})
         self._forms = {form: self._book.add_format({"num_format": code}) for form, code in _FORMATS.items()}
 
@@ -40,13 +45,14 @@ class Sheets:
         """The file."""
         for section in document.sections:
             sheet = self._book.add_worksheet(section.title.translate(_NOT_IN_A_NAME)[:31])
+            _paper(sheet, document)
             row = self._head(sheet, document) if section is document.sections[0] else 0
             self._section(sheet, section, row)
         self._book.close()
         return self._file.getvalue()
 
     def _head(self, sheet: Any, document: Document) -> int:  # noqa: ANN401 - XlsxWriter is not typed
-        sheet.write_string(0, 0, document.title, self._bold)
+        sheet.write_string(0, 0, document.title, self._title)
         for row, (label, value) in enumerate(document.facts, 1):
             sheet.write_string(row, 0, label)
             sheet.write_string(row, 1, value)
@@ -54,7 +60,7 @@ class Sheets:
 
     def _section(self, sheet: Any, section: Section, row: int) -> None:  # noqa: ANN401
         widths: dict[int, int] = {}
-        sheet.write_string(row, 0, section.title, self._bold)
+        sheet.write_string(row, 0, section.title, self._title)
         if section.note:
             row += 1
             sheet.write_string(row, 0, section.note)
@@ -70,7 +76,7 @@ class Sheets:
                 sheet.write_string(row, 0, table.title, self._bold)
                 row += 1
             for column, name in enumerate(table.head):
-                sheet.write_string(row, column, name, self._bold)
+                sheet.write_string(row, column, name, self._head_of)
                 widths[column] = max(widths.get(column, 0), _width(name))
             for cells in table.rows:
                 row += 1
@@ -100,6 +106,16 @@ class Sheets:
             for hour, count in enumerate(counts):
                 sheet.write_number(row, hour + 1, count)
         return row
+
+
+def _paper(sheet: Any, document: Document) -> None:  # noqa: ANN401
+    """A4 across, as wide as the page; the head says what it is of, in which `&` would begin a code."""
+    sheet.set_landscape()
+    sheet.set_paper(_A4)
+    sheet.fit_to_pages(1, 0)
+    told = " · ".join((document.title, document.facts[1][1], document.facts[2][1])).replace("&", "&&")
+    sheet.set_header(f"&L{told[:_LONGEST_HEAD]}")
+    sheet.set_footer("&R&P / &N")
 
 
 def _width(text: str) -> int:

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
+from cloud.telemetry.journal import Journal
 from cloud.telemetry.lines import MEASUREMENT, LineWriter, field_text, first_line, tag
 from cloud.telemetry.metricsql import Units
-from cloud.telemetry.rollup import BY_RANK, Row, fold_rows, to_cell, to_value
+from cloud.telemetry.rollup import Row, fold_rows, page_of_buckets, page_of_rows, to_cell
 from cloud.telemetry.store import (
     DEFAULT_LIMIT,
     TRACK_METRIC,
-    WRONG_CLOCK_BEFORE_MS,
-    History,
-    HistoryPoint,
     Point,
     PointRefused,
     Series,
@@ -36,8 +35,9 @@ from firmware_specs.readings import Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from cloud.telemetry.store import Retention
+    from cloud.telemetry.store import History, Retention
     from firmware_specs.readings import Value
 
 LONGEST_TEXT: Final = 65_000
@@ -49,7 +49,7 @@ _PAGE: Final = 20_000
 class InfluxStore:
     """A TelemetryStore on InfluxDB 2. url: `http(s)://host:port?org=…&bucket=…`."""
 
-    def __init__(self, url: str, token: str | None, retention: Retention) -> None:
+    def __init__(self, url: str, data_dir: Path, token: str | None, retention: Retention) -> None:
         self._track_days = retention.track_days
         parts = urlsplit(url)
         query = parse_qs(parts.query)
@@ -65,12 +65,19 @@ class InfluxStore:
         self._org = query["org"][0]
         self._query = self._writer.client.query_api()
         self._delete = self._writer.client.delete_api()
+        self._journal = Journal(data_dir / "telemetry-journal-influx.db", self.name, self._started, self._writer.write)
+
+    def _started(self) -> str:
+        """Which process the server is makes no difference: it writes before it acknowledges. Raises StoreError."""
+        if not self._writer.client.ping():
+            raise StoreError(self.name, "not reachable")
+        return "any"
 
     def write(self, batch: Sequence[Point]) -> None:
         """See TelemetryStore. Of one time only the last is sent: in one request none is the later."""
         latest = {(gateway, r.device, r.metric, r.observed_at): Point(gateway, r) for gateway, r in batch}
         if latest:
-            self._writer.write([self._line(point) for point in latest.values()])
+            self._journal.write([self._line(point) for point in latest.values()])
 
     def _line(self, point: Point) -> str:
         reading = point.reading
@@ -90,16 +97,9 @@ class InfluxStore:
         checked_range(from_ms, to_ms, step_ms, limit)
         units = Units()
         if step_ms is None:
-            rows = list(self._rows(series, from_ms, to_ms, limit + 1, units))
-            points = [HistoryPoint(at, to_value(c), BY_RANK[m & 3], units.names[m >> 2]) for at, c, m in rows[:limit]]
-            return History(points, rows[limit].at if len(rows) > limit else None)
+            return page_of_rows(list(self._rows(series, from_ms, to_ms, limit + 1, units)), units, limit)
         buckets = fold_rows(self._all_rows(series, from_ms - from_ms % step_ms, to_ms, units), step_ms)
-        points = [
-            HistoryPoint(b.at, to_value(b.last) if b.total is None else b.total / b.n, BY_RANK[b.meta & 3],
-                         units.names[b.meta >> 2], b.low, b.high, b.n)
-            for b in buckets[:limit]
-        ]  # fmt: skip
-        return History(points, buckets[limit].at if len(buckets) > limit else None)
+        return page_of_buckets(list(islice(buckets, limit + 1)), units, limit)
 
     def _all_rows(self, series: Series, from_ms: int, to_ms: int, units: Units) -> Iterator[Row]:
         while from_ms < to_ms:
@@ -136,7 +136,7 @@ class InfluxStore:
         """See TelemetryStore: the bucket has its own retention, positions have ours."""
         until = datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=self._track_days)
         which = f'_measurement="{MEASUREMENT}" AND metric="{TRACK_METRIC}"'
-        begin = datetime.fromtimestamp(WRONG_CLOCK_BEFORE_MS / 1000, UTC)
+        begin = datetime.fromtimestamp(0, UTC)
         try:
             self._delete.delete(begin, until, which, bucket=self._bucket, org=self._org)
         except ApiException as e:
@@ -145,11 +145,16 @@ class InfluxStore:
             raise StoreError(self.name, f"not reachable: {first_line(e)}") from e
 
     def stats(self) -> dict[str, float]:
-        """Nothing: the server has its own."""
-        return {}
+        """Figures of the journal; the server has its own."""
+        return self._journal.stats()
+
+    def away_s(self) -> float:
+        """See TelemetryStore."""
+        return self._journal.ask()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the journal and the connections."""
+        self._journal.close()
         self._writer.close()
 
 

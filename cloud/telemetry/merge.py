@@ -191,7 +191,7 @@ class Merger:
         for series, at, cell, meta in entries:
             by_series.setdefault(series, []).append(Row(at, cell, meta))
         for series, rows in by_series.items():
-            minutes = fold_rows(rows, MINUTE_MS)
+            minutes = list(fold_rows(rows, MINUTE_MS))
             _put(db, "minute", series, minutes, "IGNORE")
             _put(db, "hour", series, fold_buckets(minutes, HOUR_MS), "IGNORE")
 
@@ -234,9 +234,7 @@ class Merger:
                     ).fetchall():
                         least = track if metric == TRACK_METRIC else -(2**62)
                         for table, until in (("raw", raw), ("minute", minute), ("hour", hour)):
-                            _forget(db, table, series, max(until, least))
-                            if metric == TRACK_METRIC:
-                                _forget_misdated(db, table, series, max(until, least), now_ms)
+                            _forget(db, table, series, max(until, least), now_ms)
             with self._transaction(db):
                 db.execute("DELETE FROM arrived WHERE at < ?", (min(raw, minute, hour, track),))
 
@@ -252,24 +250,16 @@ class Merger:
         self._thread.join()
 
 
-_ARRIVED: Final = "(SELECT at FROM arrived WHERE series = ?1 AND day = {table}.at / 86400000)"
-
-
-def _forget(db: apsw.Connection, table: str, series: object, until: int) -> None:
-    """Delete what was observed, and came, before a time."""
-    arrived = _ARRIVED.format(table=table)
-    db.execute(
-        f"DELETE FROM {table} WHERE series = ?1 AND at >= ?2 AND at < ?3 AND coalesce({arrived}, ?2) < ?3",  # noqa: S608 - constants
-        (series, WRONG_CLOCK_BEFORE_MS, until),
-    )
-
-
-def _forget_misdated(db: apsw.Connection, table: str, series: object, until: int, now_ms: int) -> None:
-    """Delete what a wrong clock dated, long past or ahead, when it came before a time."""
-    arrived = _ARRIVED.format(table=table)
-    for begin, end in ((0, WRONG_CLOCK_BEFORE_MS), (now_ms + 2 * DAY_MS, 2**62)):
+def _forget(db: apsw.Connection, table: str, series: object, until: int, now_ms: int) -> None:
+    """Delete what was observed, and came, before a time; of what a wrong clock dated only when it came counts."""
+    arrived = f"(SELECT at FROM arrived WHERE series = ?1 AND day = {table}.at / {DAY_MS})"  # noqa: S608 - constants
+    for begin, end, came in (
+        (WRONG_CLOCK_BEFORE_MS, until, f"coalesce({arrived}, ?2)"),
+        (0, WRONG_CLOCK_BEFORE_MS, arrived),
+        (now_ms + 2 * DAY_MS, 2**62, arrived),
+    ):
         db.execute(
-            f"DELETE FROM {table} WHERE series = ?1 AND at >= ?2 AND at < ?3 AND {arrived} < ?4",  # noqa: S608 - constants
+            f"DELETE FROM {table} WHERE series = ?1 AND at >= ?2 AND at < ?3 AND {came} < ?4",  # noqa: S608 - constants
             (series, begin, end, until),
         )
 

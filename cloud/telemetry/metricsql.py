@@ -1,6 +1,7 @@
 """MetricsQL and the answers to it: how readings look as samples of VictoriaMetrics. Pure.
 
-Owns the labels. Each point is one sample of `patrol_value`, but a position is three (kinds lat, lon, acc).
+Owns the labels. Each point is one sample of `patrol_value`, but a position is three (kinds lat, lon, acc), of a series
+for each day: the server deletes whole series only, and a track is kept for days.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from cloud.telemetry.lines import MEASUREMENT, pack_text, tag, unpack_text
 from cloud.telemetry.rollup import BY_RANK, RANK, Bucket, Cell, Row, to_cell
+from cloud.telemetry.store import DAY_MS
 from firmware_specs.readings import Position, Quality
 
 if TYPE_CHECKING:
@@ -26,17 +28,14 @@ _FUNCTIONS: Final = ("sum", "min", "max", "count", "last", "tlast")
 _PLACE: Final = ("lat", "lon", "acc")
 
 
-class Units:
-    """Names of units and their numbers within one answer."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
+class Units(dict[int, str]):
+    """Names of units by their numbers within one answer."""
 
     def meta(self, unit: str, quality: str) -> int:
         """Unit number * 4 + quality rank."""
-        if unit not in self.names:
-            self.names.append(unit)
-        return self.names.index(unit) << 2 | RANK[Quality(quality)]
+        number = next((number for number, name in self.items() if name == unit), len(self))
+        self[number] = unit
+        return number << 2 | RANK[Quality(quality)]
 
 
 def lines_of(point: Point, value: Value) -> list[str]:
@@ -50,7 +49,7 @@ def lines_of(point: Point, value: Value) -> list[str]:
     rest = f"{unit},quality={reading.quality.value}"
     return [
         f"{head},kind={kind}{rest}{label} value={number!r} {reading.observed_at}"
-        for kind, number, label in _parts(value)
+        for kind, number, label in _parts(value, reading.observed_at // DAY_MS)
     ]
 
 
@@ -64,14 +63,16 @@ def _head(gateway: str, device: str, metric: str, unit: str, quality: Quality) -
     )
 
 
-def _parts(value: Value) -> Iterator[tuple[str, float, str]]:
+def _parts(value: Value, day: int) -> Iterator[tuple[str, float, str]]:
     if isinstance(value, bool):
         yield "bool", float(value), ""
     elif isinstance(value, str):
         yield "text", 1.0, f",text={tag(pack_text(value))}"
     elif isinstance(value, Position):
         accuracy = UNKNOWN_ACCURACY if value.accuracy_m is None else value.accuracy_m
-        yield from (("lat", value.lat, ""), ("lon", value.lon, ""), ("acc", accuracy, ""))
+        yield from (
+            (kind, part, f",day={day}") for kind, part in zip(_PLACE, (value.lat, value.lon, accuracy), strict=True)
+        )
     else:
         yield "number", value, ""
 
@@ -80,6 +81,12 @@ def selector(series: Series) -> str:
     """The samples of a series."""
     labels = ",".join(f"{name}={json.dumps(part)}" for name, part in zip(series._fields, series, strict=True))
     return f"{MEASUREMENT}_value{{{labels}}}"
+
+
+def tracks(days: Iterable[str] | None = None) -> str:
+    """The samples of positions: of every series, or of some days and of those without a day."""
+    which = "" if days is None else f',day=~"{"|".join(("", *days))}"'
+    return f'{MEASUREMENT}_value{{kind=~"{"|".join(_PLACE)}"{which}}}'
 
 
 def first_query(series: Series, span_ms: int) -> str:
@@ -133,7 +140,7 @@ def _place(parts: dict[str, float]) -> Cell:
 
 
 class _Part:
-    """What one bucket has of one unit, quality, kind and text; of a position all three kinds."""
+    """What one bucket has of one unit, quality, kind, text and day; of a position all three kinds."""
 
     __slots__ = ("figures", "kind", "labels", "meta")
 
@@ -156,12 +163,12 @@ class _Part:
 
 def answered_buckets(result: Iterable[dict[str, Any]], step_ms: int, units: Units) -> list[Bucket]:
     """Buckets of the answer to `stepped_query`, asked at the last millisecond of each."""
-    parts: dict[int, dict[tuple[str, int, str], _Part]] = {}
+    parts: dict[int, dict[tuple[str, ...], _Part]] = {}
     for answer in result:
         labels: dict[str, str] = answer["metric"]
         kind, meta = labels.get("kind", "number"), _meta(labels, units)
         family = "place" if kind in _PLACE else kind
-        key = (family, meta, labels.get("text", ""))
+        key = (family, str(meta), labels.get("text", ""), labels.get("day", ""))
         for seconds, text in answer["values"]:
             at = round(float(seconds) * 1000) + 1 - step_ms
             part = parts.setdefault(at, {}).get(key)

@@ -1,20 +1,24 @@
 """History of one series of the embedded store: runs, readings and rollups united.
 
-Owns the choice of the table that answers. It reads within one snapshot that the caller holds.
+Owns the choice of the table that answers. It reads within one snapshot that the caller holds, and from a range no more
+than its page needs: it leaps over what is empty and reads as far as `limit` full buckets reach.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, cast
 
-from cloud.telemetry.rollup import BY_RANK, Bucket, Row, fold_buckets, fold_rows, to_value
+from cloud.telemetry.rollup import Bucket, Row, fold_buckets, fold_rows, page_of_buckets, page_of_rows
 from cloud.telemetry.runs import rows_of, united
-from cloud.telemetry.store import HOUR_MS, MINUTE_MS, History, HistoryPoint
+from cloud.telemetry.store import HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     import apsw
 
-_ROLLUPS: Final = {MINUTE_MS: "minute", HOUR_MS: "hour"}
+    from cloud.telemetry.store import History
+
+_ROLLUPS: Final = {HOUR_MS: "hour", MINUTE_MS: "minute"}
 
 
 class SeriesQuery:
@@ -26,39 +30,36 @@ class SeriesQuery:
         self._units: dict[int, str] = dict(db.execute("SELECT id, name FROM unit"))
         self._horizon: int = db.execute("SELECT coalesce(max(until), -(1 << 62)) FROM retained").get
         """Readings before it may be deleted already; their rollups stand."""
-        self._hot: dict[int, Row] | None = None
+        runs = db.execute("SELECT data FROM run WHERE first <= ? AND last >= ? ORDER BY id", (number, number))
+        self._hot = rows_of(number, (data for (data,) in runs))
+        """All that runs hold of the series."""
+        self._hot_times = sorted(self._hot)
 
     def raw(self, from_ms: int, to_ms: int, limit: int) -> History:
         """Readings as stored."""
-        rows = self._rows(from_ms, to_ms, limit + 1)
-        points = [
-            HistoryPoint(at, to_value(cell), BY_RANK[meta & 3], self._units[meta >> 2])
-            for at, cell, meta in rows[:limit]
-        ]
-        return History(points, rows[limit][0] if len(rows) > limit else None)
+        return page_of_rows(self._rows(from_ms, to_ms, limit + 1), self._units, limit)
 
     def stepped(self, from_ms: int, to_ms: int, step_ms: int, limit: int) -> History:
-        """Buckets; a page that could be too long is first asked for only as far as `limit` full buckets reach."""
-        from_ms -= from_ms % step_ms
-        near = min(to_ms, from_ms + (limit + 1) * step_ms)
-        buckets = self._buckets(from_ms, near, step_ms)
-        if near < to_ms and len(buckets) <= limit:
-            buckets = self._buckets(from_ms, to_ms, step_ms)
-        points = [
-            HistoryPoint(
-                b.at, to_value(b.last) if b.total is None else b.total / b.n, BY_RANK[b.meta & 3],
-                self._units[b.meta >> 2], b.low, b.high, b.n,
-            )
-            for b in buckets[:limit]
-        ]  # fmt: skip
-        return History(points, buckets[limit].at if len(buckets) > limit else None)
+        """Buckets."""
+        buckets: list[Bucket] = []
+        width = next((width for width in _ROLLUPS if step_ms % width == 0), 0)
+        while len(buckets) <= limit and (first := self._first(from_ms, to_ms, width)) is not None:
+            from_ms = first - first % step_ms
+            until = min(to_ms, from_ms + (limit + 1) * step_ms)
+            if width:
+                buckets += fold_buckets(self._rollup(width, from_ms, until), step_ms)
+            else:
+                buckets += fold_rows(self._rows(from_ms, until), step_ms)
+            from_ms = until
+        return page_of_buckets(buckets, self._units, limit)
 
-    def _buckets(self, from_ms: int, to_ms: int, step_ms: int) -> list[Bucket]:
-        for width in (HOUR_MS, MINUTE_MS):
-            if step_ms % width == 0:
-                small = self._rollup(width, from_ms, to_ms)
-                return small if step_ms == width else fold_buckets(small, step_ms)
-        return fold_rows(self._rows(from_ms, to_ms), step_ms)
+    def _first(self, from_ms: int, to_ms: int, width: int) -> int | None:
+        """The first time of which the readings, or a rollup, know anything."""
+        stored: int | None = self._db.execute(
+            f"SELECT min(at) FROM {_ROLLUPS.get(width, 'raw')} WHERE series = ? AND at >= ? AND at < ?",  # noqa: S608 - constants
+            (self._number, from_ms, to_ms),
+        ).get
+        return min([*self._hot_between(from_ms, to_ms)[:1], *([] if stored is None else [stored])], default=None)
 
     def _rollup(self, width: int, from_ms: int, to_ms: int) -> list[Bucket]:
         """Buckets of a rollup table; those that runs or the end of the range touch are made from what is finer."""
@@ -70,7 +71,7 @@ class SeriesQuery:
                 (self._number, from_ms, to_ms),
             )
         }
-        touched = {at - at % width for at in self._unmerged() if from_ms <= at < to_ms}
+        touched = {at - at % width for at in self._hot_between(from_ms, to_ms)}
         if to_ms % width:
             touched.add(to_ms - to_ms % width)
         for at in touched:
@@ -78,9 +79,9 @@ class SeriesQuery:
                 continue
             until = min(at + width, to_ms)
             if width == HOUR_MS:
-                part = fold_buckets(self._rollup(MINUTE_MS, at, until), width)
+                part = list(fold_buckets(self._rollup(MINUTE_MS, at, until), width))
             else:
-                part = fold_rows(self._rows(at, until), width)
+                part = list(fold_rows(self._rows(at, until), width))
             if part:
                 found[at] = part[0]
             else:
@@ -92,14 +93,8 @@ class SeriesQuery:
             "SELECT at, cell, meta FROM raw WHERE series = ? AND at >= ? AND at < ? ORDER BY at LIMIT ?",
             (self._number, from_ms, to_ms, limit),
         )
-        hot = {at: row for at, row in self._unmerged().items() if from_ms <= at < to_ms}
+        hot = {at: self._hot[at] for at in self._hot_between(from_ms, to_ms)}
         return united(cast("list[Row]", stored.fetchall()), hot)
 
-    def _unmerged(self) -> dict[int, Row]:
-        """All that runs hold of the series, read once."""
-        if self._hot is None:
-            runs = self._db.execute(
-                "SELECT data FROM run WHERE first <= ? AND last >= ? ORDER BY id", (self._number, self._number)
-            )
-            self._hot = rows_of(self._number, (data for (data,) in runs))
-        return self._hot
+    def _hot_between(self, from_ms: int, to_ms: int) -> list[int]:
+        return self._hot_times[bisect_left(self._hot_times, from_ms) : bisect_left(self._hot_times, to_ms)]

@@ -7,12 +7,13 @@ float a number, int a boolean, str a text, bytes a position. `meta` is unit numb
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from cloud.telemetry.store import History, HistoryPoint
 from firmware_specs.readings import Position, Quality, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Cell = float | int | str | bytes
 RANK: Final = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}
@@ -42,6 +43,9 @@ class Bucket(NamedTuple):
     meta: int
 
 
+T = TypeVar("T", Row, Bucket)
+
+
 def to_cell(value: Value) -> Cell:
     """A plain value as a cell."""
     if isinstance(value, bool):
@@ -66,21 +70,24 @@ def to_value(cell: Cell) -> Value:
     return Position(*_PLACE_WITH_ACCURACY.unpack(cell))
 
 
-def fold_rows(rows: Iterable[Row], step_ms: int) -> list[Bucket]:
-    """Buckets of readings that ascend in time."""
-    buckets: list[Bucket] = []
-    group: list[Row] = []
+def _grouped(items: Iterable[T], step_ms: int) -> Iterator[tuple[int, list[T]]]:
+    """What ascends in time, by the bucket in which it lies, as it is read."""
+    group: list[T] = []
     end = -(2**63)
-    for row in rows:
-        if row[0] >= end:
+    for item in items:
+        if item[0] >= end:
             if group:
-                buckets.append(_of_rows(end - step_ms, group))
+                yield end - step_ms, group
                 group = []
-            end = row[0] - row[0] % step_ms + step_ms
-        group.append(row)
+            end = item[0] - item[0] % step_ms + step_ms
+        group.append(item)
     if group:
-        buckets.append(_of_rows(end - step_ms, group))
-    return buckets
+        yield end - step_ms, group
+
+
+def fold_rows(rows: Iterable[Row], step_ms: int) -> Iterator[Bucket]:
+    """Buckets of readings that ascend in time."""
+    return (_of_rows(at, group) for at, group in _grouped(rows, step_ms))
 
 
 def _of_rows(at: int, rows: list[Row]) -> Bucket:
@@ -103,21 +110,9 @@ def _of_rows(at: int, rows: list[Row]) -> Bucket:
     return Bucket(at, len(numbers), sum(numbers), min(numbers), max(numbers), last, meta)
 
 
-def fold_buckets(small: Iterable[Bucket], step_ms: int) -> list[Bucket]:
+def fold_buckets(small: Iterable[Bucket], step_ms: int) -> Iterator[Bucket]:
     """Larger buckets of small ones that ascend in time; step_ms: a multiple of the small width."""
-    buckets: list[Bucket] = []
-    group: list[Bucket] = []
-    end = -(2**63)
-    for bucket in small:
-        if bucket[0] >= end:
-            if group:
-                buckets.append(_of_buckets(end - step_ms, group))
-                group = []
-            end = bucket[0] - bucket[0] % step_ms + step_ms
-        group.append(bucket)
-    if group:
-        buckets.append(_of_buckets(end - step_ms, group))
-    return buckets
+    return (_of_buckets(at, group) for at, group in _grouped(small, step_ms))
 
 
 def _of_buckets(at: int, group: list[Bucket]) -> Bucket:
@@ -136,3 +131,21 @@ def _of_buckets(at: int, group: list[Bucket]) -> Bucket:
         at, sum(b.n for b in same), sum(b.total or 0.0 for b in same), min(b.low or 0.0 for b in same),
         max(b.high or 0.0 for b in same), last.last, meta,
     )  # fmt: skip
+
+
+def page_of_rows(rows: Sequence[Row], units: Mapping[int, str], limit: int) -> History:
+    """The first readings as a page. units: names by number."""
+    points = [HistoryPoint(at, to_value(cell), BY_RANK[meta & 3], units[meta >> 2]) for at, cell, meta in rows[:limit]]
+    return History(points, rows[limit][0] if len(rows) > limit else None)
+
+
+def page_of_buckets(buckets: Sequence[Bucket], units: Mapping[int, str], limit: int) -> History:
+    """The first buckets as a page. units: names by number."""
+    points = [
+        HistoryPoint(
+            b.at, to_value(b.last) if b.total is None else b.total / b.n, BY_RANK[b.meta & 3], units[b.meta >> 2],
+            b.low, b.high, b.n,
+        )
+        for b in buckets[:limit]
+    ]  # fmt: skip
+    return History(points, buckets[limit].at if len(buckets) > limit else None)

@@ -220,6 +220,11 @@ class SqliteStore:
             figures = self._merger.stats()
         return figures | {"series": len(self._series)}
 
+    @staticmethod
+    def away_s() -> float:
+        """See TelemetryStore: there is no server."""
+        return 0.0
+
     def close(self) -> None:
         """Finish the merge under way and close every connection."""
         self._merger.close()

@@ -23,7 +23,7 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DEFAULT_LIMIT: Final = 10_000
 WRONG_CLOCK_BEFORE_MS: Final = 1_577_836_800_000
-"""2020-01-01: an observed time before it comes from a clock that was never set, and does not expire by age."""
+"""2020-01-01: an observed time before it comes from a clock that was never set; its age counts from when it came."""
 TRACK_METRIC: Final = "position"
 """The metric whose history is a track of a person: kept for `Retention.track_days` at any resolution."""
 
@@ -116,6 +116,9 @@ class TelemetryStore(Protocol):
     def stats(self) -> Mapping[str, float]:
         """Figures for `/metrics`, name to value. Raises StoreError."""
 
+    def away_s(self) -> float:
+        """For how long the server behind it has not answered, asked now; 0 when it serves."""
+
     def close(self) -> None:
         """Finish; the store is not used afterwards."""
 
@@ -162,6 +165,6 @@ def open_store(
         if kind == "influxdb":
             from cloud.telemetry.influx import InfluxStore  # noqa: PLC0415 - as above
 
-            return InfluxStore(address, token, retention)
+            return InfluxStore(address, data_dir, token, retention)
     hint = nearest(kind, ("sqlite", "influxdb+http", "influxdb+https", "victoriametrics+http"))
     raise StoreError("telemetry", f"url {url!r} names no store{hint}")

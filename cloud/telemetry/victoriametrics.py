@@ -1,12 +1,12 @@
 """VictoriaMetrics: written as line protocol, queried by its export and by MetricsQL.
 
 Owns what is peculiar to it. It keeps float64 samples only, so a reading is a sample of `patrol_value` with the labels
-`gateway, device, metric, kind, unit, quality`: a boolean is 0 or 1, a position three samples (lat, lon, acc; -1 when it
-is not known), a text the label `text`. It silently drops or spoils some things that must be kept, so those
-go to an embedded store beside it (`telemetry-side.db`): times beyond its retention or more than a day ahead, numbers
-beyond 1e15 (a block shares one decimal exponent: 1e300 turns its neighbours into 0), long texts. It acknowledges
-before it writes, hence the journal. Run it with `-dedup.minScrapeInterval=1ms`; two values written for one time leave
-one of the two.
+`gateway, device, metric, kind, unit, quality`: a boolean is 0 or 1, a text the label `text`, a position three samples
+(lat, lon, acc; -1 when it is not known) with the label `day`, by which old tracks are deleted. It silently drops or
+spoils some things that must be kept, so those go to an embedded store beside it (`telemetry-side.db`): times beyond its
+retention or more than a day ahead, numbers beyond 1e15 (a block shares one decimal exponent: 1e300 turns its neighbours
+into 0), long texts. It acknowledges before it writes, hence the journal. Run it with `-dedup.minScrapeInterval=1ms`;
+two values written for one time leave one of the two.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ from cloud.telemetry.metricsql import (
     lines_of,
     selector,
     stepped_query,
+    tracks,
 )
-from cloud.telemetry.rollup import BY_RANK, Bucket, Row, fold_rows, to_cell, to_value
+from cloud.telemetry.rollup import Bucket, Row, fold_rows, page_of_buckets, page_of_rows, to_cell
 from cloud.telemetry.sqlite import SqliteStore
 from cloud.telemetry.store import (
     DAY_MS,
     DEFAULT_LIMIT,
     MINUTE_MS,
-    History,
-    HistoryPoint,
     Point,
     Series,
     checked_range,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cloud.telemetry.store import Retention
+    from cloud.telemetry.store import History, Retention
     from firmware_specs.readings import Value
 
 _log: Final = structlog.get_logger("telemetry")
@@ -85,12 +84,12 @@ class VictoriaMetricsStore:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = PoolManager(timeout=Timeout(connect=5, read=TIMEOUT_MS / 1000), retries=False)
+        self._track_days = retention.track_days
         self._keeps_ms = round(_UNKNOWN_RETENTION_DAYS * DAY_MS)
-        started = self._started()
         self._writer = LineWriter(self.name, self._url, token, "patrol", "patrol")
         self._side = SqliteStore(data_dir / "telemetry-side.db", retention)
         self._journal = Journal(data_dir / "telemetry-journal.db", self.name, self._started, self._writer.write)
-        _log.info("telemetry store found", store=self.name, started=started, keeps_days=self._keeps_ms / DAY_MS)
+        self._journal.ask()  # what it keeps is to be known from the first batch on
 
     def _get(self, path: str, **fields: str) -> bytes:
         try:
@@ -101,7 +100,7 @@ class VictoriaMetricsStore:
                 answer = self._http.request("GET", self._url + path, headers=self._headers)
         except (HTTPError, OSError) as e:
             raise StoreError(self.name, f"not reachable: {first_line(e)}") from e
-        if answer.status != 200:
+        if answer.status not in {200, 204}:
             raise StoreError(self.name, f"{path} answered {answer.status}: {first_line(answer.data)}")
         return answer.data
 
@@ -109,8 +108,10 @@ class VictoriaMetricsStore:
         """The server's process, by its start time; its flags are read along the way."""
         text = self._get("/metrics").decode("utf-8", "replace")
         flags = dict(_FLAG.findall(text))
-        if "retentionPeriod" in flags:
-            self._keeps_ms = round(retention_days(flags["retentionPeriod"]) * DAY_MS)
+        keeps_ms = round(retention_days(flags.get("retentionPeriod", "")) * DAY_MS)
+        if keeps_ms != self._keeps_ms:
+            _log.info("telemetry store tells its retention", store=self.name, keeps_days=keeps_ms / DAY_MS)
+            self._keeps_ms = keeps_ms
         if flags.get("dedup.minScrapeInterval", "") in {"0s", "0"}:
             _log.warning(
                 "repeats will be stored twice: start the server with -dedup.minScrapeInterval=1ms", store=self.name
@@ -145,25 +146,29 @@ class VictoriaMetricsStore:
         checked_range(from_ms, to_ms, step_ms, limit)
         units = Units()
         if step_ms is None:
-            rows = self._rows(series, from_ms, to_ms, limit + 1, units)
-            points = [HistoryPoint(at, to_value(c), BY_RANK[m & 3], units.names[m >> 2]) for at, c, m in rows[:limit]]
-            return History(points, rows[limit].at if len(rows) > limit else None)
+            return page_of_rows(self._rows(series, from_ms, to_ms, limit + 1, units), units, limit)
         from_ms -= from_ms % step_ms
+        if step_ms < MINUTE_MS:
+            found = self._folded(series, from_ms, to_ms, step_ms, limit=limit, units=units)
+            return page_of_buckets(found, units, limit)
         buckets: list[Bucket] = []
-        while from_ms < to_ms and len(buckets) <= limit:
-            first = self._first(series, from_ms, to_ms)
-            if first is None:
-                break
+        while len(buckets) <= limit and (first := self._first(series, from_ms, to_ms)) is not None:
             from_ms = first - first % step_ms
             until = min(to_ms, from_ms + min(limit + 1, _STEPS_A_QUERY) * step_ms)
             buckets += self._buckets(series, from_ms, until, step_ms, units)
             from_ms = until
-        points = [
-            HistoryPoint(b.at, to_value(b.last) if b.total is None else b.total / b.n, BY_RANK[b.meta & 3],
-                         units.names[b.meta >> 2], b.low, b.high, b.n)
-            for b in buckets[:limit]
-        ]  # fmt: skip
-        return History(points, buckets[limit].at if len(buckets) > limit else None)
+        return page_of_buckets(buckets, units, limit)
+
+    def _folded(
+        self, series: Series, from_ms: int, to_ms: int, step_ms: int, *, limit: int, units: Units
+    ) -> list[Bucket]:
+        """At least the first `limit` buckets and one more, made here of so many readings at a time."""
+        buckets: list[Bucket] = []
+        while len(buckets) <= limit and (rows := self._rows(series, from_ms, to_ms, limit + 1, units)):
+            last = rows[-1].at
+            from_ms = min(to_ms, last - last % step_ms + step_ms)
+            buckets += fold_rows([*rows, *self._window(series, last + 1, from_ms, units)], step_ms)
+        return buckets
 
     def _first(self, series: Series, from_ms: int, to_ms: int) -> int | None:
         """When the first reading of a range is, in either store."""
@@ -205,8 +210,6 @@ class VictoriaMetricsStore:
         return [found[at] for at in sorted(found) if from_ms <= at < to_ms]
 
     def _buckets(self, series: Series, from_ms: int, to_ms: int, step_ms: int, units: Units) -> list[Bucket]:
-        if step_ms < MINUTE_MS:
-            return fold_rows(self._rows(series, from_ms, to_ms, 2**62, units), step_ms)
         found: dict[int, Bucket] = {}
         begin = max(-(-_EARLIEST_MS // step_ms) * step_ms, from_ms)
         if begin < to_ms:
@@ -231,18 +234,30 @@ class VictoriaMetricsStore:
         self._get("/internal/force_flush")
 
     def retain(self, now_ms: int) -> None:
-        """See TelemetryStore: the server keeps its own retention; here what stands beside it."""
+        """See TelemetryStore: the server keeps its own retention; here what stands beside it, and the days of tracks.
+
+        A day of tracks goes as soon as any of it is too old.
+        """
         self._side.retain(now_ms)
-        self._journal.settle(now=True)
+        self._journal.catch_up()
+        span = {"start": _seconds(_EARLIEST_MS), "end": _seconds(now_ms + 2 * _AHEAD_MS)}
+        known = msgspec.json.decode(self._get("/api/v1/label/day/values", **{"match[]": tracks()}, **span))["data"]
+        old = [day for day in known if int(day) * DAY_MS < now_ms - self._track_days * DAY_MS]
+        if old:
+            self._get("/api/v1/admin/tsdb/delete_series", **{"match[]": tracks(old)})
 
     def stats(self) -> dict[str, float]:
-        """Figures of the store beside it."""
-        return {f"side_{name}": figure for name, figure in self._side.stats().items()}
+        """Figures of the journal and of the store beside it."""
+        return self._journal.stats() | {f"side_{name}": figure for name, figure in self._side.stats().items()}
+
+    def away_s(self) -> float:
+        """See TelemetryStore."""
+        return self._journal.ask()
 
     def close(self) -> None:
         """Close the connections and the store beside it."""
-        self._writer.close()
         self._journal.close()
+        self._writer.close()
         self._side.close()
         self._http.clear()
 

@@ -118,7 +118,7 @@ def test_the_form_says_at_once_what_needs_approval(street: Street) -> None:
 
 def test_what_levels_demand_is_shown_in_plain_numbers_and_changed_by_administrators(street: Street) -> None:
     page = street.administrator.get("/levels", params={"node": street.node})
-    assert "定员 2 人的岗位须 3 人" in page.text
+    assert "全部岗位定员共 10 人时须 15 人" in page.text
     columns = {
         "headcount": ["100", "120", "160", "200"], "revisit": ["100", "80", "60", "40"],
         "reporting": ["300", "120", "60", "30"], "escalation": ["100", "80", "60", "40"],

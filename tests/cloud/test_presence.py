@@ -18,6 +18,7 @@ from cloud.devices import service as devices
 from cloud.devices.liveness import Allowed
 from cloud.devices.places import Place
 from cloud.incidents.levels import hooks as level_hooks
+from cloud.incidents.levels.store import declarations
 from cloud.org import audit
 from cloud.org.rules import SYSTEM, Principal, Role
 from cloud.presence import hooks, posts, service, views
@@ -25,7 +26,7 @@ from cloud.presence.judge import Judge
 from cloud.presence.models import PostIn
 from cloud.presence.rosters.store import looks, shifts
 from cloud.presence.rules import HOLD_MS, LOOKBACK_MS, SILENCE_MS, Standing
-from cloud.presence.store import evidence, judges, tracks
+from cloud.presence.store import evidence, judges, routes, tracks
 from cloud.state import now_ms
 from cloud.stream import events
 from firmware_specs.readings import Position, Quality, Reading, Severity
@@ -134,7 +135,21 @@ def test_evidence_is_forgotten_after_its_days_P3(db: Database) -> None:
         service.forget_aggregates(tx, NOW + HOUR)
     with db.read() as tx:
         assert tx.execute(sa.select(sa.func.count()).select_from(tracks)).scalar() == 0
-    assert rows(db) == history(db, post.id) == []
+    assert rows(db) == []
+
+
+def test_what_a_post_has_been_for_longer_than_its_history_is_kept(db: Database) -> None:
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id)
+    judge = Judge(db)
+    for begins in (NOW, NOW + HOUR):
+        take(db, stay(guard.device, begins, begins + MINUTE), begins + MINUTE)
+        settle(judge, begins + MINUTE)
+    before = history(db, post.id)
+    assert [state for _, state, *_ in before][-1] == "manned"
+    with db.begin() as tx:
+        service.forget_aggregates(tx, NOW + 2 * HOUR)
+    assert history(db, post.id) == before[-1:]
 
 
 # ---- states
@@ -199,6 +214,33 @@ def test_who_is_back_within_the_grace_is_not_missed(db: Database) -> None:
         assert timers.due_of(tx, posts.UNMANNED, str(post.id)) is None
         timers.tick(tx, NOW + HOUR)
     assert open_alarms(db) == []
+
+
+def test_what_is_learned_late_is_no_late_deadline(db: Database) -> None:
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    take(db, stay(guard.device, NOW, NOW + HOUR, 200), NOW + HOUR)
+    settle(Judge(db), NOW + HOUR)
+    with db.begin() as tx:
+        assert timers.due_of(tx, posts.UNMANNED, str(post.id)) == NOW + HOUR
+        timers.tick(tx, NOW + HOUR)
+        assert timers.late_since(tx, NOW) == 0
+    (alarm,) = open_alarms(db)
+    with db.read() as tx:
+        since = posts.get(tx, SYSTEM, post.id).since
+    assert (alarm.raised_at - since).total_seconds() == 300
+
+
+def test_a_grace_that_changes_counts_for_the_absence_that_runs(db: Database) -> None:
+    post = add_post(db, grace_s=3600)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    take(db, stay(guard.device, NOW, NOW + MINUTE, 200), NOW + MINUTE)
+    settle(Judge(db), NOW + MINUTE)
+    given = PostIn(node=post.node, name_zh="岗", name_en="Post", lat=post.lat, lon=post.lon, grace_s=120)
+    with db.begin() as tx:
+        posts.change(tx, SYSTEM, post.id, given, NOW + MINUTE)
+        timers.tick(tx, NOW + 3 * MINUTE)
+    assert [alarm.kind for alarm in open_alarms(db)] == ["post-unmanned"]
 
 
 def test_silence_makes_a_post_unknown_and_keeps_its_alarm(db: Database) -> None:
@@ -280,6 +322,26 @@ def test_a_level_that_changes_has_the_judge_read_anew(db: Database) -> None:
     assert states(db, post.id) == [(0, "unknown", "no-roster")]
 
 
+def test_level_3_asks_posts_for_one_for_a_fifth_more_people_and_not_for_twice_as_many(db: Database) -> None:
+    made = [add_post(db) for _ in range(5)]
+    judge = Judge(db)
+    settle(judge, NOW)
+    level = {
+        "node": "/", "level": 3, "reason": "storm", "scope": "", "starts_at": NOW + MINUTE, "ends_at": NOW + HOUR,
+        "state": "approved", "declared_at": NOW, "declared_by": "li", "decided_at": NOW, "decision_note": "",
+    }  # fmt: skip
+    with db.begin() as tx:
+        tx.execute(declarations.insert().values(level))
+    found = []
+    for now in (NOW + MINUTE, NOW + HOUR):
+        with db.begin() as tx:
+            level_hooks.tell(tx, "/", now)
+        settle(judge, now)
+        with db.read() as tx:
+            found.append([posts.get(tx, SYSTEM, post.id).required for post in made])
+    assert found == [[2, 1, 1, 1, 1], [1, 1, 1, 1, 1]]
+
+
 def test_a_post_that_moved_is_judged_anew_from_then(db: Database) -> None:
     post = add_post(db)
     guard = add_guard(db, "A1", post=post.id, starts=NOW)
@@ -330,6 +392,25 @@ def test_a_listener_that_cannot_take_one_piece_holds_up_no_other(db: Database) -
     finally:
         hooks.LISTENERS.remove(refuse)
     assert all(row.done for row in rows(db))
+    assert states(db, post.id)[-1][1] == "manned"
+
+
+def test_a_plan_that_cannot_be_read_costs_no_evidence(db: Database) -> None:
+    post = add_post(db)
+    guard = add_guard(db, "A1", post=post.id, starts=NOW)
+    with db.begin() as tx:
+        row = {"node": "/", "name_zh": "线", "name_en": "Line", "kind": "line", "revisit_s": 600, "created_at": NOW}
+        tx.execute(routes.insert().values(**row, checkpoints="{"))
+    take(db, stay(guard.device, NOW, NOW + MINUTE), NOW + MINUTE)
+    judge = Judge(db)
+    for _ in range(20):
+        judge.turn(NOW + MINUTE)
+    assert judge.held
+    assert not any(row.done for row in rows(db))
+    with db.begin() as tx:
+        tx.execute(routes.delete())
+    for _ in range(4):
+        judge.turn(NOW + MINUTE)
     assert states(db, post.id)[-1][1] == "manned"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from cloud.presence import coverage, posts, rounds, views
 from cloud.presence.geometry import Ground
 from cloud.presence.judge import Judge
 from cloud.presence.models import AreaIn, PostIn, RouteIn
+from cloud.presence.store import judges, route_visits
 from tests.cloud.cloud_support import NOW, Served
 from tests.cloud.presence_support import (
     HOUR,
@@ -34,6 +36,8 @@ from tests.cloud.presence_support import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cloud.db import Database
 
 
@@ -54,11 +58,16 @@ def add_area(db: Database, node: str = ROOT, side_m: float = 200, **more: object
         return rounds.add_area(tx, SYSTEM, AreaIn.model_validate(given), NOW).id
 
 
-def add_route(db: Database, node: str = ROOT, **more: object) -> int:
-    points = [{"name": f"P{n}", "lat": at(100 * n)[0], "lon": at(100 * n)[1]} for n in range(3)]
+def route_in(node: str, more: dict[str, object], east_m: int = 0) -> RouteIn:
+    places = [at(east_m + 100 * n) for n in range(3)]
+    points = [{"name": f"P{n}", "lat": lat, "lon": lon} for n, (lat, lon) in enumerate(places)]
     given = {"node": node, "name_zh": "一号线", "name_en": "Line 1", "checkpoints": points, "revisit_s": 600, **more}
+    return RouteIn.model_validate(given)
+
+
+def add_route(db: Database, node: str = ROOT, **more: object) -> int:
     with db.begin() as tx:
-        return rounds.add_route(tx, SYSTEM, RouteIn.model_validate(given), NOW).id
+        return rounds.add_route(tx, SYSTEM, route_in(node, more), NOW).id
 
 
 def open_kinds(db: Database) -> list[tuple[str, str]]:
@@ -180,9 +189,9 @@ def test_the_same_file_twice_changes_nothing(db: Database) -> None:
         ],
         "areas": [{"code": "a1", "node": "one", "name_zh": "区", "name_en": "Area", "outline": square(0, 100)}],
     }  # fmt: skip
-    for _ in range(2):
+    for changed in (1, 0):
         with db.begin() as tx:
-            assert importing.apply(tx, SYSTEM, sections, NOW) == {"posts": 1, "routes": 1, "areas": 1}
+            assert importing.apply(tx, SYSTEM, sections, NOW) == dict.fromkeys(sections, changed)
     with db.begin() as tx:
         sections["posts"][0]["headcount"] = 2
         importing.apply(tx, SYSTEM, sections, NOW)
@@ -197,7 +206,7 @@ def test_the_same_file_twice_changes_nothing(db: Database) -> None:
     ("entry", "message"),
     [
         ({"code": "gate", "node": "nowhere"}, "posts gate: node nowhere: not known"),
-        ({"code": "gate", "node": "one", "colour": "red"}, "posts gate: name_zh: Field required"),
+        ({"code": "gate", "node": "one", "colour": "red"}, "posts gate: name_zh: field required"),
         ({"node": "one"}, "posts 1: code and node are needed"),
     ],
 )
@@ -205,6 +214,13 @@ def test_what_is_wrong_in_a_file_is_named(db: Database, entry: dict[str, Any], m
     street(db, "one")
     with db.begin() as tx, pytest.raises((Invalid, NotFound), match=message):
         importing.apply(tx, SYSTEM, {"posts": [entry]}, NOW)
+
+
+@pytest.mark.parametrize("ending", ["toml", "json"])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"town.{ending}"
+    file.write_text('[[nodes]]\ncode = "x"' if ending == "toml" else '{"nodes": [{"code": "x"}]}', encoding="utf-8-sig")
+    assert importing.read(file) == {"nodes": [{"code": "x"}]}
 
 
 # ---- patrols
@@ -231,6 +247,36 @@ def test_an_overdue_checkpoint_is_an_alarm_while_a_patrol_is_on_it(db: Database)
     assert len(open_kinds(db)) == 1
     settle(Judge(db), begins + 2 * HOUR)
     assert open_kinds(db) == []
+
+
+def test_a_checkpoint_due_once_a_day_goes_overdue_over_shifts_without_a_gap(db: Database) -> None:
+    route = add_route(db, revisit_s=86_400)
+    for n in range(4):
+        add_guard(db, f"A{n}", route=route, starts=NOW + 8 * n * HOUR, ends=NOW + 8 * (n + 1) * HOUR)
+    settle(Judge(db), NOW + 23 * HOUR)
+    assert open_kinds(db) == []
+    settle(Judge(db), NOW + 24 * HOUR + MINUTE)
+    assert [kind for kind, _ in open_kinds(db)] == ["patrol-overdue"]
+
+
+def test_a_visit_that_comes_while_a_route_changes_is_not_one_of_its_new_checkpoints(db: Database) -> None:
+    route = add_route(db)
+    given = route_in(ROOT, {}, east_m=900)
+    with ThreadPoolExecutor(1) as pool:
+        with db.begin() as tx:
+            tx.execute(sa.select(judges).with_for_update()).all()  # a judge's turn
+            changing = pool.submit(_change, db, route, given)
+            with pytest.raises(TimeoutError):
+                changing.result(0.3)
+            tx.execute(route_visits.insert().values(route=route, checkpoint=0, at=NOW))
+        changing.result(10)
+    with db.read() as tx:
+        assert rounds.last_visits(tx, [route]) == {}
+
+
+def _change(db: Database, route: int, given: RouteIn) -> None:
+    with db.begin() as tx:
+        rounds.change_route(tx, SYSTEM, route, given, NOW)
 
 
 def test_coverage_counts_cells_and_checkpoints_and_lists_gaps_worst_first(db: Database) -> None:

@@ -41,6 +41,9 @@ def test_a_night_shift_ends_on_the_next_day_and_follows_a_zone_that_changes_its_
     berlin = ZoneInfo("Europe/Berlin")
     (spring,) = rules.repeated(date(2027, 3, 27), berlin, time(20), time(8), days={"sat"}, weeks=1)
     assert spring[1] - spring[0] == 11 * rules.HOUR_MS
+    (autumn,) = rules.repeated(date(2027, 10, 30), berlin, time(8), time(8), days={"sat"}, weeks=1)
+    assert autumn[1] - autumn[0] == 25 * rules.HOUR_MS
+    assert not rules.wrong_times(*autumn), "a whole day, on the day on which the clocks are set back"
 
 
 def test_the_day_of_an_import_is_that_of_the_node() -> None:
@@ -78,11 +81,11 @@ def test_spans_hold_every_time_and_are_few(times: list[int], apart: int, most: i
 
 @pytest.mark.parametrize(
     ("begins", "ends", "wrong"),
-    [(0, 0, "ends_at: not later"), (5, 1, "ends_at: not later"), (0, 25 * rules.HOUR_MS, "more than 24 hours")],
+    [(0, 0, "ends_at: not later"), (5, 1, "ends_at: not later"), (0, 25 * rules.HOUR_MS + 1, "more than 25 hours")],
 )
 def test_a_shift_has_a_length_and_not_more_than_a_day(begins: int, ends: int, wrong: str) -> None:
     assert wrong in rules.wrong_times(begins, ends)
-    assert not rules.wrong_times(0, 24 * rules.HOUR_MS)
+    assert not rules.wrong_times(0, 25 * rules.HOUR_MS)
 
 
 @given(st.lists(st.tuples(TIMES, TIMES), max_size=10), TIMES, st.integers(1, 5))

@@ -13,6 +13,7 @@ from cloud import importing, stream
 from cloud.errors import Conflict, Invalid, NotFound
 from cloud.org import audit, tree
 from cloud.org.rules import SYSTEM, Principal, Role
+from cloud.paging import at as time_of
 from cloud.presence.rosters import service as rosters
 from cloud.presence.rosters.models import Kind, MemberChange, NewEquipment, NewMember, ShiftState
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
@@ -82,7 +83,7 @@ def test_two_who_plan_at_once_cannot_give_one_armband_to_two(db: Database, patro
 
 def test_what_cannot_be_planned_says_why(db: Database, patrol: Patrol) -> None:
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"ends": NOW}, Invalid, "not later than"), ({"ends": NOW + 30 * HOUR}, Invalid, "24 hours"),
+        ({"ends": NOW}, Invalid, "not later than"), ({"ends": NOW + 30 * HOUR}, Invalid, "25 hours"),
         ({"member": 999}, NotFound, "member 999"), ({"armband": patrol.radio}, Invalid, "is a radio"),
         ({"armband": 999}, NotFound, "equipment 999"), ({"post": 999}, NotFound, "post 999"),
         ({"route": 999}, NotFound, "route 999"), ({"route": 1, "post": patrol.post}, Invalid, "at a post or on a"),
@@ -251,16 +252,50 @@ def test_a_roster_is_brought_in_and_the_same_again_changes_nothing(db: Database,
         assert tx.execute(sa.select(sa.func.count()).where(shifts.c.note == "x")).scalar() == 4
 
 
+def test_a_file_that_comes_again_after_a_shift_was_ended_or_handed_over_changes_nothing(
+    db: Database, patrol: Patrol
+) -> None:
+    first_at, second_at, ends_at = NOW, NOW + 8 * HOUR, NOW + 16 * HOUR
+    file = {
+        "shifts": [
+            {"member": call_sign, "armband": "gw-1/arm-1", "starts_at": time_of(begins), "ends_at": time_of(ends)}
+            for call_sign, begins, ends in (("鹰-1", first_at, second_at), ("鹰-2", second_at, ends_at))
+        ]
+    }
+    with db.begin() as tx:
+        assert importing.apply(tx, PLANNER, file, first_at - HOUR)["shifts"] == 2
+        first, second = tx.execute(sa.select(shifts.c.id).order_by(shifts.c.starts_at)).scalars()
+        rosters.hand_over(tx, DISPATCHER, first, second, second_at - HOUR // 2)
+    for now in (second_at - HOUR // 4, second_at + HOUR):
+        with db.begin() as tx:
+            assert importing.apply(tx, PLANNER, file, now) == {"shifts": 0}
+    with db.begin() as tx:
+        rosters.end(tx, DISPATCHER, second, second_at + 2 * HOUR)
+        assert importing.apply(tx, PLANNER, file, second_at + 3 * HOUR) == {"shifts": 0}
+
+
+def test_who_plans_while_somebody_begins_early_cannot_have_the_armband_too(db: Database, patrol: Patrol) -> None:
+    shift = plan(db, patrol)
+    with ThreadPoolExecutor(1) as pool:
+        with db.begin() as tx:
+            rosters.begin(tx, DISPATCHER, shift, NOW - HOUR // 2)
+            before = pool.submit(plan, db, patrol, NOW - HOUR, NOW, member=patrol.other)
+            with pytest.raises(TimeoutError):
+                before.result(0.3)
+        with pytest.raises(Conflict, match="鹰-1 has it on shift"):
+            before.result(10)
+
+
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("members", {"call_sign": "x", "node": "nowhere"}, r"members\[1\]: node nowhere: not known"),
     ("members", {"callsign": "x", "node": "east"}, r"members\[1\]\.callsign: no such key.*call_sign"),
-    ("members", {"call_sign": "x"}, r"members\[1\]\.node: Field required"),
-    ("equipment", {"device": "arm", "kind": "armband", "node": "east"}, r"equipment\[1\]\.device: String should"),
+    ("members", {"call_sign": "x"}, r"members\[1\]: node: field required"),
+    ("equipment", {"device": "arm", "kind": "armband", "node": "east"}, r"equipment\[1\]: device: string should"),
     ("equipment", {"device": "gw-1/x", "kind": "armband", "node": "east", "post": "p-east"}, r"\[1\]: post: an"),
     ("pseudonyms", {"pseudonym": "p", "member": "nobody"}, r"pseudonyms\[1\]: member nobody: not known"),
-    ("shifts", {"member": "鹰-1", "from": "08:00"}, r"shifts\[1\]: Value error, give either"),
-    ("shifts", {"member": "鹰-1", "from": "25:00", "to": "08:00"}, r"shifts\[1\]\.from: String should"),
-    ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "days": ["monday"]}, r"shifts\[1\]\.days\.0"),
+    ("shifts", {"member": "鹰-1", "from": "08:00"}, r"shifts\[1\]: give either"),
+    ("shifts", {"member": "鹰-1", "from": "25:00", "to": "08:00"}, r"shifts\[1\]: from: string should"),
+    ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "days": ["monday"]}, r"shifts\[1\]: days\.0"),
     ("shifts", {"member": "鹰-1", "from": "08:00", "to": "20:00", "post": "p-x"}, r"shifts\[1\]: post p-x: not"),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 from cloud import timers
 from cloud.alerts import selfwatch, service
 from cloud.alerts.models import AlarmFilter, AlarmState
-from cloud.alerts.selfwatch import INGEST_LAG, NOTIFY_FAILING, TIMER_LATE
+from cloud.alerts.selfwatch import INGEST_LAG, NOTIFY_FAILING, SERIES_AWAY, TIMER_LATE
 from cloud.devices import service as fleet
 from cloud.org.rules import SYSTEM, Principal, Role
 from tests.cloud.cloud_support import NOW, know
@@ -110,7 +110,7 @@ def test_one_failing_channel_is_an_alarm_until_none_fails(db: Database) -> None:
     assert states == [[], ["self-notify-failing"], ["self-notify-failing"], []]
 
 
-@pytest.mark.parametrize("limit", [TIMER_LATE, INGEST_LAG], ids=lambda limit: limit.kind)
+@pytest.mark.parametrize("limit", [TIMER_LATE, INGEST_LAG, SERIES_AWAY], ids=lambda limit: limit.kind)
 def test_each_has_hysteresis_words_and_one_alarm_at_a_time(db: Database, limit: selfwatch.Limit) -> None:
     states = []
     for measured in (limit.high, limit.high + 1, limit.high + 9, limit.low, limit.low - 1, limit.low, limit.high + 1):

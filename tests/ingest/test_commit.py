@@ -12,7 +12,8 @@ from cloud.devices.store import devices, gateways, latest
 from cloud.ingest.commit import MAX_DEAD_LETTERS, SAMPLE_BYTES, Incoming
 from cloud.ingest.service import ledger_days, list_dead_letters, list_gaps
 from cloud.ingest.store import Tally, dead_letters, marks
-from cloud.telemetry.store import DAY_MS
+from cloud.state import now_ms
+from cloud.telemetry.store import DAY_MS, open_store
 from firmware_specs.errors import StoreError
 from firmware_specs.readings import AlarmPhase, GapReason, GapReport, Lane, Position
 from firmware_specs.wire import Ack, Reported, ReportedDevice, Status, encode_message
@@ -266,3 +267,12 @@ def test_a_store_that_cannot_serve_leaves_everything_to_be_sent_again(lite: Clou
     assert lite.rows(marks) == []
     assert lite.commit(message) == [Ack("e1", Lane.TELEMETRY, 2)]
     assert lite.values() == [1.0]
+
+
+def test_d1_alarms_and_their_readings_are_taken_while_a_series_server_is_away(lite: Cloud, tmp_path: Path) -> None:
+    away = open_store("victoriametrics+http://127.0.0.1:1", tmp_path / "cloud")
+    cloud = Cloud(lite.database, away)
+    assert cloud.commit(pack([reading(1.0, now_ms()), alarm("o-1")])) == [Ack("e1", Lane.TELEMETRY, 2)]
+    assert [row["occurrence"] for row in cloud.rows(alarms)] == ["o-1"]
+    assert away.stats()["journal_waiting_bytes"] > 0
+    away.close()

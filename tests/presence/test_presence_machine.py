@@ -18,17 +18,17 @@ from cloud.presence.rules import (
     HOLD_MS,
     SILENCE_MS,
     Change,
+    Establishment,
     Machine,
     PostState,
     Reason,
     Seen,
     Standing,
     Term,
-    covered_ms,
     follow,
     judge,
     overdue_at,
-    required_at,
+    required,
     severity_at,
     standing,
     timeline,
@@ -289,12 +289,33 @@ def test_a_timeline_joins_shifts_requirement_and_what_is_known() -> None:
     assert timeline([early, late], [(0, 1), (60, 2)], 110, 250)[1:] == found[4:]
 
 
+def test_a_share_of_the_headcount_is_one_of_all_posts_of_a_unit() -> None:
+    five = [Establishment(n, f"/{n % 2}/", 1, {}) for n in range(5)]
+    assert required(five, 4, 100) == dict.fromkeys(range(5), 1)
+    assert required(five, 3, 120) == {0: 2, 1: 1, 2: 1, 3: 1, 4: 1}
+    assert required(five, 2, 140) == {0: 2, 1: 2, 2: 1, 3: 1, 4: 1}
+    assert required(five, 1, 250) == {0: 3, 1: 3, 2: 3, 3: 2, 4: 2}
+    mixed = [Establishment(1, "/", 1, {}), Establishment(2, "/", 4, {}), Establishment(3, "/", 2, {"3": 7, "2": 0})]
+    assert required([*mixed, Establishment(4, "/", 0, {})], 3, 120) == {1: 1, 2: 5, 3: 7, 4: 0}
+    assert required(mixed[:1], 3, 120) == {1: 2}
+    assert required([], 3, 120) == {}
+
+
+@given(
+    st.lists(st.builds(Establishment, st.integers(1, 50), st.sampled_from("ab"), st.integers(0, 9), st.just({})),
+             unique_by=lambda each: each.post),
+    st.integers(100, 400), st.integers(0, 150),
+)  # fmt: skip
+def test_no_post_needs_fewer_as_the_share_rises(posts: list[Establishment], percent: int, more: int) -> None:
+    before, after = required(posts, 3, percent), required(posts, 2, percent + more)
+    assert all(before[post] <= after[post] for post in before)
+    assert sum(before.values()) == math.ceil(sum(each.headcount for each in posts) * percent / 100)
+    assert all(each.headcount * (percent // 100) <= before[each.post] for each in posts)
+    assert all(before[each.post] <= each.headcount * (percent // 100 + 1) for each in posts)
+
+
 def test_formulas() -> None:
-    assert required_at(3, {"1": 7}, 1, 200) == 7
-    assert required_at(3, {"1": 7}, 2, 150) == 5
-    assert required_at(3, {}, 4, 100) == 3
     assert [severity_at(level) for level in (1, 2, 3, 4)] == ["critical", "major", "major", "minor"]
-    assert covered_ms([-5, 0, 5, 50, 95], 10, 0, 100) == 15 + 10 + 5
     assert overdue_at(None, 100, 60) == 160
     assert overdue_at(50, 100, 60) == 160
     assert overdue_at(150, 100, 60) == 210

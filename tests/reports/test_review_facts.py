@@ -162,6 +162,31 @@ def test_coverage_is_what_minute_by_minute_says(db: Database, town: Town) -> Non
     assert walked.longest_ms == 8 * HOUR
 
 
+def test_what_stood_for_a_part_of_the_period_was_missed_for_no_longer(db: Database, town: Town) -> None:
+    node = town.communities[0]
+    made, gone = FROM + 100 * HOUR, FROM + 120 * HOUR
+    with db.begin() as tx:
+        route = put(
+            tx, routes, node=node, code="r", kind="line", revisit_s=3600, checkpoints='[{"name":"x"}]', created_at=made,
+            archived_at=gone,
+        )  # fmt: skip
+        area = put(tx, areas, node=node, code="a", revisit_s=3600, created_at=made)
+        put(tx, area_cells, area=area, cell="c")
+        for at in (made - HOUR // 2, made + 2 * HOUR, gone - HOUR // 2):
+            put(tx, cell_visits, cell="c", slot=at // 300_000)
+            if at >= made:
+                put(tx, route_visits, route=route, checkpoint=0, at=at)
+        walked, seen = presence.figures(tx, town.street, FROM, TO).patrols
+    assert (walked.span_ms, walked.covered_ms, walked.longest_ms) == (
+        20 * HOUR,
+        HOUR + HOUR // 2,
+        17 * HOUR + HOUR // 2,
+    )
+    # The cell was seen half an hour before there was an area.
+    assert (seen.span_ms, seen.covered_ms) == (TO - made, HOUR // 2 + 2 * HOUR)
+    assert seen.longest_ms == TO - gone + HOUR // 2
+
+
 def test_members_and_duty(db: Database, town: Town) -> None:
     here = town.communities[0]
     with db.begin() as tx:
@@ -182,7 +207,8 @@ def test_members_and_duty(db: Database, town: Town) -> None:
         put(tx, shifts, node=here, member=one, starts_at=TO - HOUR, ends_at=TO + HOUR)
         found = presence.figures(tx, town.street, FROM, TO)
     assert found.members == {here: 1}
-    assert found.duty == [(here, 3, 2, 2 * HOUR + HOUR)]
+    # The shift that began in the month before is one of that month; its hours in this one count here.
+    assert found.duty == [(here, 2, 1, 2 * HOUR + HOUR)]
 
 
 def test_a_month_of_a_street_has_every_figure(db: Database, town: Town) -> None:

@@ -79,6 +79,17 @@ def test_files_are_the_same_for_ever(quick: Archived) -> None:
     assert files.xlsx(quick, Language.ZH).body == book
 
 
+def test_every_printed_page_of_a_workbook_says_what_it_is_of(quick: Archived) -> None:
+    title = written(quick).title
+    with zipfile.ZipFile(io.BytesIO(sheets.xlsx(written(quick), quick.view.created_at))) as book:
+        pages = [book.read(name).decode() for name in book.namelist() if name.startswith("xl/worksheets/sheet")]
+    assert len(pages) == len(sections.SECTIONS)
+    for page in pages:
+        head = re.search("<oddHeader>(.*?)</oddHeader>", page)
+        assert head
+        assert all(part in head[1] for part in (title, "2026-10-01", "2026-10-31", "Asia/Shanghai"))
+
+
 def test_nothing_hostile_acts_in_html_S5(bad: Archived) -> None:
     for html in (render.paper(written(bad)), str(render.fragment(written(bad)))):
         assert "&lt;script&gt;" in html

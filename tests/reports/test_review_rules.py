@@ -118,6 +118,7 @@ def test_hours_and_weekdays_are_those_of_the_zone() -> None:
     monday = ms(2026, 10, 5, 0, 30)
     assert rules.hour_matrix([monday, monday], SHANGHAI)[0][0] == 2
     assert rules.hour_matrix([monday], ZoneInfo("UTC"))[6][16] == 1
+    assert not any(map(any, rules.hour_matrix([2**62, -(2**62)], SHANGHAI))), "no calendar has these"
 
 
 @pytest.mark.parametrize(

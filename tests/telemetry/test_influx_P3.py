@@ -15,6 +15,7 @@ from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NOW = 1_800_000_000_000
 
@@ -52,13 +53,14 @@ def peer() -> Iterator[Peer]:
         thread.join()
 
 
-def test_P3_positions_older_than_their_days_are_deleted_and_nothing_else(peer: Peer) -> None:
-    store = InfluxStore(f"http://127.0.0.1:{peer.server_port}?org=o&bucket=b", "t", Retention(track_days=7))
+def test_P3_positions_older_than_their_days_are_deleted_and_nothing_else(peer: Peer, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{peer.server_port}?org=o&bucket=b"
+    store = InfluxStore(url, tmp_path, "t", Retention(track_days=7))
     store.retain(NOW)
     ((path, body),) = peer.asked
     assert path == "/api/v2/delete?org=o&bucket=b"
     assert body["predicate"] == '_measurement="patrol" AND metric="position"'
-    assert (body["start"][:10], body["stop"][:19]) == ("2020-01-01", "2027-01-08T08:00:00")
+    assert (body["start"][:10], body["stop"][:19]) == ("1970-01-01", "2027-01-08T08:00:00")
     peer.status = 403
     with pytest.raises(StoreError, match="deletion refused: 403"):
         store.retain(NOW)

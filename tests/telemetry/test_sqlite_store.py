@@ -6,6 +6,7 @@ import random
 import sys
 import tempfile
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,8 @@ def test_d7_histories_are_right_before_within_and_after_merges(told: list[list[P
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.floats(-1e6, 1e6)), max_size=60, unique_by=lambda t: t[0]))
 def test_buckets_of_buckets_are_buckets_of_readings(told: list[tuple[int, float]]) -> None:
     rows = [Row(at, value, 0) for at, value in sorted(told)]
-    small = fold_buckets(fold_rows(rows, MINUTE_MS), HOUR_MS)
-    large = fold_rows(rows, HOUR_MS)
+    small = list(fold_buckets(fold_rows(rows, MINUTE_MS), HOUR_MS))
+    large = list(fold_rows(rows, HOUR_MS))
     assert [b._replace(total=None) for b in small] == [b._replace(total=None) for b in large]
     assert [b.total for b in small] == pytest.approx([b.total for b in large], abs=1e-3)
 
@@ -110,7 +111,7 @@ def test_merging_goes_on_behind_the_writer(tmp_path: Path) -> None:
     store.close()
 
 
-def test_retention_deletes_by_age_and_keeps_what_a_wrong_clock_dated(tmp_path: Path) -> None:
+def test_retention_deletes_by_age_and_what_a_wrong_clock_dated_by_when_it_came(tmp_path: Path) -> None:
     clock = [0]
     kept_days = Retention(raw_days=2, minute_days=4, hour_days=10, track_days=1)
     store = SqliteStore(tmp_path / "t.db", kept_days, clock=lambda: clock[0])
@@ -129,6 +130,27 @@ def test_retention_deletes_by_age_and_keeps_what_a_wrong_clock_dated(tmp_path: P
     assert kept(SERIES, HOUR_MS) == [20_000.0, 6.0, 3.0, 0.0]
     for step_ms in (None, MINUTE_MS, HOUR_MS):
         assert kept(SERIES._replace(metric="position"), step_ms) == [Position(0.0, 0.0)]
+    store.retain(START + 3 * DAY_MS)
+    assert (kept(SERIES, None), kept(SERIES, MINUTE_MS)) == ([], [20_000.0, 0.0])
+    store.retain(START + 11 * DAY_MS)
+    assert kept(SERIES, HOUR_MS) == []
+    store.close()
+
+
+@pytest.mark.parametrize("step_ms", [1000, MINUTE_MS])
+def test_a_page_reads_no_more_than_it_needs(tmp_path: Path, step_ms: int) -> None:
+    store = SqliteStore(tmp_path / "t.db", Retention())
+    store.write([point("gw-1", 1.0, START - 50 * DAY_MS)])
+    store.write([point("gw-1", float(i), START + i * step_ms) for i in range(40_000)])
+    store._merger.merge()
+    store.history(SERIES, 0, 1, step_ms)  # the connection's own memory
+    tracemalloc.start()
+    page = store.history(SERIES, 0, 2 * START, step_ms, 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [p.value for p in page.points] == [1.0, *map(float, range(19))]
+    assert page.next_ms == START + 19 * step_ms
+    assert peak < 500_000
     store.close()
 
 

@@ -173,6 +173,25 @@ def test_buckets_begin_at_multiples_and_count_all(store: TelemetryStore, gateway
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("step_ms", [1000, MINUTE_MS, 3_600_000])
+def test_pages_of_buckets_join_to_the_whole_across_gaps(store: TelemetryStore, gateway: str, step_ms: int) -> None:
+    series = Series(gateway, "dev-1", "temperature")
+    offsets = [*range(0, 400_000, 700), 3_600_000, 90_000_000, *range(400 * 3_600_000, 400 * 3_600_000 + 9000, 900)]
+    store.write([point(gateway, float(n), START + offset) for n, offset in enumerate(offsets)])
+    visible(store)
+    whole = store.history(series, 0, 2 * START, step_ms, 100_000)
+    assert sum(p.readings for p in whole.points) == len(offsets)
+    pages, begin = [], 0
+    while True:
+        page = store.history(series, begin, 2 * START, step_ms, 150 if step_ms == 1000 else 2)
+        pages += page.points
+        if page.next_ms is None:
+            break
+        begin = page.next_ms
+    assert pages == whole.points
+
+
+@pytest.mark.peer
 def test_a_range_ends_before_its_end(store: TelemetryStore, gateway: str) -> None:
     series = Series(gateway, "dev-1", "temperature")
     store.write([point(gateway, float(i), START + i * 1000) for i in range(180)])

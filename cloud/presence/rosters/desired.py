@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import timers
+from cloud.db import insert
 from cloud.devices.places import gateway_node, gateway_nodes
 from cloud.incidents.levels import hooks as level_hooks
 from cloud.incidents.levels import service as levels
@@ -54,8 +54,8 @@ def mark(tx: Connection, gateways: Iterable[str]) -> None:
         for gateway in sorted(set(gateways))
     ]  # fmt: skip
     if rows:
-        insert = sqlite.insert(desired) if tx.dialect.name == "sqlite" else postgresql.insert(desired)
-        tx.execute(insert.on_conflict_do_update(index_elements=["gateway"], set_={"stale": True}), rows)
+        put = insert(tx, desired)
+        tx.execute(put.on_conflict_do_update(index_elements=["gateway"], set_={"stale": True}), rows)
 
 
 def reported(tx: Connection, gateway: str, version: int) -> None:

@@ -17,7 +17,7 @@ from cloud.presence.rosters.models import CARRIED, StrengthView
 from cloud.presence.rosters.store import equipment, members, pseudonyms, shifts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -53,17 +53,18 @@ def running(from_ms: int, to_ms: int) -> ColumnElement[bool]:
     return sa.and_(shifts.c.ends_at > from_ms, from_ms < ENDS, to_ms > BEGINS, BEGINS < ENDS)
 
 
-def _duties() -> sa.Select[Any]:
+def selected(*more: sa.ColumnElement[str]) -> sa.Select[Any]:
+    """What a `Duty` is made of, and more."""
     return sa.select(
         shifts.c.id, shifts.c.member, members.c.call_sign, shifts.c.node, shifts.c.post, shifts.c.route,
-        BEGINS.label("begins"), ENDS.label("ends"),
+        BEGINS.label("begins"), ENDS.label("ends"), *more,
     ).join(members, members.c.id == shifts.c.member)  # fmt: skip
 
 
 def on_duty(tx: Connection, at_ms: int, below: str = ROOT) -> list[Duty]:
     """The shifts that run at a time at or below a node, by node and call sign."""
     mine = shifts.c.node.startswith(below, autoescape=True)
-    wanted = _duties().where(running(at_ms, at_ms + 1), mine).order_by(shifts.c.node, members.c.call_sign)
+    wanted = selected().where(running(at_ms, at_ms + 1), mine).order_by(shifts.c.node, members.c.call_sign)
     return [Duty(*row) for row in tx.execute(wanted)]
 
 
@@ -82,7 +83,7 @@ def _carries(gateway: str, device: str) -> ColumnElement[bool]:
 
 def holder(tx: Connection, gateway: str, device: str, at_ms: int) -> Duty | None:
     """The shift that carries a device at a time."""
-    row = tx.execute(_duties().where(running(at_ms, at_ms + 1), _carries(gateway, device)).limit(1)).first()
+    row = tx.execute(selected().where(running(at_ms, at_ms + 1), _carries(gateway, device)).limit(1)).first()
     return Duty(*row) if row else None
 
 
@@ -123,32 +124,44 @@ def member_by_pseudonym(tx: Connection, pseudonym: str) -> int | None:
 
 def strength(tx: Connection, node: str, at_ms: int) -> Strength:
     """The strength of a node: by the people and the members on duty of the nearest node upwards with a population."""
-    basis = basis_of(tx, node)
-    population = tree.inherited(tx, node, "population")
-    counted = sa.select(sa.func.count(sa.distinct(shifts.c.member))).where(
-        running(at_ms, at_ms + 1), shifts.c.node.startswith(basis, autoescape=True)
-    )
-    present = int(tx.execute(counted).scalar_one())
-    return rules.strength(node, basis, population, present, tree.inherited(tx, basis, "settlement"))
-
-
-def basis_of(tx: Connection, node: str) -> str:
-    """The nearest node upwards that has a population; the node itself when none has."""
-    above = reversed(ancestors(node)[1:])
-    return next((path for path in above if tree.get_node(tx, SYSTEM, path).population), node)
+    return _strengths(tx, [node], _path(tx, node), at_ms)[0]
 
 
 def strengths(tx: Connection, principal: Principal, node: str, at_ms: int) -> list[StrengthView]:
     """The strength of a node within scope and of what lies directly below it, at most 200. Raises NotFound."""
     top = tree.get_node(tx, principal, node)
-    nodes = [top, *(each for each in tree.list_nodes(tx, principal, node) if _below(each.path, node))][:MOST_NODES]
+    below = [each for each in tree.list_nodes(tx, principal, node) if each.path != node]
+    listed = [top, *(each for each in below if tree.parent_of(each.path) == node)][:MOST_NODES]
+    known = _path(tx, node) | {each.path: each for each in listed}
+    return [
+        StrengthView(**figures._asdict(), name_zh=each.name_zh, name_en=each.name_en, short=figures.short)
+        for each, figures in zip(
+            listed, _strengths(tx, [each.path for each in listed], known, at_ms), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _path(tx: Connection, node: str) -> dict[str, tree.Node]:
+    return {path: tree.get_node(tx, SYSTEM, path) for path in ancestors(node)}
+
+
+def _strengths(tx: Connection, nodes: Sequence[str], known: Mapping[str, tree.Node], at_ms: int) -> list[Strength]:
+    """Of nodes one of which lies above the others. known: they and all above them."""
+    running_now = sa.select(shifts.c.node, shifts.c.member).where(running(at_ms, at_ms + 1))
+    basis = {node: _nearest(known, node, "population") or known[node] for node in nodes}
+    widest = min((each.path for each in basis.values()), key=len)
+    on = [tuple(row) for row in tx.execute(running_now.where(shifts.c.node.startswith(widest, autoescape=True)))]
+    there = {
+        path: len({member for at, member in on if at.startswith(path)}) for path in {b.path for b in basis.values()}
+    }
     found = []
-    for each in nodes:
-        figures = strength(tx, each.path, at_ms)
-        words = {"name_zh": each.name_zh, "name_en": each.name_en, "short": figures.short}
-        found.append(StrengthView(**figures._asdict(), **words))
+    for node in nodes:
+        path, population = basis[node].path, basis[node].population
+        says = _nearest(known, path, "settlement")
+        found.append(rules.strength(node, path, population, there[path], says.settlement if says else None))
     return found
 
 
-def _below(path: str, node: str) -> bool:
-    return path != node and tree.parent_of(path) == node
+def _nearest(known: Mapping[str, tree.Node], node: str, column: str) -> tree.Node | None:
+    """The nearest node upwards that has a column."""
+    return next((known[path] for path in reversed(ancestors(node)) if getattr(known[path], column)), None)

@@ -105,9 +105,7 @@ def _parsed(section: str, number: int, table: dict[str, Any], model: type[M]) ->
     try:
         return model.model_validate(table)
     except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f"{section}[{number}]{'.' if where else ''}{where}: {first['msg']}") from e
+        raise importing.fault(f"{section}[{number}]", e) from e
 
 
 def _each(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import timers
+from cloud.db import insert
 from cloud.devices.places import place_of
 from cloud.org import audit
 from cloud.org.rules import SYSTEM, Principal, scope
@@ -189,13 +189,12 @@ def list_lifts(tx: Connection, principal: Principal, now_ms: int) -> list[LiftVi
 
 def look(tx: Connection, viewer: Principal, members: Collection[int], what: str, now_ms: int) -> None:
     """Record that somebody was shown where members are: a row each and minute, and the audit chain (P5)."""
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     for member in sorted(set(members)):
         row: dict[str, Any] = {
             "member": member, "at": now_ms, "minute": now_ms // MINUTE_MS, "viewer": clean(viewer.label, 80),
             "what": clean(what, 500),
         }  # fmt: skip
-        put = insert(looks).values(row).on_conflict_do_nothing().returning(looks.c.id)
+        put = insert(tx, looks).values(row).on_conflict_do_nothing().returning(looks.c.id)
         if tx.execute(put).first() is not None:
             audit.record(tx, viewer, "position.view", f"member/{member}", at=now_ms, detail=row["what"])
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 HOUR_MS: Final = 3_600_000
-MAX_SHIFT_MS: Final = 24 * HOUR_MS
+MAX_SHIFT_MS: Final = 25 * HOUR_MS
+"""A day, also the one on which the clocks are set back."""
 EARLY_MS: Final = HOUR_MS
 """How long before its planned start a shift may be begun."""
 MAX_WEEKS: Final = 53
@@ -65,7 +66,7 @@ def wrong_times(starts_at: int, ends_at: int) -> str:
     """Why a shift cannot be so, empty when it can."""
     if ends_at <= starts_at:
         return "ends_at: not later than starts_at"
-    return "ends_at: more than 24 hours after starts_at" if ends_at - starts_at > MAX_SHIFT_MS else ""
+    return "ends_at: more than 25 hours after starts_at" if ends_at - starts_at > MAX_SHIFT_MS else ""
 
 
 def repeated(day: date, zone: ZoneInfo, begins: time, ends: time, *, days: Collection[str], weeks: int) -> list[Window]:

@@ -94,6 +94,18 @@ def _row(tx: Connection, principal: Principal, shift: int, *, lock: bool = False
     return row
 
 
+def _held(tx: Connection, actor: Principal, ids: Collection[int]) -> dict[int, Row[Any]]:
+    """Shifts that may begin earlier than planned, held against whoever plans: members first, as `_check` does."""
+    _hold(tx, members, {_row(tx, actor, each).member for each in sorted(ids)})
+    rows = {each: _row(tx, actor, each, lock=True) for each in sorted(ids)}
+    _hold(tx, equipment, {thing for row in rows.values() for thing in (row.armband, row.radio) if thing is not None})
+    return rows
+
+
+def _hold(tx: Connection, table: sa.Table, ids: Collection[int]) -> None:
+    tx.execute(sa.select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id).with_for_update()).all()
+
+
 def plan(tx: Connection, actor: Principal, wanted: Plan, now_ms: int) -> ShiftView:
     """Plan a shift. It belongs to the node of its post, else of its route, else of its member.
 
@@ -160,7 +172,7 @@ def begin(tx: Connection, actor: Principal, shift: int, now_ms: int) -> ShiftVie
 
     Raises NotFound, Conflict.
     """
-    row = _row(tx, actor, shift, lock=True)
+    row = _held(tx, actor, {shift})[shift]
     if row.begun_at is None:
         _take_up(tx, row, set(), now_ms)
         _done(tx, actor, shift, "shift.begin", now_ms)
@@ -201,7 +213,7 @@ def hand_over(tx: Connection, actor: Principal, shift: int, to: int, now_ms: int
 
     Raises NotFound, Conflict when either is not in a state for it, Invalid when both are the same member's.
     """
-    held = {each: _row(tx, actor, each, lock=True) for each in sorted({shift, to})}
+    held = _held(tx, actor, {shift, to})
     row, next_row = held[shift], held[to]
     if row.member == next_row.member:
         raise Invalid("to: a shift of the same member")
@@ -228,11 +240,13 @@ def remove(tx: Connection, actor: Principal, shift: int, now_ms: int) -> None:
 
 
 def bring(tx: Connection, actor: Principal, wanted: Plan, now_ms: int) -> bool:
-    """Plan a shift unless it is planned already; one that has not begun is brought up to date. Whether it changed."""
+    """Plan a shift unless it is known already; one that has not begun is brought up to date. Whether it changed."""
+    member_row(tx, actor, wanted.member, lock=True)
     same = (
         shifts.c.member == wanted.member, shifts.c.starts_at == wanted.starts_at, shifts.c.ends_at == wanted.ends_at
     )  # fmt: skip
-    known = tx.execute(sa.select(shifts).where(*same, shifts.c.ended_at.is_(None))).first()
+    # One that ended early is known as well: the file does not bring it back.
+    known = tx.execute(sa.select(shifts).where(*same).order_by(shifts.c.ended_at.is_not(None))).first()
     if known is None:
         plan(tx, actor, wanted, now_ms)
         return True
