@@ -26,7 +26,7 @@ from cloud.ingest import hooks, outgoing
 from cloud.org.rules import scope
 from cloud.paging import MAX_LIMIT, Page, at_or_none, decode_cursor, encode_cursor
 from cloud.text import clean
-from firmware_specs.release import ReleaseKind
+from firmware_specs.release import ReleaseKind, same_version
 from firmware_specs.wire_fleet import (
     FirmwareJob,
     FirmwareOrder,
@@ -120,8 +120,9 @@ def check(tx: Connection, who: Principal, subject: Mapping[str, Any], now_ms: in
 
 def already(tx: Connection, subject: Mapping[str, Any], gateway: str, device: str) -> bool:
     """Whether a device says that it runs that version."""
-    row = _row(tx, gateway, device)
-    return bool(row and row.running and rules.same(row.running, str(subject.get("version", ""))))
+    mine = (table.c.gateway == gateway, table.c.device == device)
+    running = tx.execute(sa.select(table.c.running).where(*mine)).scalar()
+    return bool(running and same_version(running, str(subject.get("version", ""))))
 
 
 def start(  # noqa: PLR0917 - the campaign's interface
@@ -152,7 +153,7 @@ def back(  # noqa: PLR0917 - the campaign's interface
     row = _row(tx, gateway, device)
     if row is None or not row.running:
         raise Conflict(f"device {gateway}/{device}: it has never said which version it runs")
-    if not rules.same(row.running, str(subject.get("version", ""))):
+    if not same_version(row.running, str(subject.get("version", ""))):
         if row.phase == UpdatePhase.TRIAL.value and row.wanted:
             raise Conflict(f"device {gateway}/{device}: it restarts into the new version just now")
         _write(tx, gateway, device, wanted=False, back=True)
