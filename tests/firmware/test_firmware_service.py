@@ -163,6 +163,20 @@ def test_the_way_back_is_the_version_that_ran_when_it_is_published(db: Database)
     assert [(job.device, job.version, job.back) for job in told.jobs] == [("a", "1.0.0", True)]
 
 
+def test_a_device_that_says_only_when_it_is_sent_to_what_it_runs_has_a_way_back_too(db: Database) -> None:
+    publish(db)
+    fleet(db, "a")
+    subject = order(db, "a")
+    tell(db, a=state(UpdatePhase.SENDING, running=""))
+    tell(db, a=state(UpdatePhase.TRIAL))
+    tell(db, a=state(UpdatePhase.COMMITTED, running="2.0.0"))
+    with db.begin() as tx:
+        service.back(tx, 1, subject, "gw-1", "a", NOW + 1)
+    told = ordered(db)
+    assert told is not None
+    assert [(job.version, job.back) for job in told.jobs] == [("1.0.0", True)]
+
+
 def test_a_campaign_of_firmware_goes_its_way_and_back(db: Database) -> None:
     from cloud.devices.campaigns import service as campaigns
 

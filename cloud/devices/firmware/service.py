@@ -253,6 +253,8 @@ def _told(tx: Connection, key: tuple[str, str], state: UpdateState, row: Row[Any
         values |= {name: value for name, value in news.items() if getattr(row, name) != value}
         if over is not None and row.wanted:
             values["wanted"] = False
+        if not row.before and running and not same_version(running, row.version):
+            values["before"] = running  # a device that can only be asked says it when it is first sent to
     if not values:
         return False
     _write(tx, *key, **values, told_at=now_ms)
