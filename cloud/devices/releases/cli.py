@@ -234,7 +234,7 @@ def _show_keys(files: Repository, draft: Metadata[Root] | None) -> None:
         for role in ("root", "targets"):
             which = held.signed.roles[role]
             ids = ", ".join(keyid[:SHOWN] for keyid in which.keyids)
-            print(f"{name:10} {role} {held.signed.version}: {which.threshold} of {ids} have to sign")
+            print(f"{name:10} root {held.signed.version}: {role}: {which.threshold} of {ids} have to sign")
     if draft:
         signed = ", ".join(keyid[:SHOWN] for keyid in draft.signatures) or "nobody"
         print(f"waiting    root {draft.signed.version}: signed by {signed} so far; `release root-sign`")
