@@ -2,8 +2,7 @@
 
 Owns what a device does with an image: it keeps what it has, says from where it wants to go on, checks the hash,
 restarts and tells its version. `Manners` are how one misbehaves: refuses, dies in the middle, forgets, stays silent,
-lies. Two endpoints of it: below a topic of a broker, and as a resource of a CoAP server. For a serial line there is
-`rx` of lrzsz.
+lies. Two endpoints of it: below a topic of a broker, and as a resource of a CoAP server.
 """
 
 from __future__ import annotations
