@@ -112,9 +112,8 @@ class Updates:
         while True:
             try:
                 steps.begin(order, self._now_ms())
-                if steps.record.ended:
-                    self._tell()
-                else:
+                self._tell()
+                if not steps.record.ended:
                     await self._step(order)
             except UpdateRejected as e:
                 self._note(UpdatePhase.REFUSED, e.reason)
@@ -168,7 +167,6 @@ class Updates:
                 return True
             if self._steps.record.phase is not UpdatePhase.WAITING:
                 self._note(UpdatePhase.WAITING)
-            self._tell()
             await asyncio.sleep(min((order.not_before_ms - now) / 1000, 5.0))
 
     # fetching, in a thread

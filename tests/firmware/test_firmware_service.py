@@ -127,6 +127,17 @@ def test_an_order_holds_all_jobs_and_sheds_those_that_end(db: Database) -> None:
     assert ordered(db) == FirmwareOrder((), "https://u/metadata/", "https://u/targets/")
 
 
+def test_what_is_told_is_taken_while_nothing_is_published_any_more(db: Database) -> None:
+    publish(db)
+    fleet(db, "a", "b")
+    order(db, "a", "b")
+    with db.begin() as tx:
+        tx.execute(repository.update().values(versions='{"root": 1}'))
+    tell(db, a=state(UpdatePhase.COMMITTED, running="2.0.0"))
+    assert view(db).phase == "committed"
+    assert ordered(db) == FirmwareOrder((), "", ""), "nobody could fetch"
+
+
 def test_what_does_not_fit_is_refused_before_it_is_ordered(db: Database) -> None:
     publish(db)
     fleet(db, "a")

@@ -193,7 +193,10 @@ def _order(
 
 
 def _send(tx: Connection, gateway: str, now_ms: int) -> None:
-    """Write the gateway's order anew. One without jobs is sent too: it takes back what was ordered."""
+    """Write the gateway's order anew. One without jobs is sent too: it takes back what was ordered.
+
+    So it is while nothing is published, after a repository was begun anew: nobody could fetch.
+    """
     rows = tx.execute(
         sa.select(table).where(table.c.gateway == gateway, table.c.wanted).order_by(table.c.device).limit(MAX_JOBS)
     )
@@ -201,7 +204,11 @@ def _send(tx: Connection, gateway: str, now_ms: int) -> None:
         FirmwareJob(row.campaign, row.device, row.target, row.version, ordered_ms=row.ordered_at, back=row.back)
         for row in rows
     )
-    outgoing.put(tx, gateway, DESIRED, encode(FirmwareOrder(jobs, *books.urls(tx))), now_ms)
+    try:
+        order = FirmwareOrder(jobs, *books.urls(tx))
+    except Conflict:
+        order = FirmwareOrder((), "", "")
+    outgoing.put(tx, gateway, DESIRED, encode(order), now_ms)
 
 
 def _row(tx: Connection, gateway: str, device: str) -> Row[Any] | None:
