@@ -76,7 +76,7 @@ def init(
     print(f"drafted: {path}; {len(root_key)} root keys, {threshold} of them have to sign")
     if len(root_key) == threshold:
         print("careful: when one of these root keys is lost, no root can be signed any more, and every gateway has to "
-              "be enrolled again; name one more key than have to sign.")  # fmt: skip
+              "be visited to believe another; name one more key than have to sign.")  # fmt: skip
     print("next: each holder runs `patrol-cloud release root-sign --keys FOLDER`.")
 
 
