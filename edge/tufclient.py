@@ -12,6 +12,7 @@ Blocks: call it from a thread; `progress` may raise to stop it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import threading
@@ -36,7 +37,7 @@ from firmware_specs.errors import LinkError, StoreError, UpdateRejected
 from firmware_specs.release import MAX_TARGET_BYTES, Target, release_of, target_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from tuf.api.metadata import TargetFile
@@ -60,6 +61,9 @@ _PARTIAL: Final = 206
 _RANGE_REFUSED: Final = 416
 _one_at_a_time: Final = threading.Lock()
 """The metadata folder is one client's at a time."""
+_downloading: Final[set[Path]] = set()
+"""Files that are on their way; each is one client's at a time."""
+_arrived: Final = threading.Condition()
 
 
 def fetch(  # noqa: PLR0917 - where from, what and where to
@@ -175,11 +179,11 @@ class _Fetcher(FetcherInterface):
         self._pool = pool
         self._within_s = within_s
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    def _fetch(self, url: str) -> Generator[bytes]:
         return _stream(self._pool, url, 0, self._within_s)[1]
 
 
-def _stream(pool: urllib3.PoolManager, url: str, offset: int, within_s: float) -> tuple[int, Iterator[bytes]]:
+def _stream(pool: urllib3.PoolManager, url: str, offset: int, within_s: float) -> tuple[int, Generator[bytes]]:
     """From which byte the answer begins, and it. Raises DownloadError and nothing else."""
     headers = {"User-Agent": "patrol-edge", "Accept-Encoding": "identity"}
     if offset:
@@ -198,7 +202,7 @@ def _stream(pool: urllib3.PoolManager, url: str, offset: int, within_s: float) -
     return begins, _chunks(answer, url, time.monotonic() + within_s)
 
 
-def _chunks(answer: urllib3.BaseHTTPResponse, url: str, until: float) -> Iterator[bytes]:
+def _chunks(answer: urllib3.BaseHTTPResponse, url: str, until: float) -> Generator[bytes]:
     try:
         while chunk := answer.read1(CHUNK):
             yield chunk
@@ -232,6 +236,17 @@ class _Download:
 
     def run(self) -> Path:
         """The file, verified. Raises UpdateRejected, LinkError, OSError."""
+        with _arrived:
+            _arrived.wait_for(lambda: self._whole not in _downloading)
+            _downloading.add(self._whole)
+        try:
+            return self._run()
+        finally:
+            with _arrived:
+                _downloading.remove(self._whole)
+                _arrived.notify_all()
+
+    def _run(self) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._verified(self._whole):
             self._progress(self._size, self._size)
@@ -281,14 +296,15 @@ class _Download:
             done, chunks = _stream(self._pool, self._url, 0, within_s)
         if done != offset:
             os.ftruncate(out, done)
-        for chunk in chunks:
-            if done + len(chunk) > self._size:
-                os.ftruncate(out, 0)
-                raise UpdateRejected(f"{self._info.path}: more bytes come than the {self._size} that are signed")
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(out, view) :]
-            done += len(chunk)
-            self._progress(done, self._size)
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                if done + len(chunk) > self._size:
+                    os.ftruncate(out, 0)
+                    raise UpdateRejected(f"{self._info.path}: more bytes come than the {self._size} that are signed")
+                view = memoryview(chunk)
+                while view:
+                    view = view[os.write(out, view) :]
+                done += len(chunk)
+                self._progress(done, self._size)
         if done < self._size:
             raise DownloadError(f"the answer ended after {done} of {self._size} bytes")

@@ -14,21 +14,21 @@ import os
 import platform
 import random
 import signal
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import structlog
 
 from edge import VERSION, update_root
 from edge.slots import BASE, GUARD, INSTALL_DIR, SLOT, Slots
+from edge.threads import in_thread
 from edge.update_health import Vital, missing, rss_bytes
 from edge.update_record import Version
 from edge.update_steps import Steps
 from firmware_specs.errors import LinkError, StoreError, UpdateRejected
 from firmware_specs.release import AGENT_MODEL, ANY_PLATFORM, ReleaseKind, Target, check_fits, platform_of, version_key
-from firmware_specs.wire_fleet import UpdateOrder, UpdatePhase, decode, encode
+from firmware_specs.wire_fleet import TAKEN_BACK_MS, UpdateOrder, UpdatePhase, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from edge.outbox import Outbox
     from edge.uplink import Uplink
 
-_T = TypeVar("_T")
 RETRY_S: Final = 5.0
 RETRY_MOST_S: Final = 300.0
 TOLD_EVERY_S: Final = 2.0
@@ -61,10 +60,6 @@ class Host(Protocol):
     uplink: Uplink
 
 
-class _StoppedError(Exception):
-    """The download is not wanted any more."""
-
-
 class Updates:
     """See the module. restart: ends this process in good order, so that the launcher starts the next one."""
 
@@ -78,7 +73,6 @@ class Updates:
         self._restart = restart or (lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._wanted: UpdateOrder | None = None
         self._news = asyncio.Event()
-        self._one_fetch = threading.Lock()
         host.channel.on("desired/update", self._take)
         self._tell()
 
@@ -101,10 +95,10 @@ class Updates:
             while True:
                 await self._news.wait()
                 self._news.clear()
-                if self._wanted is None:
+                if self._wanted is None or self._switched:
                     continue
                 if serving and not serving.done():
-                    if self._steps.record.is_about(self._wanted):
+                    if self._steps.record.is_about(self._wanted) and self._wanted.ends_at_ms != TAKEN_BACK_MS:
                         self._steps.reorder(self._wanted)
                         continue
                     serving.cancel()
@@ -118,17 +112,16 @@ class Updates:
         while True:
             try:
                 steps.begin(order, self._now_ms())
-                if steps.record.ended:
-                    self._tell()
-                else:
+                self._tell()
+                if not steps.record.ended:
                     await self._step(order)
             except UpdateRejected as e:
                 self._note(UpdatePhase.REFUSED, e.reason)
-                steps.tidy()
+                await self._tidy()
             except (LinkError, StoreError, OSError) as e:
                 _log.warning("update interrupted", reason=str(e))
                 self._note(steps.record.phase, str(e))
-            if steps.record.ended or steps.record.phase is UpdatePhase.TRIAL:
+            if steps.record.ended or self._switched:
                 return
             await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311 - spreads gateways
             wait_s = min(wait_s * 2, RETRY_MOST_S)
@@ -142,13 +135,15 @@ class Updates:
             return
         if not await self._in_window():
             return
-        target = await _in_thread(lambda _stopped: self._look(order))
+        target = await in_thread(lambda _check: self._look(order), "update-look")
         if not steps.is_there(order, target.sha256):
             self._note(UpdatePhase.DOWNLOADING, size=target.size)
-            bundle = await _in_thread(lambda stopped: self._fetch(order, stopped))
+            bundle = await in_thread(lambda check: self._fetch(order, check), "update-fetch")
         else:
             bundle = steps.downloads / target.sha256
-        await _in_thread(lambda _stopped: steps.install(order, bundle, target.sha256, self._now_ms()))
+        await in_thread(
+            lambda _check: steps.install(order, bundle, target.sha256, self._now_ms()), "update-install"
+        )  # fmt: skip
         self._tell()
         if await self._in_window():
             up = tuple(name for name, state in self._host.connectors.items() if state == "up")
@@ -165,13 +160,13 @@ class Updates:
                 return False
             now = self._now_ms()
             if order.ends_at_ms and now >= order.ends_at_ms:
-                self._note(UpdatePhase.FAILED, "its start window is over")
+                taken_back = order.ends_at_ms == TAKEN_BACK_MS
+                self._note(UpdatePhase.FAILED, "the order was taken back" if taken_back else "its start window is over")
                 return False
             if now >= order.not_before_ms:
                 return True
             if self._steps.record.phase is not UpdatePhase.WAITING:
                 self._note(UpdatePhase.WAITING)
-            self._tell()
             await asyncio.sleep(min((order.not_before_ms - now) / 1000, 5.0))
 
     # fetching, in a thread
@@ -187,24 +182,22 @@ class Updates:
         self._accept(order, target)
         return target
 
-    def _fetch(self, order: UpdateOrder, stopped: threading.Event) -> Path:
+    def _fetch(self, order: UpdateOrder, check: Callable[[], None]) -> Path:
         from edge import tufclient  # noqa: PLC0415 - see above
 
         loop, told = self._loop, [0.0]
 
         def progress(done: int, size: int) -> None:
-            if stopped.is_set():
-                raise _StoppedError
+            check()
             if loop.time() - told[0] >= TOLD_EVERY_S or done == size:
                 told[0] = loop.time()
                 loop.call_soon_threadsafe(self._progressed, done, size)
 
         root, ca = self._trusted()
-        with self._one_fetch:
-            return tufclient.fetch(
-                self._state_dir, root, order.metadata_url, order.targets_url, order.target, self._steps.downloads,
-                ca=ca, accept=lambda target: self._accept(order, target), progress=progress,
-            )  # fmt: skip
+        return tufclient.fetch(
+            self._state_dir, root, order.metadata_url, order.targets_url, order.target, self._steps.downloads,
+            ca=ca, accept=lambda target: self._accept(order, target), progress=progress,
+        )  # fmt: skip
 
     @staticmethod
     def _accept(order: UpdateOrder, target: Target) -> None:
@@ -235,11 +228,15 @@ class Updates:
 
     async def _settle_once(self) -> None:
         steps, record = self._steps, self._steps.record
-        if record.phase is not UpdatePhase.TRIAL or record.order is None or not self._launched:
+        if not self._launched:
+            return
+        if record.phase is not UpdatePhase.TRIAL or record.order is None:
+            if record.ended:
+                await self._tidy()
             return
         if steps.mine.name == record.slot:
             if steps.slots.committed == record.slot:
-                self._commit()
+                await self._commit()
             else:
                 await self._prove(record.order, record.were_up)
             return
@@ -249,9 +246,8 @@ class Updates:
             steps.switch(record.order, record.were_up, self._now_ms())
             await self._leave()
         steps.note(self._now_ms(), UpdatePhase.ROLLED_BACK, left or "")
-        steps.slots.end_trial()
-        steps.tidy()
         self._tell()
+        await self._tidy()
 
     async def _leave(self) -> None:
         """Restart, and do nothing until that comes."""
@@ -268,7 +264,7 @@ class Updates:
             wrong = self._wrong(order, were_up, began)
             held_since = None if wrong else (held_since or now)
             if held_since is not None and now - held_since >= HOLDS_S:
-                self._commit()
+                await self._commit()
                 return
             if now - began >= order.trial_s:
                 reason = f"not healthy within {order.trial_s} s: {'; '.join(wrong) or 'it did not last'}"
@@ -291,21 +287,23 @@ class Updates:
             else [f"the bundle says that it is {VERSION}", *wrong]
         )
 
-    def _commit(self) -> None:
+    async def _commit(self) -> None:
         self._steps.commit(self._now_ms())
-        guard = os.environ.pop(GUARD, "")
-        if guard.isdigit():
-            with contextlib.suppress(OSError):
-                os.kill(int(guard), signal.SIGKILL)
-                os.waitpid(int(guard), 0)
+        _end_guard()
         _log.info("this version is committed", version=VERSION)
         self._tell()
+        await self._tidy()
 
     # small parts
 
     @property
     def _state_dir(self) -> Path:
         return self._host.plan.config.state_dir
+
+    @property
+    def _switched(self) -> bool:
+        """Whether the next start is another version's, and nothing else is to be done before it."""
+        return self._launched and self._steps.record.phase is UpdatePhase.TRIAL
 
     def _now_ms(self) -> int:
         return self._host.clock.now_ms()
@@ -317,39 +315,21 @@ class Updates:
             _log.error("the update's record cannot be kept", reason=str(e))
         self._tell()
 
+    async def _tidy(self) -> None:
+        """Thousands of files on a slow card: not on the loop."""
+        try:
+            await in_thread(lambda _check: self._steps.tidy(), "update-tidy")
+        except OSError as e:
+            _log.warning("what an update left cannot be deleted", reason=str(e))
+
     def _tell(self) -> None:
         self._host.channel.state("reported/update", encode(self._steps.record.state(VERSION)))
 
 
-async def _in_thread(call: Callable[[threading.Event], _T]) -> _T:
-    """Call in a thread that a stop of the agent does not wait for; it is told when nobody waits any more.
-
-    Whatever it does may be left half done: that is how a power cut leaves it too.
-    """
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[_T] = loop.create_future()
-    stopped = threading.Event()
-
-    def settle(value: _T | None, error: BaseException | None) -> None:
-        if result.done():
-            return
-        if error is None:
-            result.set_result(value)  # type: ignore[arg-type] # there is a value when there is no error
-        else:
-            result.set_exception(error)
-
-    def work() -> None:
-        value: _T | None = None
-        error: BaseException | None = None
-        try:
-            value = call(stopped)
-        except BaseException as e:  # noqa: BLE001 - the entry of a thread: it is raised where the result is awaited
-            error = e
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=work, name="update", daemon=True).start()
-    try:
-        return await result
-    finally:
-        stopped.set()
+def _end_guard() -> None:
+    """The launcher's, which watches a trial."""
+    guard = os.environ.pop(GUARD, "")
+    if guard.isdigit():
+        with contextlib.suppress(OSError):
+            os.kill(int(guard), signal.SIGKILL)
+            os.waitpid(int(guard), 0)

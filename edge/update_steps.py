@@ -117,8 +117,6 @@ class Steps:
             self.slots.point("committed", self.mine.name)
         previous = came_from if came_from and came_from != self.mine else self.record.previous
         self.note(now_ms, UpdatePhase.COMMITTED, previous=previous)
-        self.slots.end_trial()
-        self.tidy()
 
     def give_up(self, reason: str, now_ms: int) -> None:
         """What runs has not proven healthy: the next start is the committed version's. Raises OSError."""
@@ -128,6 +126,8 @@ class Steps:
         self.slots.point("current", self.slots.committed)
 
     def tidy(self) -> None:
-        """Delete what no version needs any more."""
+        """Delete what no version needs any more. Raises OSError."""
         shutil.rmtree(self.downloads, ignore_errors=True)
+        if self.slots.trial() and self.slots.current == self.slots.committed:
+            self.slots.end_trial()
         self.slots.sweep()

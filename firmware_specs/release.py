@@ -109,6 +109,14 @@ def is_older(version: str, than: str) -> bool:
     return version_key(version) < version_key(than)
 
 
+def same_version(one: str, other: str) -> bool:
+    """Whether both are one version, however they are written; what is no version is compared as text."""
+    try:
+        return version_key(one) == version_key(other)
+    except ValueError:
+        return one == other
+
+
 def target_name(path: str) -> str:
     """The path of a target, when it is one that may be. Raises UpdateRejected."""
     if not _TARGET.fullmatch(path):

@@ -79,12 +79,17 @@ class ConfigState(msgspec.Struct, frozen=True):
     running_hash: _Line = ""
 
 
+TAKEN_BACK_MS: Final = 1
+"""As the end of a start window: over on every clock."""
+
+
 class UpdateOrder(msgspec.Struct, frozen=True):
     """Cloud to gateway, `…/desired/update`: the agent version that it is to run.
 
     campaign: which campaign orders it. target: path of the TUF target. metadata_url, targets_url: where the repository
-    is. not_before_ms, ends_at_ms: the start window, ends_at_ms 0 for none. trial_s: a new version that is not healthy
-    within this is left again. rollback: back to the version that was committed before; no other may be older.
+    is. not_before_ms, ends_at_ms: the start window, ends_at_ms 0 for none; the same order with an end of TAKEN_BACK_MS
+    takes it back. trial_s: a new version that is not healthy within this is left again. rollback: back to the version
+    that was committed before; no other may be older.
     issued_ms: when it was given; what failed is tried again by one that was given later.
     """
 

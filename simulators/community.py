@@ -18,8 +18,7 @@ from firmware_specs.load import load_profiles
 from firmware_specs.readings import Position
 from firmware_specs.schema import NamedCodec
 from simulators.device import Device, Outing, RoundPath, minutes_since
-from simulators.peers.coap import CoapPeer
-from simulators.peers.firmware import UpdatableMqttPeer
+from simulators.peers.firmware import UpdatableCoapPeer, UpdatableMqttPeer
 from simulators.peers.gnss import GnssPeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.opcua import OpcuaPeer
@@ -169,7 +168,7 @@ def _peer(connector: str, profile: Profile, devices: Sequence[Device], ends: End
     if profile.connector == "mqtt":
         return MqttPeer(ends.mqtt, f"{prefix}-{profile.profile}")
     if profile.connector == "coap":
-        return CoapPeer(ends.coap)
+        return UpdatableCoapPeer(ends.coap, devices)
     if profile.connector == "opcua":
         return OpcuaPeer(ends.opcua, devices)
     path = ends.tty_dir / connector

@@ -165,10 +165,17 @@ class FleetGateway:
         if self._seen.get(kind) == order:
             return  # the broker's or the cloud's repeat
         self._seen[kind] = order
+        if isinstance(order, UpdateOrder) and order.ends_at_ms == wire_fleet.TAKEN_BACK_MS and self._is_past(order):
+            return
         before = self._work.get(kind)
         if before is not None:
             before.cancel()
         self._work[kind] = asyncio.create_task(handler(self, order), name=f"{self.name} {kind}")
+
+    def _is_past(self, order: UpdateOrder) -> bool:
+        """Whether an order has ended, or goes on to its end whoever takes it back."""
+        mine = (self._update.campaign, self._update.version) == (order.campaign, order.version)
+        return mine and self._update.phase is not UpdatePhase.DOWNLOADING
 
     async def _pause(self, share: float = 1.0) -> None:
         await asyncio.sleep(self.fleet.delay_s * share * self._random.uniform(0.7, 1.3))
@@ -190,6 +197,9 @@ class FleetGateway:
 
     async def update(self, order: UpdateOrder) -> None:
         """A new agent: fetched, tried after a reboot, committed or left again."""
+        if order.ends_at_ms == wire_fleet.TAKEN_BACK_MS:
+            self._say(order, UpdatePhase.FAILED, "the order was taken back")
+            return
         bad = self.way if order.version != self.fleet.version else None
         before = self.version
         self.installs += 1

@@ -21,6 +21,7 @@ from simulators import organisation, site
 from simulators.device import Device
 from simulators.peers.coap import CoapPeer
 from simulators.peers.gnss import GnssPeer
+from simulators.peers.line import LinePeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.radio import RadioPeer
 from simulators.people import People, load_desk
@@ -131,6 +132,8 @@ def peer_for(to: str, profile: Profile) -> tuple[Peer, str]:
             return GnssPeer(Path(parts.path)), "*"
         if named in {"fleetsync", "nexedge"}:
             return RadioPeer(Path(parts.path), "fleetsync" if named == "fleetsync" else "nexedge"), ""
+        if profile.firmware and profile.firmware.channel == "xmodem":
+            return LinePeer(Path(parts.path), profile.firmware), "*"
         raise ValueError(f"{to!r}: {profile.profile} does not speak on a simulated serial line")
     raise ValueError(f"{to!r}: mqtt://host:port/topic, coap://host:port/path or serial:PATH expected")
 

@@ -49,6 +49,12 @@ def put(tx: Connection, gateway: str, rest: str, payload: bytes, now_ms: int, *,
     tx.execute(put.on_conflict_do_update(index_elements=["gateway", "rest"], set_=again))
 
 
+def held(tx: Connection, gateway: str, rest: str) -> bytes:
+    """The payload under a topic, empty when there is none."""
+    mine = (outgoing.c.gateway == gateway, outgoing.c.rest == rest)
+    return tx.execute(sa.select(outgoing.c.payload).where(*mine)).scalar() or b""
+
+
 def clear(tx: Connection, gateway: str, rest: str, now_ms: int) -> None:
     """Take a message back: a gateway that did not get it yet never will."""
     there = tx.execute(sa.select(outgoing.c.gateway).where(outgoing.c.gateway == gateway, outgoing.c.rest == rest))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge import VERSION
 from edge.firmware.base import Image
+from edge.threads import in_thread
 from edge.update_root import trusted
 from firmware_specs.device_firmware import MAX_IMAGE_BYTES
 from firmware_specs.errors import StoreError, UpdateRejected
@@ -53,13 +54,24 @@ class Images:
         """The image of a job. Raises UpdateRejected when it must not be used; LinkError, StoreError: try again."""
         loop = asyncio.get_running_loop()
         async with self._locks.setdefault(job.target, asyncio.Lock()):
-            asked_at, target = self._signed.get(job.target, (0.0, None))
-            if target is None or loop.time() - asked_at > FRESH_S or not (self._folder / target.sha256).exists():
-                self._signed.pop(job.target, None)
+            target = self._believed(job, model, running)
+            if target is None:
                 target = await self._fetch(source, job, model, running, progress)
                 self._signed[job.target] = loop.time(), target
-            _accept(target, job, model, running)
         return Image(self._folder / target.sha256, target.size, target.sha256, job.version)
+
+    def _believed(self, job: FirmwareJob, model: str, running: str) -> Target | None:
+        """What was signed about a job's target of late, while its bytes are here and it is what was ordered."""
+        asked_at, target = self._signed.pop(job.target, (0.0, None))
+        old = asyncio.get_running_loop().time() - asked_at > FRESH_S
+        if target is None or old or not (self._folder / target.sha256).exists():
+            return None
+        try:
+            _accept(target, job, model, running)
+        except UpdateRejected:
+            return None  # another may be signed under the same path by now
+        self._signed[job.target] = asked_at, target
+        return target
 
     async def _fetch(
         self, source: Source, job: FirmwareJob, model: str, running: str, progress: Callable[[int, int], None]
@@ -67,21 +79,24 @@ class Images:
         from edge.tufclient import fetch  # noqa: PLC0415 - loads python-tuf, which most runs never need
 
         loop = asyncio.get_running_loop()
-        root = await asyncio.to_thread(trusted, self._state_dir)
         accepted: list[Target] = []
 
         def accept(target: Target) -> None:
             _accept(target, job, model, running)
             accepted.append(target)
 
-        def tell(done: int, size: int) -> None:
-            loop.call_soon_threadsafe(progress, done, size)
+        def fetch_it(check: Callable[[], None]) -> Target:
+            def tell(done: int, size: int) -> None:
+                check()
+                loop.call_soon_threadsafe(progress, done, size)
 
-        await asyncio.to_thread(
-            fetch, self._state_dir, root, source.metadata_url, source.targets_url, job.target, self._folder,
-            ca=source.ca, accept=accept, progress=tell,
-        )  # fmt: skip
-        return accepted[-1]
+            fetch(
+                self._state_dir, trusted(self._state_dir), source.metadata_url, source.targets_url, job.target,
+                self._folder, ca=source.ca, accept=accept, progress=tell,
+            )  # fmt: skip
+            return accepted[-1]
+
+        return await in_thread(fetch_it, "firmware-fetch")
 
     async def kept(self, sha256: str, size: int, version: str) -> Image | None:
         """An image that was verified before a restart, if its bytes are still what they were."""
@@ -116,14 +131,6 @@ def older(version: str, than: str) -> bool:
     """Whether a version comes before another; what is no version is never older."""
     try:
         return is_older(version, than)
-    except ValueError:
-        return False
-
-
-def same(version: str, other: str) -> bool:
-    """Whether both are one version, however they are written."""
-    try:
-        return version == other or not (is_older(version, other) or is_older(other, version))
     except ValueError:
         return False
 

@@ -42,6 +42,7 @@ KINDS: Final = {"mqtt-chunks": "mqtt", "coap-block": "coap", "xmodem": "serial"}
 AT_ONCE: Final = {"mqtt-chunks": 4, "coap-block": 2, "xmodem": 1}
 """Devices of one connector that are sent to at a time."""
 TELL_EVERY_S: Final = 2.0
+_OVER: Final = ENDED | {UpdatePhase.IDLE}
 _TELL_BYTES_S: Final = 50_000
 _EXCUSE_EVERY_S: Final = 5.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("firmware")
@@ -118,9 +119,10 @@ class Firmware:
         self._book.use(order.metadata_url, order.targets_url)
         wanted = {job.device: job for job in order.jobs}
         for name, kept in self._book.jobs.items():
-            if name not in wanted and kept.state.phase not in ENDED | {UpdatePhase.TRIAL, UpdatePhase.IDLE}:
+            if name not in wanted and kept.state.phase not in _OVER | {UpdatePhase.TRIAL}:
                 self._stop(name)
                 kept.state = UpdateState(UpdatePhase.IDLE, reason="the order was taken back", at_ms=self._now_ms())
+        self._clean()
         for job in wanted.values():
             self._want(job)
         self._changed(True)
@@ -172,7 +174,7 @@ class Firmware:
             self._group.create_task(self._tell(), name="firmware-told")
             self._group.create_task(self._excuse(), name="firmware-excused")
             for kept in list(self._book.jobs.values()):
-                if kept.state.phase not in ENDED | {UpdatePhase.IDLE}:
+                if kept.state.phase not in _OVER:
                     self._begin(kept)
 
     def _begin(self, kept: Kept) -> None:
@@ -215,10 +217,14 @@ class Firmware:
         else:
             _log.info("firmware in force", device=name, version=kept.job.version)
         self._changed(True)
+        self._clean()
+
+    def _clean(self) -> None:
+        """Throw away the images that no job wants any more."""
         if any(k.state.phase is UpdatePhase.DOWNLOADING for k in self._book.jobs.values()):
             return  # what lies there may be on its way
         try:
-            self._images.clean({k.sha256 for k in self._book.jobs.values() if k.state.phase not in ENDED and k.sha256})
+            self._images.clean({k.sha256 for k in self._book.jobs.values() if k.state.phase not in _OVER})
         except StoreError as e:
             _log.warning("images that nobody wants cannot be thrown away", reason=str(e))
 

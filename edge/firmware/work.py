@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import structlog
 
-from edge.firmware.images import same
+from edge.firmware.images import older
 from firmware_specs.errors import LinkError, StoreError
+from firmware_specs.release import same_version
 from firmware_specs.wire_fleet import UpdatePhase
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Work:
 
     @property
     def _done(self) -> bool:
-        return bool(self._said) and same(self._said, self._kept.job.version)
+        return bool(self._said) and same_version(self._said, self._kept.job.version)
 
     # the steps
 
@@ -139,7 +140,8 @@ class Work:
 
     async def _image(self) -> Image:
         kept, job = self._kept, self._kept.job
-        if kept.state.phase is UpdatePhase.SENDING:
+        newer = self.running and not job.back and older(job.version, self.running)
+        if kept.state.phase is UpdatePhase.SENDING and not newer:
             image = await self._images.kept(kept.sha256, kept.size, job.version)
             if image:
                 return image

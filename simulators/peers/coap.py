@@ -52,7 +52,12 @@ class CoapPeer:
 
     async def start(self) -> None:
         """Open a socket."""
-        self._context = await Context.create_client_context()
+        self._context = await self.open()
+
+    async def open(self) -> Context:
+        """A socket that only asks."""
+        context: Context = await Context.create_client_context()
+        return context
 
     async def send(self, device: Device, samples: Sequence[Sample], at_ms: int) -> None:
         """Queue one pack; the oldest gives way when a sensor's memory is full."""

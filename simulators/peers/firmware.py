@@ -2,14 +2,14 @@
 
 Owns what a device does with an image: it keeps what it has, says from where it wants to go on, checks the hash,
 restarts and tells its version. `Manners` are how one misbehaves: refuses, dies in the middle, forgets, stays silent,
-lies. Two endpoints of it: below a topic of a broker, and as a resource of a CoAP server. For a serial line there is
-`rx` of lrzsz.
+lies. Two endpoints of it: below a topic of a broker, and as a resource of a CoAP server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from firmware_specs import device_firmware as wire
 from firmware_specs.device_firmware import Ack, AckState
 from firmware_specs.errors import FrameError
+from simulators.peers.coap import CoapPeer
 from simulators.peers.mqtt import MqttPeer, endpoint
 
 if TYPE_CHECKING:
@@ -203,17 +204,21 @@ class MqttFirmware:
         self._client.loop_stop()
 
 
+def _boxes(devices: Sequence[Device]) -> dict[str, Box]:
+    """By address, what the devices that take firmware know of it: each well-mannered and on its first version."""
+    return {
+        device.address: Box(FIRST_VERSION, device.profile.firmware.model, Manners(reboot_s=SHOWN_REBOOT_S))
+        for device in devices
+        if device.profile.firmware
+    }
+
+
 class UpdatableMqttPeer(MqttPeer):
-    """A publisher for devices that also take firmware, each well-mannered and on its first version."""
+    """A publisher for devices that also take firmware."""
 
     def __init__(self, url: str, client_id: str, devices: Sequence[Device]) -> None:
         super().__init__(url, client_id)
-        boxes = {
-            device.address: Box(FIRST_VERSION, device.profile.firmware.model, Manners(reboot_s=SHOWN_REBOOT_S))
-            for device in devices
-            if device.profile.firmware
-        }
-        self._firmware = MqttFirmware(url, f"{client_id}-firmware", boxes)
+        self._firmware = MqttFirmware(url, f"{client_id}-firmware", _boxes(devices))
 
     async def start(self) -> None:
         """Connect in the background, again and again."""
@@ -279,10 +284,34 @@ class CoapFirmware(resource.Resource):
         await asyncio.sleep(min(self.box.dead_for(asyncio.get_running_loop().time()), _LONGEST_S))
 
 
-async def coap_device(port: int, resources: Mapping[Sequence[str], resource.Resource]) -> Context:
-    """A CoAP server of a device on loopback. It can also POST, from the same port."""
+async def coap_device(
+    port: int, resources: Mapping[tuple[str, ...], resource.Resource], *, host: str = "::1"
+) -> Context:
+    """A CoAP server of a device. It can also POST, from the same port."""
     site = resource.Site()
     for path, each in resources.items():
         site.add_resource(tuple(path), each)
-    context: Context = await Context.create_server_context(site, bind=("::1", port))
+    context: Context = await Context.create_server_context(site, bind=(host, port))
     return context
+
+
+class UpdatableCoapPeer(CoapPeer):
+    """A sender for devices that also take firmware, below the path that they post to, at the port they post from."""
+
+    def __init__(self, address: str, devices: Sequence[Device]) -> None:
+        super().__init__(address)
+        paths = {device.address: device.profile.firmware.path for device in devices if device.profile.firmware}
+        self._resources = {
+            (*address.strip("/").split("/"), *paths[address].split("/")): CoapFirmware(box)
+            for address, box in _boxes(devices).items()
+        }
+
+    async def open(self) -> Context:
+        """A socket that also answers; on a machine without IPv6 one that only asks."""
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as free:
+                free.bind(("::", 0))
+                port = free.getsockname()[1]
+            return await coap_device(port, self._resources, host="::")
+        except OSError:
+            return await super().open()

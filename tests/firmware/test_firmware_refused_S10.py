@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from edge.firmware.images import Images, Source
 from firmware_specs.wire_fleet import UpdatePhase
 from simulators.peers.firmware import Box
 from tests.firmware.firmware_support import Repository, image, job, trust
@@ -56,6 +57,20 @@ async def test_S10_wrong_model_older_version_bad_bytes_and_frozen_metadata_are_r
         assert state.phase is UpdatePhase.REFUSED
         assert "frozen" in state.reason
     assert all(not box.chunks for name, box in boxes.items() if name != "back")
+
+
+async def test_another_version_that_is_signed_under_the_same_path_is_asked_for(
+    tmp_path: Path, repository: Repository
+) -> None:
+    trust(tmp_path, repository)
+    images = Images(tmp_path / "state")
+    source = Source(f"{repository.url}/metadata/", f"{repository.url}/targets/", None)
+    for version in ("2.0.0", "2.1.0"):
+        data = version.encode()
+        repository.add("fw/x.bin", data, "test-mqtt", version)
+        made = await images.get(source, job("a", "fw/x.bin", version), "test-mqtt", "", lambda *_: None)
+        with made:
+            assert made.read(0, 10) == data
 
 
 async def test_S10_a_gateway_without_a_root_or_with_another_one_refuses(

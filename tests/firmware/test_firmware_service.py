@@ -127,6 +127,17 @@ def test_an_order_holds_all_jobs_and_sheds_those_that_end(db: Database) -> None:
     assert ordered(db) == FirmwareOrder((), "https://u/metadata/", "https://u/targets/")
 
 
+def test_what_is_told_is_taken_while_nothing_is_published_any_more(db: Database) -> None:
+    publish(db)
+    fleet(db, "a", "b")
+    order(db, "a", "b")
+    with db.begin() as tx:
+        tx.execute(repository.update().values(versions='{"root": 1}'))
+    tell(db, a=state(UpdatePhase.COMMITTED, running="2.0.0"))
+    assert view(db).phase == "committed"
+    assert ordered(db) == FirmwareOrder((), "", ""), "nobody could fetch"
+
+
 def test_what_does_not_fit_is_refused_before_it_is_ordered(db: Database) -> None:
     publish(db)
     fleet(db, "a")
@@ -161,6 +172,20 @@ def test_the_way_back_is_the_version_that_ran_when_it_is_published(db: Database)
     told = ordered(db)
     assert told is not None
     assert [(job.device, job.version, job.back) for job in told.jobs] == [("a", "1.0.0", True)]
+
+
+def test_a_device_that_says_only_when_it_is_sent_to_what_it_runs_has_a_way_back_too(db: Database) -> None:
+    publish(db)
+    fleet(db, "a")
+    subject = order(db, "a")
+    tell(db, a=state(UpdatePhase.SENDING, running=""))
+    tell(db, a=state(UpdatePhase.TRIAL))
+    tell(db, a=state(UpdatePhase.COMMITTED, running="2.0.0"))
+    with db.begin() as tx:
+        service.back(tx, 1, subject, "gw-1", "a", NOW + 1)
+    told = ordered(db)
+    assert told is not None
+    assert [(job.version, job.back) for job in told.jobs] == [("1.0.0", True)]
 
 
 def test_a_campaign_of_firmware_goes_its_way_and_back(db: Database) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from firmware_specs.wire_fleet import UpdatePhase
 from simulators.peers.firmware import Box, Manners, MqttFirmware
 from simulators.peers.mqtt import MqttPeer
 from tests.firmware.firmware_support import Agent, Repository, image, job, running, trust, write_config
+from tests.releases.release_support import Served
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -150,4 +153,38 @@ async def test_an_order_that_is_taken_back_stops_and_a_window_is_kept(
         assert agent.states()["early"].phase is UpdatePhase.WAITING
         firmware.take(repository.order())
         assert agent.states()["a"].phase is UpdatePhase.IDLE
+        assert list((tmp_path / "state/firmware/images").iterdir()) == [], "nobody wants the image any more"
         await wait_until(lambda: not firmware._work, 5, "the end of the tasks")
+
+
+def test_a_download_that_hangs_does_not_hold_up_the_end_of_the_agent(
+    tmp_path: Path, repository: Repository, mosquitto: StartMosquitto
+) -> None:
+    repository.add("fw/test-2.bin", image(SIZE), "test-mqtt", "2.0.0")
+    slow = Served(repository.folder)
+    held, asked = threading.Event(), threading.Event()
+
+    def stalled(path: str) -> bytes | None:
+        if path.startswith("/targets/"):
+            asked.set()
+            held.wait(30)
+        return None
+
+    async def play() -> None:
+        slow.answer = stalled
+        repository.url = slow.url
+        async with site(tmp_path, repository, mosquitto, {"a": Box("1.0.0")}) as agent:
+            agent.gateway.firmware.take(repository.order(job("a", "fw/test-2.bin")))
+            await wait_until(asked.is_set, 10, "the download")
+
+    began = time.monotonic()
+    try:
+        asyncio.run(play())
+        assert time.monotonic() - began < 15
+    finally:
+        held.set()
+        fetching = [each for each in threading.enumerate() if each.name == "firmware-fetch"]
+        for each in fetching:
+            each.join(10)
+        slow.close()
+    assert len(fetching) == 1

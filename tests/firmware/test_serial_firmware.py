@@ -17,9 +17,13 @@ import pytest
 from edge.config import SerialConfig
 from edge.connectors.serial import SerialConnector
 from firmware_specs.errors import LinkError
+from firmware_specs.load import load_profile
+from firmware_specs.readings import Sample
 from firmware_specs.wire_fleet import UpdatePhase
+from simulators.device import Device as SimulatedDevice
+from simulators.peers.line import LinePeer
 from tests.connectors.line_support import Memory
-from tests.firmware.firmware_support import Repository, image, job, running, trust, write_config
+from tests.firmware.firmware_support import PROFILES, Repository, image, job, running, trust, write_config
 from tests.support import Running, wait_for, wait_until
 
 if TYPE_CHECKING:
@@ -139,6 +143,37 @@ async def test_rx_receives_the_image_and_the_line_is_read_again(
         assert (state.phase, state.reason, state.running) == (UpdatePhase.COMMITTED, "", "2.0.0")
         assert agent.gateway.intake.frames_refused == 0, "what XMODEM said was not read as frames"
         os.close(device.fd)
+
+
+async def test_a_simulated_sensor_is_updated_on_its_line(tmp_path: Path, repository: Repository) -> None:
+    profile = load_profile(PROFILES / "test-fw-serial.toml")
+    assert profile.firmware
+    repository.add("fw/s-2.bin", b"2.0.0\n" + image(3000), "test-serial", "2.0.0")
+    repository.add("fw/s-3.bin", b"\0" + image(3000), "test-serial", "3.0.0")
+    peer, device = LinePeer(tmp_path / "tty", profile.firmware, 0.1), SimulatedDevice("s1", profile, "*")
+    await peer.start()
+    connector = f'[[connectors]]\nname = "line"\nkind = "serial"\nport = "{tmp_path / "tty"}"\n'
+    path = write_config(tmp_path, connector, {"s1": ("test-fw-serial", "line", "*")})
+    trust(tmp_path, repository)
+
+    async def report() -> None:
+        while True:
+            await peer.send(device, [Sample("n", 1.0)], 0)
+            await asyncio.sleep(0.05)
+
+    async with running(path) as agent:
+        reporting = asyncio.create_task(report())
+        await wait_until(lambda: agent.states().get("s1"), 5, "the version in a frame")
+        agent.gateway.firmware.take(repository.order(job("s1", "fw/s-2.bin")))
+        state = await agent.outcome("s1")
+        assert (state.phase, state.reason, state.running) == (UpdatePhase.COMMITTED, "", "2.0.0")
+        agent.gateway.firmware.take(repository.order(job("s1", "fw/s-3.bin", "3.0.0", ordered_ms=2)))
+        await wait_until(lambda: agent.states()["s1"].version == "3.0.0", 5, "the next order")
+        state = await agent.outcome("s1")
+        assert (state.phase, state.reason) == (UpdatePhase.FAILED, "the device came back with version 2.0.0")
+        assert agent.gateway.intake.frames_refused == 0
+        reporting.cancel()
+    await peer.stop()
 
 
 async def test_a_loan_ends_with_the_line_and_with_whoever_wanted_it(

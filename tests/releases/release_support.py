@@ -59,7 +59,7 @@ class World:
         return self.repository.root_text().encode()
 
     def sign_root(self, vault: int, at: datetime | None = None) -> Signed:
-        return self.repository.sign_root(self.vaults[vault], None, at or now())
+        return self.repository.sign_root([self.vaults[vault]], None, at or now())
 
     def add(self, data: bytes, path: str = "agent/agent-1.1.0.zip", release: Release = AGENT) -> Target:
         source = self.folder / "source"
@@ -67,7 +67,7 @@ class World:
         return self.repository.add(source, path, release, now())
 
     def publish(self, at: datetime | None = None) -> Signed:
-        return self.repository.publish(self.targets_vault, None, at or now())
+        return self.repository.publish([self.targets_vault], None, at or now())
 
     def whole(self, data: bytes = b"a bundle") -> bytes:
         """A repository with one target, in force; gives its root."""

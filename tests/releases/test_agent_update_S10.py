@@ -1,13 +1,12 @@
 """S10: a real agent under its launcher updates itself from a real cloud, and comes back from versions that are broken.
 
-The bundles are this agent under another version, as they are published: by the ceremony at the command line.
+The bundles are this agent under another version.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -18,14 +17,15 @@ import sqlalchemy as sa
 
 from cloud.config import load_config
 from cloud.db import open_database
-from cloud.devices.releases import books
+from cloud.devices.releases import books, service
 from cloud.devices.releases.store import agents
 from cloud.ingest import outgoing
 from edge import VERSION
 from edge.slots import Slots
+from firmware_specs.release import Release, ReleaseKind
 from firmware_specs.wire_fleet import UpdateOrder, encode
 from firmware_specs.zstd import compress
-from tests.releases.release_support import bundle
+from tests.releases.release_support import World, bundle
 from tests.support import wait_for
 from tests.system.harness import BIN, Part, now_ms
 
@@ -82,29 +82,19 @@ class Site:
         stack.edge = Part("edge", argv, stack.folder / "edge.log", stack.online)
         stack.parts = (stack.south, stack.north, stack.cloud, stack.edge)
 
-    def release(self, *words: str | Path) -> str:
-        return self.stack.cloud_verb("release", *map(str, words))
-
-    def ceremony(self) -> None:
-        vaults = [self.stack.folder / name for name in ("ann", "bob", "targets")]
-        for vault, role in zip(vaults, ("root", "root", "targets"), strict=True):
-            argv = [BIN / "patrol-cloud", "release", "key", role, "--to", vault, "--plain"]
-            subprocess.run([str(word) for word in argv], check=True, capture_output=True, timeout=60)
-        public = [str(next(vault.glob("*.pub"))) for vault in vaults]
-        self.release("init", "--root-key", public[0], "--root-key", public[1], "--targets-key", public[2])
-        assert "1 missing" in self.release("root-sign", "--keys", vaults[0])
-        assert "in force" in self.release("root-sign", "--keys", vaults[1])
-
     def publish(self, *, versions: dict[str, bytes]) -> None:
+        """Sign what the cloud serves, and have the gateway trust it."""
+        config = load_config(self.stack.cloud_toml)
+        world = World(config.data_dir)
+        self.record.parent.mkdir(parents=True)
+        (self.record.parent / "root.json").write_bytes(world.begin())
         for version, data in versions.items():
-            file = self.stack.folder / f"agent-{version}.bundle"
-            file.write_bytes(data)
-            self.release("add", file, "--kind", "agent", "--version", version)
-        assert "in force" in self.release("publish", "--keys", self.stack.folder / "targets")
-        assert "all of it holds" in self.release("verify")
-        roots = sorted((self.stack.folder / "cloud" / "updates" / "metadata").glob("*.root.json"))
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        (self.record.parent / "root.json").write_bytes(roots[0].read_bytes())
+            world.add(data, f"agent/agent-{version}.bundle", Release(ReleaseKind.AGENT, "agent", version))
+        assert world.publish().installed
+        db = open_database(config.database.url, config.data_dir, None)
+        with db.begin() as tx:
+            service.sync(tx, config, world.repository, now_ms())
+        db.close()
 
     def order(self, campaign: int, version: str, *, rollback: bool = False) -> None:
         config = load_config(self.stack.cloud_toml)
@@ -155,7 +145,6 @@ def test_S10_an_agent_updates_itself_and_comes_back_from_broken_versions(make_st
     site = Site(make_stack())
     stack = site.stack
     stack.init_cloud()
-    site.ceremony()
     site.publish(versions={
         "9.1.0": tar_zst(agent("9.1.0")),
         "9.2.0": bundle(agent("9.2.0", f"#!{sys.executable}\nraise SystemExit('crashes at its start')\n")),

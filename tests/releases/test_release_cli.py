@@ -47,6 +47,7 @@ class Desk:
             self.public["cas"],
         )  # fmt: skip
         assert "2 root keys, 2 of them have to sign" in said
+        assert "when one of these root keys is lost" in said
         self.run("root-sign", "--keys", self.folder / "ann")
         self.run("root-sign", "--keys", self.folder / "bob")
 
@@ -151,21 +152,47 @@ def test_keys_are_changed_by_old_and_new_holders(desk: Desk) -> None:
     )  # fmt: skip
     assert "missing" in desk.run("root-sign", "--keys", desk.folder / "dee")
     assert "missing" in desk.run("root-sign", "--keys", desk.folder / "bob"), "the old root wants two of its own"
-    assert "publish with the old and the new targets keys first" in desk.run(
+    assert "first publish with the old and the new targets keys" in desk.run(
         "root-sign", "--keys", desk.folder / "ann", code=1
     )
-    both = desk.folder / "both"
-    both.mkdir()
-    for holder in ("cas", "eve"):
-        for path in (desk.folder / holder).iterdir():
-            (both / path.name).write_bytes(path.read_bytes())
-            (both / path.name).chmod(0o600)
-    desk.run("publish", "--keys", both)
+    desk.run("publish", "--keys", desk.folder / "cas", "--keys", desk.folder / "eve")
     assert "root 2 is in force" in desk.run("root-sign", "--keys", desk.folder / "ann")
     assert "all of it holds" in desk.run("verify")
     assert "none of the targets keys" in desk.run("publish", "--keys", desk.folder / "cas", code=1)
     desk.run("publish", "--keys", desk.folder / "eve")
     assert "all of it holds" in desk.run("verify")
+
+
+def test_a_targets_key_that_is_lost_is_replaced_by_the_holders_of_root(desk: Desk) -> None:
+    desk.begin()
+    desk.add("agent-2.0.zip", "--kind", "agent", "--version", "2.0")
+    desk.run("publish", "--keys", desk.folder / "cas")
+    lost = json.loads(desk.public["cas"].read_text())["keyid"][:12]
+    for path in (desk.folder / "cas").iterdir():
+        path.unlink()
+    desk.key("eve", "targets")
+    desk.run("root-change", "--add-targets", desk.public["eve"], "--remove", lost)
+    assert f"of {lost} have to sign" in desk.run("show")
+    desk.run("root-sign", "--keys", desk.folder / "ann")
+    assert "when an old one is lost, with the new ones" in desk.run("root-sign", "--keys", desk.folder / "bob", code=1)
+    assert "comes into force with it" in desk.run("publish", "--keys", desk.folder / "eve")
+    assert "root 2 is in force" in desk.run("root-sign", "--keys", desk.folder / "bob")
+    assert "all of it holds" in desk.run("verify")
+    assert lost not in desk.run("show")
+    assert "targets 3 is in force" in desk.run("publish", "--keys", desk.folder / "eve")
+
+
+def test_wrong_turns_are_named(desk: Desk) -> None:
+    assert "no key can be written there" in desk.run("key", "root", "--to", "/proc/none", code=1)
+    desk.begin()
+    assert "careful" not in desk.run("root-change")
+    assert "takes the place of the draft before" in desk.run("root-change")
+    assert "signed by nobody so far" in desk.run("show")
+    assert "is the medium mounted?" in desk.run("root-sign", "--keys", desk.folder / "none", code=1)
+    said = desk.add("fw.bin", "--kind", "firmware", "--model", "generic-smoke-cap", "--version", "1.1")
+    assert "no profile that this cloud knows" in said
+    assert 'did you mean "generic-smoke-coap"' in said
+    assert "no platform such as" in desk.add("a.zip", "--kind", "agent", "--version", "1", "--platform", "arm", code=1)
 
 
 def test_verify_names_what_a_gateway_would_refuse(desk: Desk) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -20,7 +22,7 @@ from cloud.state import now_ms
 from edge.tufclient import fetch
 from firmware_specs.errors import PackError
 from firmware_specs.release import Release, ReleaseKind
-from firmware_specs.wire_fleet import UpdateOrder, UpdatePhase, UpdateState, decode, encode
+from firmware_specs.wire_fleet import TAKEN_BACK_MS, UpdateOrder, UpdatePhase, UpdateState, decode, encode
 from tests.cloud.cloud_support import NOW, know
 from tests.releases.release_support import World, now
 
@@ -150,6 +152,24 @@ def test_people_are_called_before_the_offline_roles_expire(
     assert home.publish(now() + timedelta(days=76)).installed
     work.look(db, config, begin + 76 * DAY_MS)
     assert open_alarms(db) == []
+
+
+def test_files_that_cannot_be_read_raise_the_alarm_before_gateways_refuse(
+    db: Database, home: World, configured: Callable[..., Config]
+) -> None:
+    config = configured()
+    home.whole()
+    begin = now_ms()
+    work.look(db, config, begin)
+    for path in home.repository.metadata.glob("*.snapshot.json"):
+        path.write_text("rotten")
+    work.look(db, config, begin + DAY_MS // 2)
+    assert open_alarms(db) == []
+    work.look(db, config, begin + 19 * DAY_MS // 24)
+    assert open_alarms(db) == ["release-renewal-failed"]
+    shutil.rmtree(home.repository.folder)
+    work.look(db, config, begin + 20 * DAY_MS // 24)
+    assert open_alarms(db) == ["release-renewal-failed"]
 
 
 def test_a_gateway_fetches_over_the_service_itself(service: Served, tmp_path: Path) -> None:
@@ -288,9 +308,16 @@ def test_a_failure_is_told_with_its_reason_and_stop_takes_the_order_back(
     with db.begin() as tx:
         kind.stop(tx, 9, subject, "gw-2", "", NOW)
     assert ordered(db, "gw-2"), "another campaign's order stays"
+    given = ordered(db, "gw-2")
+    assert given
     with db.begin() as tx:
         kind.stop(tx, 8, subject, "gw-2", "", NOW)
+    assert ordered(db, "gw-2") == msgspec.structs.replace(given, ends_at_ms=TAKEN_BACK_MS), "who is away learns it too"
+    tell(db, UpdateState(UpdatePhase.FAILED, 8, "1.1.0", "the order was taken back"), "gw-2")
     assert ordered(db, "gw-2") is None
+    with db.begin() as tx:
+        kind.stop(tx, 8, subject, "gw-2", "", NOW)
+    assert ordered(db, "gw-2") is None, "there is nothing to take back"
     with db.begin() as tx, pytest.raises(Conflict, match="never told"):
         kind.back(tx, 8, subject, "gw-2", "", NOW)
     with db.begin() as tx, pytest.raises(PackError):

@@ -6,16 +6,20 @@ import hashlib
 import itertools
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cloud.devices.releases import keys
+from cloud.errors import Conflict
 from edge.tufclient import fetch, look
 from firmware_specs.errors import LinkError, UpdateRejected
 from firmware_specs.release import Release, ReleaseKind, Target, check_fits
 from tests.releases.release_support import AGENT, Served, World, long_ago, now
+from tests.support import wait_for
 from tests.system.pki import Authority
 
 if TYPE_CHECKING:
@@ -232,6 +236,83 @@ def test_S10_over_tls_only_who_is_signed_by_the_given_authority_is_asked(tmp_pat
         served.close()
 
 
+def test_two_who_want_the_same_target_fetch_it_once(client: Client, served: Served) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(path: str) -> Iterator[bytes] | None:
+        if not path.startswith("/targets/"):
+            return None
+
+        def parts() -> Iterator[bytes]:
+            yield b"x" * 50_000
+            begun.set()
+            go_on.wait(10)
+            yield b"x" * 50_000
+
+        return parts()
+
+    served.answer = slowly
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.fetch)
+        assert begun.wait(10)
+        stamps = len(served.asked)
+        second = pool.submit(client.fetch)
+        wait_for(lambda: len(served.asked) > stamps, 10, "the second to ask for the metadata")
+        go_on.set()
+        assert first.result(10) == second.result(10)
+    assert len([1 for at, _ in served.asked if at.startswith("/targets/")]) == 1
+
+
+def test_a_reader_is_never_left_without_a_list_when_a_targets_key_was_lost(client: Client, world: World) -> None:
+    """Nobody can sign with the lost key: root and list come into force together, and a gateway follows."""
+    client.fetch()
+    fresh = world.folder / "fresh"
+    added = [("targets", keys.read_public(keys.make_key(fresh, "targets", None), "targets"))]
+    gone = list(world.repository.root().signed.roles["targets"].keyids)
+    world.repository.change_root(add=added, remove=gone, now=now())
+    assert not world.sign_root(0).installed
+    with pytest.raises(Conflict, match="with the new ones"):
+        world.sign_root(1)
+    assert world.repository.publish([fresh], None, now()).with_root
+    assert client.fetch(), "what is in force has not changed"
+    assert world.sign_root(1).installed
+    assert client.fetch()
+    assert world.repository.root().signed.roles["targets"].keyids == [added[0][1].keyid]
+
+
+def test_a_draft_that_lay_around_gets_its_life_when_it_is_signed(world: World) -> None:
+    world.begin()
+    world.add(b"a bundle")
+    late = now() + timedelta(days=100)
+    assert world.publish(late).installed
+    assert world.repository.expiries()["targets"] > late + timedelta(days=80)
+
+
+def test_a_root_that_expired_before_enough_have_signed_is_refused(world: World) -> None:
+    world.whole()
+    world.repository.change_root(now=now())
+    world.sign_root(0)
+    with pytest.raises(Conflict, match="the draft expired"):
+        world.sign_root(1, now() + timedelta(days=4000))
+
+
+def test_what_no_list_names_any_more_is_deleted(world: World) -> None:
+    world.begin()
+    world.add(b"first")
+    world.publish()
+    bytes_of_first = world.repository.file_of(world.repository.listed()[0])
+    world.add(b"second")
+    world.publish()
+    assert bytes_of_first.exists(), "a gateway that read the list before may be fetching it"
+    for _ in range(8):
+        world.publish()
+    assert not bytes_of_first.exists()
+    world.repository.change_root(online=True, now=now())
+    world.sign_root(0)
+    world.sign_root(1)
+    assert len(list(world.repository.keys.glob("*.pem"))) == 2
+
+
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../b", "agent/none.zip", "a\x00b"])
 def test_S10_a_target_that_is_not_signed_is_refused(client: Client, name: str) -> None:
     with pytest.raises(UpdateRejected):
@@ -251,7 +332,7 @@ def test_S10_key_rotation_of_root_works_for_who_was_away(client: Client, world: 
     gone = [keys.read_public(path, "root").keyid for path in world.root_keys]
     world.repository.change_root(add=added, remove=gone, online=True, now=now())
     for vault in (*first[:2], *fresh):
-        signed = world.repository.sign_root(vault, None, now())
+        signed = world.repository.sign_root([vault], None, now())
     assert signed.installed
     assert signed.version == 2
     assert client.fetch().read_bytes() == b"x" * 100_000
@@ -268,5 +349,5 @@ def test_S10_a_root_that_one_old_key_and_the_new_ones_sign_is_not_in_force(world
     gone = [keys.read_public(path, "root").keyid for path in world.root_keys[1:]]
     world.repository.change_root(add=added, remove=gone, now=now())
     assert not world.sign_root(0).installed
-    assert not world.repository.sign_root(fresh, None, now()).installed, "the old root wants two of its own"
+    assert not world.repository.sign_root([fresh], None, now()).installed, "the old root wants two of its own"
     assert world.sign_root(2).installed

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from edge import VERSION, update, update_root
@@ -17,12 +19,12 @@ from edge.slots import INSTALL_DIR, SLOT, Slots
 from edge.update import Updates
 from edge.update_health import RSS_LIMIT, Vital, missing, rss_bytes
 from firmware_specs.release import Release, ReleaseKind
-from firmware_specs.wire_fleet import UpdateOrder, UpdatePhase, UpdateState, decode, encode
+from firmware_specs.wire_fleet import TAKEN_BACK_MS, UpdateOrder, UpdatePhase, UpdateState, decode, encode
 from tests.releases.release_support import AGENT, Served, World, bundle
 from tests.support import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 PROGRAM = bundle({"bin/patrol-edge": ("#!/bin/sh\n", 0o755)})
@@ -222,6 +224,74 @@ def test_the_start_window_is_waited_for_and_ends(
             gateway.order(order(served, issued_ms=1, ends_at_ms=now - 1))
             assert "window is over" in (await gateway.until(UpdatePhase.FAILED)).reason
         assert launched.current == "base"
+
+    asyncio.run(play())
+
+
+def test_an_order_that_was_taken_back_ends_whatever_it_is_at(
+    launched: Slots, enrolled: Callable[..., Gateway], served: Served
+) -> None:
+    async def play() -> None:
+        gateway = enrolled()
+        held = threading.Event()
+
+        def stalled(path: str) -> Iterator[bytes] | None:
+            return (b"" for _ in range(1) if held.wait(20)) if path.startswith("/targets/") else None
+
+        served.answer = stalled
+        taken_back = order(served, ends_at_ms=TAKEN_BACK_MS)
+        try:
+            async with running(gateway):
+                gateway.order(order(served))
+                await gateway.until(UpdatePhase.DOWNLOADING)
+                gateway.order(taken_back)
+                assert (await gateway.until(UpdatePhase.FAILED)).reason == "the order was taken back"
+                gateway.order(msgspec.structs.replace(taken_back, issued_ms=7))
+                gateway.news.clear()
+                await gateway.news.wait()
+                state = await gateway.until(UpdatePhase.FAILED)
+                assert state.reason == "the order was taken back", "one that was never heard of before too"
+        finally:
+            held.set()
+        assert launched.current == "base"
+
+    asyncio.run(play())
+
+
+def test_what_comes_between_the_switch_and_the_restart_waits_for_the_other_version(
+    launched: Slots, enrolled: Callable[..., Gateway], served: Served
+) -> None:
+    async def play() -> None:
+        gateway = enrolled()
+        async with running(gateway):
+            gateway.order(order(served))
+            async with asyncio.timeout(20):
+                await gateway.restarted.wait()
+            gateway.order(order(served, ends_at_ms=TAKEN_BACK_MS))
+            gateway.order(order(served, issued_ms=9))
+            await asyncio.sleep(0.05)
+            assert gateway.told[-1].phase is UpdatePhase.TRIAL
+        assert launched.current == "1.1.0"
+
+    asyncio.run(play())
+
+
+def test_a_version_that_went_back_by_itself_is_deleted_at_the_next_start(
+    launched: Slots, enrolled: Callable[..., Gateway], served: Served
+) -> None:
+    async def play() -> None:
+        gateway = enrolled()
+        async with running(gateway) as updates:
+            gateway.order(order(served))
+            async with asyncio.timeout(20):
+                await gateway.restarted.wait()
+            updates._steps.give_up("sick", 1)
+        assert launched.place("1.1.0").exists()
+        again = Gateway(gateway.plan.config.state_dir.parent)
+        async with running(again):
+            await asyncio.to_thread(wait_for, lambda: not launched.place("1.1.0").exists(), 10, "the sweep")
+        assert launched.trial() is None
+        assert again.told[-1].reason == "sick"
 
     asyncio.run(play())
 

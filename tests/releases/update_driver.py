@@ -41,7 +41,7 @@ def step(verb: str, *rest: str) -> None:
         os.dup2(out, 1)
         launch(Path(rest[0]), ["run"], base=[rest[1]])
     if verb == "publish":
-        Repository(Path(rest[0]), LIFETIMES).publish(Path(rest[1]), None, datetime.now(UTC))
+        Repository(Path(rest[0]), LIFETIMES).publish([Path(rest[1])], None, datetime.now(UTC))
         return
     state, install = Path(rest[0]), Path(rest[1])
     if verb == "install":
@@ -58,6 +58,7 @@ def step(verb: str, *rest: str) -> None:
     steps = Steps(state, Slots(install), Version(slot, version))
     if verb == "commit":
         steps.commit(4)
+        steps.tidy()
     else:
         steps.give_up("not healthy", 4)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from firmware_specs import wire, wire_fleet
-from firmware_specs.wire_fleet import ConfigOrder, FirmwareJob, FirmwareOrder
+from firmware_specs.wire_fleet import ConfigOrder, FirmwareJob, FirmwareOrder, UpdateOrder
 from simulators.fleet_faults import ALL, Way, failing, ways_of
 from tests import support
 
@@ -86,6 +86,10 @@ class Cloud:
         state = wire_fleet.decode(payload, wire_fleet.FirmwareState) if payload else None
         return state.devices["d-1"].phase.value if state else ""
 
+    def update(self, gateway: str) -> str:
+        payload = self.told.get((gateway, "reported/update"))
+        return wire_fleet.decode(payload, wire_fleet.UpdateState).reason if payload else ""
+
     def flashed(self, gateway: str, phase: str) -> bool:
         return self.firmware(gateway) == phase
 
@@ -129,6 +133,10 @@ def test_configurations_and_firmware_end_as_the_gateways_way_says(
         support.wait_for(partial(cloud.tried, name, ends[ways.get(name, "")]), 10, f"the second one of {name}")
     silent = next(name for name, way in ways.items() if way == "silent")
     support.wait_for(lambda: not cloud.online(silent), 10, "the will of the silent one")
+    well = next(name for name in names if name not in ways)
+    taken_back = UpdateOrder(7, "t", "9", "", "", ends_at_ms=wire_fleet.TAKEN_BACK_MS)
+    cloud.order(well, "update", wire_fleet.encode(taken_back))
+    support.wait_for(lambda: cloud.update(well) == "the order was taken back", 10, "what was taken back")
     fleet.stop()
     told = json.loads(fleet.text().splitlines()[-1])
     assert set(told["installs"].values()) == {3}

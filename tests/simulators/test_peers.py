@@ -14,16 +14,18 @@ import cbor2
 import paho.mqtt.client as paho
 import pytest
 from aiocoap.message import Message
-from aiocoap.numbers.codes import CHANGED, SERVICE_UNAVAILABLE
+from aiocoap.numbers.codes import CHANGED, GET, SERVICE_UNAVAILABLE
 from aiocoap.protocol import Context
 from asyncua import ua
 from asyncua.client.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from firmware_specs import device_firmware
 from firmware_specs.load import load_profiles
 from firmware_specs.readings import Position, Sample
 from simulators.device import Device
 from simulators.peers.coap import CoapPeer
+from simulators.peers.firmware import UpdatableCoapPeer
 from simulators.peers.gnss import GnssPeer
 from simulators.peers.mqtt import MqttPeer
 from simulators.peers.opcua import OpcuaPeer
@@ -269,3 +271,31 @@ def test_a_coap_sensor_posts_senml_cbor_again_until_it_is_taken() -> None:
     assert named["alarm"][4] is False
     assert records[0][-2] == "dev-1/"
     assert records[0][-3] == AT_MS / 1000
+
+
+def test_a_coap_sensor_takes_firmware_where_it_posts_from() -> None:
+    port = support.free_port(socket.SOCK_DGRAM)
+    device = make("generic-smoke-coap", "s/smk-0100")
+
+    async def talk() -> list[bytes]:
+        inbox = Inbox()
+        site = aiocoap.resource.Site()
+        site.add_resource(["s", "smk-0100"], inbox)
+        server = await Context.create_server_context(site, bind=("127.0.0.1", port))
+        peer = UpdatableCoapPeer(f"127.0.0.1:{port}", [device])
+        await peer.start()
+        await peer.send(device, [Sample("smoke", 0.7)], AT_MS)
+        await support.wait_until(lambda: bool(inbox.requests), what="the first post")
+        answers = []
+        for path in (("s", "smk-0100", "fw"), ("s", "other", "fw")):
+            request = Message(code=GET)
+            request.remote = inbox.requests[0].remote
+            request.opt.uri_path = path
+            answers.append((await server.request(request).response).payload)
+        await peer.stop()
+        await server.shutdown()
+        return answers
+
+    known, unknown = asyncio.run(talk())
+    assert device_firmware.decode(known, device_firmware.Standing, "s").version == "1.0.0"
+    assert unknown == b""

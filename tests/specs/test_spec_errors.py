@@ -164,7 +164,7 @@ def test_the_fixed_profiles_are_there() -> None:
     assert set(profiles) >= {
         "generic-smoke-senml", "generic-smoke-coap", "generic-temperature-json", "generic-door-opcua",
         "owntracks-armband", "generic-nmea-gnss", "kenwood-fleetsync", "kenwood-nexedge", "generic-checkin-terminal",
-        "patrolgrid-gateway",
+        "patrolgrid-gateway", "generic-temperature-serial",
     }  # fmt: skip
     for profile in profiles.values():
         for rule in profile.alarms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from firmware_specs.release import ReleaseKind, version_key
+from firmware_specs.release import ReleaseKind, same_version
 from firmware_specs.wire_fleet import ENDED, UpdatePhase
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ class Ordered(NamedTuple):
     wanted: bool
 
 
-def same(one: str, other: str) -> bool:
-    """Whether both are one version, however they are written."""
-    try:
-        return version_key(one) == version_key(other)
-    except ValueError:
-        return one == other
-
-
 def is_about(state: UpdateState, order: Ordered) -> bool:
     """Whether what a gateway tells is about the last order, and not about one before."""
     told = (state.campaign, state.version, state.ordered_ms)
@@ -47,6 +39,6 @@ def leads_back(targets: Iterable[Target], model: str, version: str) -> Target | 
     for target in targets:
         release = target.release
         fits = release.kind is ReleaseKind.FIRMWARE and release.model == model
-        if fits and version and same(release.version, version):
+        if fits and version and same_version(release.version, version):
             return target
     return None

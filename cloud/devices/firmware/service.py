@@ -26,7 +26,7 @@ from cloud.ingest import hooks, outgoing
 from cloud.org.rules import scope
 from cloud.paging import MAX_LIMIT, Page, at_or_none, decode_cursor, encode_cursor
 from cloud.text import clean
-from firmware_specs.release import ReleaseKind
+from firmware_specs.release import ReleaseKind, same_version
 from firmware_specs.wire_fleet import (
     FirmwareJob,
     FirmwareOrder,
@@ -120,8 +120,9 @@ def check(tx: Connection, who: Principal, subject: Mapping[str, Any], now_ms: in
 
 def already(tx: Connection, subject: Mapping[str, Any], gateway: str, device: str) -> bool:
     """Whether a device says that it runs that version."""
-    row = _row(tx, gateway, device)
-    return bool(row and row.running and rules.same(row.running, str(subject.get("version", ""))))
+    mine = (table.c.gateway == gateway, table.c.device == device)
+    running = tx.execute(sa.select(table.c.running).where(*mine)).scalar()
+    return bool(running and same_version(running, str(subject.get("version", ""))))
 
 
 def start(  # noqa: PLR0917 - the campaign's interface
@@ -152,7 +153,7 @@ def back(  # noqa: PLR0917 - the campaign's interface
     row = _row(tx, gateway, device)
     if row is None or not row.running:
         raise Conflict(f"device {gateway}/{device}: it has never said which version it runs")
-    if not rules.same(row.running, str(subject.get("version", ""))):
+    if not same_version(row.running, str(subject.get("version", ""))):
         if row.phase == UpdatePhase.TRIAL.value and row.wanted:
             raise Conflict(f"device {gateway}/{device}: it restarts into the new version just now")
         _write(tx, gateway, device, wanted=False, back=True)
@@ -192,7 +193,10 @@ def _order(
 
 
 def _send(tx: Connection, gateway: str, now_ms: int) -> None:
-    """Write the gateway's order anew. One without jobs is sent too: it takes back what was ordered."""
+    """Write the gateway's order anew. One without jobs is sent too: it takes back what was ordered.
+
+    So it is while nothing is published, after a repository was begun anew: nobody could fetch.
+    """
     rows = tx.execute(
         sa.select(table).where(table.c.gateway == gateway, table.c.wanted).order_by(table.c.device).limit(MAX_JOBS)
     )
@@ -200,7 +204,11 @@ def _send(tx: Connection, gateway: str, now_ms: int) -> None:
         FirmwareJob(row.campaign, row.device, row.target, row.version, ordered_ms=row.ordered_at, back=row.back)
         for row in rows
     )
-    outgoing.put(tx, gateway, DESIRED, encode(FirmwareOrder(jobs, *books.urls(tx))), now_ms)
+    try:
+        order = FirmwareOrder(jobs, *books.urls(tx))
+    except Conflict:
+        order = FirmwareOrder((), "", "")
+    outgoing.put(tx, gateway, DESIRED, encode(order), now_ms)
 
 
 def _row(tx: Connection, gateway: str, device: str) -> Row[Any] | None:
@@ -252,6 +260,8 @@ def _told(tx: Connection, key: tuple[str, str], state: UpdateState, row: Row[Any
         values |= {name: value for name, value in news.items() if getattr(row, name) != value}
         if over is not None and row.wanted:
             values["wanted"] = False
+        if not row.before and running and not same_version(running, row.version):
+            values["before"] = running  # a device that can only be asked says it when it is first sent to
     if not values:
         return False
     _write(tx, *key, **values, told_at=now_ms)

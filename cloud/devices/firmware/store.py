@@ -29,6 +29,6 @@ device_firmware: Final = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False, default=0),
     sa.Column("told_at", sa.BigInteger, nullable=False, default=0),
 )
-"""running: as the device says. before: what it ran when it was last ordered to change. campaign to ordered_at: the last
-order, back when it leads to an older version. wanted: the order stands at the gateway. phase to told_at: what came of
-it, as the gateway last told."""
+"""running: as the device says. before: what it ran when it was last ordered to change, as far as it has said. campaign
+to ordered_at: the last order, back when it leads to an older version. wanted: the order stands at the gateway. phase to
+told_at: what came of it, as the gateway last told."""

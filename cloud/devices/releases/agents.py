@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -19,8 +20,8 @@ from cloud.devices.releases.store import agents
 from cloud.errors import Conflict, Invalid
 from cloud.ingest import hooks, outgoing
 from cloud.text import clean
-from firmware_specs.release import ReleaseKind, version_key
-from firmware_specs.wire_fleet import ENDED, UpdateOrder, UpdatePhase, UpdateState, decode, encode
+from firmware_specs.release import ReleaseKind, same_version
+from firmware_specs.wire_fleet import ENDED, TAKEN_BACK_MS, UpdateOrder, UpdatePhase, UpdateState, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ def already(tx: Connection, subject: Mapping[str, Any], gateway: str, device: st
     """Whether a gateway runs that version."""
     del device
     row = tx.execute(sa.select(agents.c.committed).where(agents.c.gateway == gateway)).first()
-    return bool(row and row.committed and _same(row.committed, str(subject.get("version", ""))))
+    return bool(row and row.committed and same_version(row.committed, str(subject.get("version", ""))))
 
 
 def start(  # noqa: PLR0917 - the campaign's interface
@@ -81,7 +82,7 @@ def stop(  # noqa: PLR0917 - the campaign's interface
     del subject, device
     row = _row(tx, gateway)
     if row is not None and row.campaign == campaign_id:
-        outgoing.clear(tx, gateway, DESIRED, now_ms)
+        _take_back(tx, gateway, now_ms)
 
 
 def back(  # noqa: PLR0917 - the campaign's interface
@@ -92,13 +93,13 @@ def back(  # noqa: PLR0917 - the campaign's interface
     row = _row(tx, gateway)
     if row is None or not row.committed:
         raise Conflict(f"gateway {gateway}: it has never told which agent it runs")
-    if not _same(row.committed, str(subject.get("version", ""))):
+    if not same_version(row.committed, str(subject.get("version", ""))):
         _write(tx, gateway, campaign=campaign_id, ordered=row.committed, back=True)
-        outgoing.clear(tx, gateway, DESIRED, now_ms)
+        _take_back(tx, gateway, now_ms)
         outcomes.outcome(tx, campaign_id, gateway, "", True, "", now_ms, back=True)
         return
     before = [target for target in books.targets(tx) if target.kind is ReleaseKind.AGENT]
-    before = [target for target in before if row.previous and _same(target.version, row.previous)]
+    before = [target for target in before if row.previous and same_version(target.version, row.previous)]
     if not before:
         had = row.previous or "unknown"
         raise Conflict(f"gateway {gateway}: the version before ({had}) is not published")
@@ -115,11 +116,12 @@ def _order(tx: Connection, campaign_id: int, gateway: str, target: Target, now_m
     outgoing.put(tx, gateway, DESIRED, encode(order), now_ms)
 
 
-def _same(one: str, other: str) -> bool:
-    try:
-        return version_key(one) == version_key(other)
-    except ValueError:
-        return one == other
+def _take_back(tx: Connection, gateway: str, now_ms: int) -> None:
+    """Order the same with a window that is over: a gateway that has begun, or is away, learns it only so."""
+    held = outgoing.held(tx, gateway, DESIRED)
+    if held:
+        order = msgspec.structs.replace(decode(held, UpdateOrder), ends_at_ms=TAKEN_BACK_MS)
+        outgoing.put(tx, gateway, DESIRED, encode(order), now_ms)
 
 
 # what gateways tell

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from firmware_specs.errors import ConfigError
+from firmware_specs.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tuf.api.metadata import Metadata, Root
 
     from cloud.config import Config
     from cloud.devices.releases.repository import Repository, Signed
@@ -27,7 +29,10 @@ app = typer.Typer(
 )  # fmt: skip
 PASSPHRASE: Final = "PATROL_RELEASE_PASSPHRASE"  # noqa: S105 - the name of a variable
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="cloud.toml")]
-Keys = Annotated[Path, typer.Option("--keys", help="The folder of the private keys, such as a mounted stick.")]
+Keys = Annotated[
+    list[Path],
+    typer.Option("--keys", help="A folder of private keys, such as a mounted stick; may be repeated."),
+]
 Public = Annotated[list[Path] | None, typer.Option(help="A public key file; may be repeated.")]
 Default = Path("cloud.toml")
 
@@ -69,6 +74,9 @@ def init(
 
     path = _do(config, draft, "release.root-draft", "root/1")
     print(f"drafted: {path}; {len(root_key)} root keys, {threshold} of them have to sign")
+    if len(root_key) == threshold:
+        print("careful: when one of these root keys is lost, no root can be signed any more, and every gateway has to "
+              "be visited to believe another; name one more key than have to sign.")  # fmt: skip
     print("next: each holder runs `patrol-cloud release root-sign --keys FOLDER`.")
 
 
@@ -88,7 +96,7 @@ def root_change(  # noqa: PLR0917 - one parameter each of the command
     added = [("root", read_public(path, "root")) for path in add_root or ()]
     added += [("targets", read_public(path, "targets")) for path in add_targets or ()]
     wanted = {"root": threshold, "targets": targets_threshold}
-    path = _do(
+    path, instead = _do(
         config,
         lambda files, now: files.change_root(
             add=added, remove=remove or (), online=new_online_keys, now=now,
@@ -97,6 +105,8 @@ def root_change(  # noqa: PLR0917 - one parameter each of the command
         "release.root-draft", "root/next",
     )  # fmt: skip
     print(f"drafted: {path}")
+    if instead:
+        print("careful: it takes the place of the draft before, whose changes and signatures are gone.")
     print("next: enough holders of the old root's keys, and of the new one's, run `release root-sign`.")
 
 
@@ -112,7 +122,7 @@ def add(  # noqa: PLR0917 - one parameter each of the command
     file: Annotated[Path, typer.Argument(help="The bundle or firmware.", exists=True, dir_okay=False)],
     kind: Annotated[str, typer.Option(help="agent or firmware.")],
     version: Annotated[str, typer.Option(help="Such as 1.4.2 or 2.0.0-rc.1.")],
-    model: Annotated[str, typer.Option(help="The device profile that it is for.")] = "agent",
+    model: Annotated[str, typer.Option(help="`model` of the device profile's [firmware].")] = "agent",
     path: Annotated[
         str | None, typer.Option(help="The target's path; agent/FILE or firmware/MODEL/FILE when left out.")
     ] = None,
@@ -130,6 +140,8 @@ def add(  # noqa: PLR0917 - one parameter each of the command
     name = path or (f"agent/{file.name}" if kind == "agent" else f"firmware/{model}/{file.name}")
     made = _do(config, lambda files, now: files.add(file, name, release, now), "release.add", f"target/{name}", version)
     print(f"added: {made.path}, {made.size} bytes, SHA-256 {made.sha256}")
+    if kind == "firmware" and model not in (known := _models(config)):
+        print(f"careful: no profile that this cloud knows has firmware of the model {model!r}{nearest(model, known)}")
     print("next: `patrol-cloud release publish --keys FOLDER` with the targets key.")
 
 
@@ -144,7 +156,16 @@ def remove(path: Annotated[str, typer.Argument(help="The target's path.")], conf
 def publish(keys: Keys, config: ConfigFile = Default) -> None:
     """Sign what was added with the targets keys of a folder and put it in force. Without changes: a new life."""
     done = _do(config, lambda files, now: files.publish(keys, _ask, now), "release.publish", "targets")
+    if done.with_root:
+        print(f"targets {done.version}: signed by enough keys of the root that waits, and comes into force with it")
+        print("next: enough holders of root keys run `patrol-cloud release root-sign --keys FOLDER`.")
+        return
     _told(done, "gateways are ordered to it by a campaign.", "publish")
+    files, now = _open(config)
+    root = files.root().signed
+    if root.is_expired(now):
+        print(f"careful: root {root.version} expired {root.expires:%Y-%m-%d}; gateways refuse every update until there "
+              "is another: `release root-change`, then `root-sign`.")  # fmt: skip
 
 
 @app.command()
@@ -160,24 +181,31 @@ def show(
 ) -> None:
     """What is published and drafted, and when it expires."""
     files, now = _open(config)
-    expiries = {role: when.isoformat() for role, when in files.expiries().items()} if files.exists else {}
-    draft = files.draft()
+    expiries = files.expiries() if files.exists else {}
+    drafted, root = files.drafted(), files.root_draft()
     if as_json:
         print(json.dumps({
-            "expires": expiries, "targets": [target.path for target in files.listed()],
-            "draft": None if draft is None else [target.path for target in draft],
+            "expires": {role: when.isoformat() for role, when in expiries.items()},
+            "targets": [target.path for target in files.listed()],
+            "draft": None if drafted is None else [target.path for target in drafted],
         }))  # fmt: skip
         return
-    if not files.exists:
+    if not files.exists and root is None:
         print("no root is in force; begin with `patrol-cloud release key` and `release init`.")
         return
-    for role, when in files.expiries().items():
-        print(f"{role:10} expires {when:%Y-%m-%d %H:%M} UTC, {(when - now).total_seconds() / 86400:.1f} days left")
-    for target in files.listed():
+    for role, when in expiries.items():
+        left = (when - now).total_seconds() / 86400
+        left_days = f"{left:.1f} days left" if left > 0 else "EXPIRED: gateways refuse every update"
+        print(f"{role:10} expires {when:%Y-%m-%d %H:%M} UTC, {left_days}")
+    _show_keys(files, root)
+    listed = files.listed()
+    for target in listed:
         print(f"published  {target.path}  {target.kind.value} {target.model} {target.version}  {target.size} bytes")
-    for target in draft or ():
-        if target not in files.listed():
+    for target in drafted or ():
+        if target not in listed:
             print(f"drafted    {target.path}  {target.kind.value} {target.model} {target.version}")
+    for path in sorted({each.path for each in listed} - {each.path for each in drafted}) if drafted is not None else ():
+        print(f"dropped    {path}, once it is published")
 
 
 @app.command()
@@ -195,6 +223,30 @@ def verify(config: ConfigFile = Default) -> None:
 
 
 # small parts
+
+
+def _show_keys(files: Repository, draft: Metadata[Root] | None) -> None:
+    """Whose keys sign, by the beginnings of their ids; and of a root that waits, who has signed."""
+    from cloud.devices.releases.keys import SHOWN  # noqa: PLC0415
+
+    roots = [("keys", files.root())] if files.exists else []
+    for name, held in [*roots, ("waiting", draft)] if draft else roots:
+        for role in ("root", "targets"):
+            which = held.signed.roles[role]
+            ids = ", ".join(keyid[:SHOWN] for keyid in which.keyids)
+            print(f"{name:10} root {held.signed.version}: {role}: {which.threshold} of {ids} have to sign")
+    if draft:
+        signed = ", ".join(keyid[:SHOWN] for keyid in draft.signatures) or "nobody"
+        print(f"waiting    root {draft.signed.version}: signed by {signed} so far; `release root-sign`")
+
+
+def _models(file: Path) -> set[str]:
+    """The models that the cloud's profiles have firmware for."""
+    from cloud import catalogue  # noqa: PLC0415
+    from cloud.config import load_config  # noqa: PLC0415
+
+    catalogue.use(load_config(file).profiles_dir)
+    return {profile.firmware.model for profile in catalogue.profiles().values() if profile.firmware}
 
 
 def _open(file: Path) -> tuple[Repository, Any]:

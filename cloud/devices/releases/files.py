@@ -104,10 +104,23 @@ class Files:
             return []
         return listed_in(self.targets().signed)
 
-    def draft(self) -> list[Target] | None:
+    def drafted(self) -> list[Target] | None:
         """What the next publication would list, None when nothing is changed."""
+        held = self.targets_draft()
+        return listed_in(held.signed) if held else None
+
+    def root_draft(self) -> Metadata[Root] | None:
+        """The next root while it waits for signatures."""
+        path = self.staged / "root.json"
+        held = self.load(path, Root) if path.exists() else None
+        return held if held and held.signed.version == self.newest("root") + 1 else None
+
+    def targets_draft(self) -> Metadata[Targets] | None:
+        """The next list of targets while it is made ready."""
         path = self.staged / "targets.json"
-        return listed_in(self.load(path, Targets).signed) if path.exists() else None
+        held = self.load(path, Targets) if path.exists() else None
+        before = self.targets().signed.version if self.published else 0
+        return held if held and held.signed.version == before + 1 else None
 
     def file_of(self, target: Target) -> Path:
         """Where a target's bytes are."""

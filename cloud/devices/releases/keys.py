@@ -26,7 +26,7 @@ from firmware_specs.durable import sync_folder
 from firmware_specs.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from securesystemslib.signer import Key
@@ -39,16 +39,19 @@ SHOWN: Final = 12
 
 
 def make_key(folder: Path, role: str, passphrase: bytes | None) -> Path:
-    """A new key pair in a folder; gives the public file. Raises OSError."""
+    """A new key pair in a folder; gives the public file. Raises ConfigError when it cannot be written there."""
     signer = CryptoSigner.generate_ed25519()
     name = f"{role}-{signer.public_key.keyid[:SHOWN]}"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     guard = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     private = load_pem_private_key(signer.private_bytes, None)
-    _create(folder / f"{name}.pem", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, guard), 0o600)
     public = {"role": role, "keyid": signer.public_key.keyid, "key": signer.public_key.to_dict()}
-    _create(folder / f"{name}.pub", json.dumps(public, indent=1).encode() + b"\n", 0o644)
-    sync_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _create(folder / f"{name}.pem", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, guard), 0o600)
+        _create(folder / f"{name}.pub", json.dumps(public, indent=1).encode() + b"\n", 0o644)
+        sync_folder(folder)
+    except OSError as e:
+        raise ConfigError(folder, "", f"no key can be written there: {(e.strerror or str(e)).lower()}") from e
     return folder / f"{name}.pub"
 
 
@@ -75,13 +78,19 @@ def read_public(path: Path, role: str) -> SSlibKey:
     return key
 
 
-def signers(folder: Path, role: str, known: dict[str, Key], ask: Ask | None = None) -> list[CryptoSigner]:
-    """Those of a role's keys that a folder holds and that are known. ask: for passphrases.
+def signers(
+    folders: Sequence[Path], role: str, known: dict[str, Key], ask: Ask | None = None
+) -> list[CryptoSigner]:  # fmt: skip
+    """Those of a role's keys that folders hold and that are known. ask: for passphrases.
 
-    Raises ConfigError for a file that others may read, that is damaged, or whose passphrase is wrong.
+    Raises ConfigError for a folder that is not there, a file that others may read, that is damaged, or whose
+    passphrase is wrong.
     """
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(folder, "", "no such folder of keys; is the medium mounted?")
     found = []
-    for path in sorted(folder.glob(f"{role}-*.pem")):
+    for path in (each for folder in folders for each in sorted(folder.glob(f"{role}-*.pem"))):
         private = _read_private(path, ask)
         signer = CryptoSigner(private)
         public = next((key for key in known.values() if _same(key, signer.public_key)), None)

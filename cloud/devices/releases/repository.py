@@ -8,6 +8,7 @@ of root and targets come as a folder and are not kept. Knows no database.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +22,7 @@ from cloud.devices.releases.files import Files, S, bytes_of, listed_in, meta_of,
 from cloud.errors import Conflict, Invalid, NotFound
 from firmware_specs.durable import remove_file, sync_folder
 from firmware_specs.errors import ConfigError, UpdateRejected
-from firmware_specs.release import MAX_TARGET_BYTES, Release, Target, release_of, target_name
+from firmware_specs.release import ANY_PLATFORM, MAX_TARGET_BYTES, Release, Target, release_of, target_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,16 +35,21 @@ if TYPE_CHECKING:
 
 ONLINE: Final = ("snapshot", "timestamp")
 _CHUNK: Final = 1024 * 1024
+_PLATFORM: Final = re.compile(r"[a-z0-9]+-[a-z0-9_]+")
 
 
 class Signed(NamedTuple):
-    """How the signatures of a draft stand. missing: of the threshold. installed: it is in force now."""
+    """How the signatures of a draft stand.
+
+    missing: of the threshold. installed: it is in force now. with_root: it comes into force with the root that waits.
+    """
 
     role: str
     version: int
     have: int
     missing: int
     installed: bool
+    with_root: bool = False
 
 
 class Repository(Files):
@@ -71,18 +77,20 @@ class Repository(Files):
                     root.add_key(key, role)
                 root.roles[role].threshold = least
             for role in ONLINE:
-                for old in self.keys.glob(f"{role}-*"):
-                    old.unlink()
                 root.add_key(keys.read_public(keys.make_key(self.keys, role, None), role), role)
             return self._stage_root(root)
 
     def change_root(
         self, *, add: Sequence[tuple[str, Key]] = (), remove: Sequence[str] = (), now: datetime,
         thresholds: dict[str, int] | None = None, online: bool = False,
-    ) -> Path:  # fmt: skip
-        """The next root as a draft: keys added and taken away, thresholds, new online keys, a new life in any case."""
+    ) -> tuple[Path, bool]:  # fmt: skip
+        """The next root as a draft: keys added and taken away, thresholds, new online keys, a new life in any case.
+
+        Gives where it is, and whether it took the place of another draft.
+        """
         with self.locked():
             root = self.root().signed
+            instead = self.root_draft() is not None
             root.version += 1
             root.expires = self._until("root", now)
             for role, key in add:
@@ -97,37 +105,39 @@ class Repository(Files):
                     root.add_key(new, role)
             for role, least in (thresholds or {}).items():
                 root.roles[role].threshold = least
-            return self._stage_root(root)
+            return self._stage_root(root), instead
 
     def _stage_root(self, root: Root) -> Path:
         for role in ("root", "targets"):
             have, least = len(root.roles[role].keyids), root.roles[role].threshold
             if least < 1 or have < least:
-                raise Invalid(f"{role}: {have} keys and a threshold of {least}: nobody could sign")
+                raise Invalid(f"{role}: a threshold of {least}, and {have} keys: nobody could sign")
         path = self.staged / "root.json"
         self.write(path, Metadata(root))
         return path
 
-    def sign_root(self, folder: Path, ask: keys.Ask | None, now: datetime) -> Signed:
-        """Sign the draft with the root keys of a folder; once there are enough, of the old root too, it is in force.
+    def sign_root(self, folders: Sequence[Path], ask: keys.Ask | None, now: datetime) -> Signed:
+        """Sign the draft with the root keys of folders; once there are enough, of the old root too, it is in force.
 
-        Raises NotFound without a draft, Invalid when none of the keys counts, Conflict when the published targets
-        would not be signed by enough of the new keys.
+        Raises NotFound without a draft, Invalid when none of the keys counts, Conflict when it has expired meanwhile,
+        or when neither the published targets nor their draft would be signed by enough of the new keys.
         """
         with self.locked():
-            path = self.staged / "root.json"
-            if not path.exists():
-                raise NotFound(f"{path}: no root waits for signatures")
-            draft = self.load(path, Root)
+            draft = self.root_draft()
+            if draft is None:
+                raise NotFound(f"{self.staged / 'root.json'}: no root waits for signatures")
+            if draft.signed.is_expired(now):
+                raise Conflict(f"root {draft.signed.version}: the draft expired {draft.signed.expires:%Y-%m-%d}; "
+                               "make it anew")  # fmt: skip
             before = self.root().signed if self.exists else None
             known = {**(before.keys if before else {}), **draft.signed.keys}
             wanted = set(draft.signed.roles["root"].keyids) | set(before.roles["root"].keyids if before else ())
-            made = keys.signers(folder, "root", {k: key for k, key in known.items() if k in wanted}, ask)
+            made = keys.signers(folders, "root", {k: key for k, key in known.items() if k in wanted}, ask)
             if not made:
-                raise Invalid(f"{folder}: none of the root's keys is there")
+                raise Invalid(f"{_listed(folders)}: none of the root's keys is there")
             for signer in made:
                 draft.sign(signer, append=True)
-            self.write(path, draft)
+            self.write(self.staged / "root.json", draft)
             result = draft.signed.get_root_verification_result(before, draft.signed_bytes, draft.signatures)
             have, missing = len(result.signed), max(result.first.missing, result.second.missing)
             if not result:
@@ -138,13 +148,27 @@ class Repository(Files):
     def _install_root(self, draft: Metadata[Root], now: datetime) -> None:
         new = draft.signed
         if self.published:
-            # Whoever reads between two of these writes finds signatures that both roots accept.
-            self._check(new, "targets", self.targets(), "publish with the old and the new targets keys first")
-            self._sign_online([self.root().signed, new], now)
+            # Whoever reads between two of these writes finds signatures that both roots accept. Only where a targets
+            # key was lost there are none such, and a reader is refused for that moment.
+            roots, targets = [self.root().signed, new], self.targets_draft()
+            if targets and not self._accepts(new, self.targets()) and self._accepts(new, targets):
+                self._put_in_force(roots, targets, now)
+            self._check(new, "targets", self.targets(), "first publish with the old and the new targets keys; when an "
+                        "old one is lost, with the new ones")  # fmt: skip
+            self._sign_online(roots, now)
             self._check(new, "snapshot", self.snapshot(), "its online key is not in keys/")
             self._check(new, "timestamp", self.timestamp(), "its online key is not in keys/")
         self.write(self.metadata / f"{new.version}.root.json", draft)
         remove_file(self.staged / "root.json")
+        for role in ONLINE:
+            used = {f"{role}-{keyid[: keys.SHOWN]}" for keyid in new.roles[role].keyids}
+            for path in self.keys.glob(f"{role}-*"):
+                if path.stem not in used:
+                    path.unlink()
+
+    @staticmethod
+    def _accepts(root: Root, targets: Metadata[Targets]) -> bool:
+        return bool(root.get_verification_result("targets", targets.signed_bytes, targets.signatures))
 
     def _check(self, root: Root, role: str, held: Metadata[Any], hint: str) -> None:
         try:
@@ -161,6 +185,8 @@ class Repository(Files):
             release_of(target_name(path), custom)
         except UpdateRejected as e:
             raise Invalid(e.reason) from e
+        if release.platform != ANY_PLATFORM and not _PLATFORM.fullmatch(release.platform):
+            raise Invalid(f"{release.platform!r} is no platform such as linux-aarch64, nor {ANY_PLATFORM!r}")
         size = source.stat().st_size
         if not 0 < size <= MAX_TARGET_BYTES:
             raise Invalid(f"{source}: {size} bytes; a target has 1 to {MAX_TARGET_BYTES}")
@@ -181,8 +207,7 @@ class Repository(Files):
             beside.replace(place)
             sync_folder(place.parent)
             draft.signed.targets[path] = TargetFile(size, {"sha256": digest}, path, {"custom": custom})
-            draft.signatures.clear()
-            self.write(self.staged / "targets.json", draft)
+            self._stage_targets(draft, now)
             return target
 
     def remove(self, path: str, now: datetime) -> None:
@@ -191,57 +216,63 @@ class Repository(Files):
             draft = self._targets_draft(now)
             if draft.signed.targets.pop(path, None) is None:
                 raise NotFound(f"{path}: no such target")
-            draft.signatures.clear()
-            self.write(self.staged / "targets.json", draft)
+            self._stage_targets(draft, now)
 
     def _targets_draft(self, now: datetime) -> Metadata[Targets]:
         """What is being made ready, else the published targets with the next version and a new life."""
-        path = self.staged / "targets.json"
-        if path.exists():
-            draft = self.load(path, Targets)
-            if draft.signed.version == self._targets_version() + 1:
-                return draft
-        targets = self.targets().signed if self.published else Targets()
-        targets.version = self._targets_version() + 1
-        targets.expires = self._until("targets", now)
-        return Metadata(targets)
+        draft = self.targets_draft()
+        if draft is None:
+            targets = self.targets().signed if self.published else Targets()
+            targets.version += self.published
+            draft = Metadata(targets)
+        if not draft.signatures or draft.signed.is_expired(now):
+            self._begin_anew(draft, now)
+        return draft
 
-    def _targets_version(self) -> int:
-        return self.targets().signed.version if self.published else 0
+    def _begin_anew(self, draft: Metadata[Targets], now: datetime) -> None:
+        """Whoever has signed signs again, and its life begins now."""
+        draft.signatures.clear()
+        draft.signed.expires = self._until("targets", now)
 
-    def publish(self, folder: Path | None, ask: keys.Ask | None, now: datetime) -> Signed:
-        """Sign the draft with the targets keys of a folder and put it in force once enough have signed.
+    def _stage_targets(self, draft: Metadata[Targets], now: datetime) -> None:
+        self._begin_anew(draft, now)
+        self.write(self.staged / "targets.json", draft)
 
-        Without a draft the published targets get a new life. folder: None when the draft is signed already.
+    def publish(self, folders: Sequence[Path], ask: keys.Ask | None, now: datetime) -> Signed:
+        """Sign the draft with the targets keys of folders and put it in force once enough have signed.
+
+        Without a draft the published targets get a new life. What only a root that waits accepts waits with it.
         """
         with self.locked():
             root = self.root().signed
             draft = self._targets_draft(now)
-            if folder is not None:
-                made = keys.signers(folder, "targets", self._targets_keys(root), ask)
-                if not made:
-                    raise Invalid(f"{folder}: none of the targets keys is there")
-                for signer in made:
-                    draft.sign(signer, append=True)
-                self.write(self.staged / "targets.json", draft)
+            made = keys.signers(folders, "targets", self._targets_keys(root), ask)
+            if not made:
+                raise Invalid(f"{_listed(folders)}: none of the targets keys is there")
+            for signer in made:
+                draft.sign(signer, append=True)
+            self.write(self.staged / "targets.json", draft)
             result = root.get_verification_result("targets", draft.signed_bytes, draft.signatures)
             signed = Signed("targets", draft.signed.version, len(result.signed), result.missing, bool(result))
-            if not result:
+            if result:
+                self._put_in_force([root], draft, now)
                 return signed
-            for target in listed_in(draft.signed):
-                if not self.file_of(target).is_file():
-                    raise Conflict(f"{target.path}: its bytes are not at {self.file_of(target)}")
-            self.write(self.metadata / f"{draft.signed.version}.targets.json", draft)
-            self._sign_online([root], now, targets=draft)
-            remove_file(self.staged / "targets.json")
-            return signed
+            waiting = self.root_draft()
+            return signed._replace(with_root=bool(waiting and self._accepts(waiting.signed, draft)))
+
+    def _put_in_force(self, roots: Sequence[Root], draft: Metadata[Targets], now: datetime) -> None:
+        for target in listed_in(draft.signed):
+            if not self.file_of(target).is_file():
+                raise Conflict(f"{target.path}: its bytes are not at {self.file_of(target)}")
+        self.write(self.metadata / f"{draft.signed.version}.targets.json", draft)
+        self._sign_online(roots, now, targets=draft)
+        remove_file(self.staged / "targets.json")
+        self._sweep_targets()
 
     def _targets_keys(self, root: Root) -> dict[str, Key]:
         """Those in force, and those of a root that waits: targets that both accept bridge the change."""
-        roots = [root]
-        waiting = self.staged / "root.json"
-        if waiting.exists():
-            roots.append(self.load(waiting, Root).signed)
+        waiting = self.root_draft()
+        roots = [root, *([waiting.signed] if waiting else [])]
         return {keyid: each.keys[keyid] for each in roots for keyid in each.roles["targets"].keyids}
 
     # snapshot and timestamp: the online keys
@@ -277,7 +308,7 @@ class Repository(Files):
 
     def _signed(self, held: Metadata[S], role: str, roots: Sequence[Root]) -> Metadata[S]:
         known = {keyid: root.keys[keyid] for root in roots for keyid in root.roles[role].keyids}
-        made: list[CryptoSigner] = keys.signers(self.keys, role, known)
+        made: list[CryptoSigner] = keys.signers([self.keys], role, known)
         for signer in made:
             held.sign(signer, append=True)
         if not roots[0].get_verification_result(role, held.signed_bytes, held.signatures):
@@ -291,8 +322,20 @@ class Repository(Files):
             for version in found[:-8]:
                 (self.metadata / f"{version}.{role}.json").unlink(missing_ok=True)
 
+    def _sweep_targets(self) -> None:
+        """Delete the bytes that no list of targets which is still there names."""
+        lists = [self.load(path, Targets) for path in self.metadata.glob("*.targets.json")]
+        named = {self.file_of(target) for each in lists for target in listed_in(each.signed)}
+        for path in self.targets_folder.rglob("*"):
+            if path.is_file() and path not in named:
+                path.unlink()
+
     def _until(self, role: str, now: datetime) -> datetime:
         return (now + timedelta(milliseconds=self._lifetimes.of(role))).replace(microsecond=0)
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return ", ".join(map(str, folders))
 
 
 def _revoke(root: Root, keyid: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cloud import stream
+from cloud.devices import views
 from cloud.devices.releases import agents, rules
 from cloud.devices.releases.books import targets
 from cloud.devices.releases.models import ReleasesView, RoleView, TargetView
@@ -76,6 +77,7 @@ def sync(tx: Connection, config: Config, files: Repository, now_ms: int) -> None
     if not files.exists:
         return
     base = base_url(config)
+    before = tx.execute(sa.select(repositories).with_for_update()).mappings().first()
     try:
         held, versions, expiries = files.listed(), files.versions(), files.expiries()
     except OSError as e:
@@ -85,11 +87,10 @@ def sync(tx: Connection, config: Config, files: Repository, now_ms: int) -> None
         "versions": json.dumps(versions),
         "expiries": json.dumps({role: round(when.timestamp() * 1000) for role, when in expiries.items()}),
     }  # fmt: skip
-    before = tx.execute(sa.select(repositories).with_for_update()).mappings().first()
     if before is not None and all(before[key] == value for key, value in row.items()) and held == targets(tx):
         return
-    tx.execute(repositories.delete())
-    tx.execute(repositories.insert().values(id=1, read_at=now_ms, **row))
+    put = views.insert(tx, repositories).values(id=1, read_at=now_ms, **row)
+    tx.execute(put.on_conflict_do_update(index_elements=["id"], set_={"read_at": now_ms, **row}))
     since = _since(tx)
     tx.execute(table.delete())
     if held:

@@ -46,17 +46,19 @@ async def run(state: AppState) -> None:
 
 
 def look(db: Database, config: Config, now: int) -> None:
-    """Renew what is due, bring the database's copy up to date, raise and clear."""
+    """Renew what is due, bring the database's copy up to date, raise and clear: by the copy, when nothing is read."""
     files = service.open_repository(config)
-    if not files.exists:
-        return
     try:
         if files.published:
             _renew(files, service.lifetimes(config), now)
     except (ConfigError, StoreError, RequestRefused, UpdateRejected, OSError) as e:
         _log.error("the update repository cannot be renewed", error=str(e))
+    try:
+        with db.begin() as tx:
+            service.sync(tx, config, files, now)
+    except (StoreError, RequestRefused, UpdateRejected) as e:
+        _log.error("the update repository cannot be read", error=str(e))
     with db.begin() as tx:
-        service.sync(tx, config, files, now)
         judge(tx, service.lifetimes(config), now)
 
 
