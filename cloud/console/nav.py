@@ -62,8 +62,23 @@ MENU: Final = (
         Entry("audit", "/audit", (Permission.AUDIT,)),
     )),
 )  # fmt: skip
-SECTIONS: Final = frozenset(entry.name for group in MENU for entry in group.entries) - {"overview"}
-"""The first part of the addresses of the menu's pages."""
+SECTIONS: Final = frozenset({"more", *(entry.name for group in MENU for entry in group.entries)})
+"""The first part of the addresses of the menu's pages, `overview` for none."""
+
+WITHIN: Final = {
+    "chains": "silences",
+    "config-templates": "configs",
+    "config-changes": "configs",
+    "releases": "campaigns",
+}
+"""Pages that belong to one of the menu, by the first part of their addresses."""
+
+
+def section(path: str) -> str:
+    """The entry of the menu that an address belongs to, `more` for the rest of the menu; empty for none."""
+    first = path.strip("/").partition("/")[0] or "overview"
+    first = WITHIN.get(first, first)
+    return first if first in SECTIONS else ""
 
 
 def menu(who: Principal) -> list[Group]:

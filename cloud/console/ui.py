@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from cloud.alerts.models import OpenCounts
 from cloud.console import nav, show
-from cloud.errors import NotSignedIn
+from cloud.errors import Forbidden, NotSignedIn
 from cloud.org.rules import Permission
 
 if TYPE_CHECKING:
@@ -118,6 +118,11 @@ class Ui:
         """Whether the viewer's role permits something."""
         return self.principal is not None and self.principal.may(Permission(permission))
 
+    def need(self, *permissions: Permission) -> None:
+        """Raises Forbidden when the viewer's role permits none of these."""
+        if not any(map(self.may, permissions)):
+            raise Forbidden(f"role {self.role} may not {' or '.join(permissions)}")
+
     def page_data(self) -> dict[str, Any]:
         """What scripts need to know; a block of JSON in the page."""
         return {
@@ -156,6 +161,10 @@ class Ui:
         return f"{time.astimezone(self.zone_info):%Y-%m-%d %H:%M:%S}"
 
     # ---- things
+
+    def called(self, zh: str, en: str) -> str:
+        """A name in the viewer's language; the other one when there is none."""
+        return (zh or en) if self.t.code == "zh" else (en or zh)
 
     def person(self, label: str) -> str:
         """Who did something, as people are called: a user by the name, a token as one, the platform by its word."""
