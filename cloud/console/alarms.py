@@ -28,6 +28,8 @@ from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from cloud.alerts.models import AlarmView, HistoryEntry
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from cloud.devices.models import GatewayView
 
 PAGE: Final = 50
+ACTIVE: Final = 200
+"""Alarms to be handled on a page."""
 MAX_ID: Final = 2**63 - 1
 STEP: Final = re.compile(
     r"(?P<step>\d+)/(?P<steps>\d+) (?P<roles>[a-z]+(?:, [a-z]+)*) (?P<node>/[0-9/]*)"
@@ -68,9 +72,18 @@ def states_of(choice: str) -> tuple[AlarmState, ...]:
     return (AlarmState.OPEN, AlarmState.ACKNOWLEDGED)
 
 
+def by_urgency(listed: Sequence[AlarmView]) -> list[AlarmView]:
+    """Those that tell nobody last; open before acknowledged, then the more severe, then the newer."""
+    ranks = {severity: rank for rank, severity in enumerate(Severity)}
+    newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
+    return sorted(
+        newest, key=lambda alarm: (bool(alarm.quiet), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
+    )
+
+
 @pages.get("/alarms")
 def alarm_list(ui: View, state: State) -> Response:
-    """Alarms, newest first; those that another stands for are left out."""
+    """Alarms, without those that another stands for; what is to be handled by urgency, else newest first."""
     chosen = {name: ui.query.get(name, "") for name in ("state", "severity", "kind", "show", "node", "group", "cursor")}
     query = AlarmFilter(
         state=states_of(chosen["state"]),
@@ -82,11 +95,12 @@ def alarm_list(ui: View, state: State) -> Response:
         **SHOW.get(chosen["show"], {}),
     )
     with state.db.read() as tx:
-        page = service.list_alarms(tx, ui.who, query, limit=PAGE, cursor=chosen["cursor"] or None)
+        wanted = PAGE if chosen["state"] else ACTIVE
+        page = service.list_alarms(tx, ui.who, query, limit=wanted, cursor=chosen["cursor"] or None)
         nodes = choose.nodes(tx, ui, top=False)
     t = ui.t
     return render(
-        ui, "alarms.html", page=page,
+        ui, "alarms.html", page=page, listed=page.items if chosen["state"] else by_urgency(page.items),
         chosen={**chosen, "any": bool(ui.query)},
         state_options=[
             ("", t("alarms.filter_active")), *((s.value, t(f"alarm_state.{s}")) for s in AlarmState),

@@ -15,7 +15,6 @@ from cloud.console.pages import View, back_to, page_router, render
 from cloud.console.ui import Ui
 from cloud.devices.enrolment import service
 from cloud.devices.enrolment.rules import ClaimState
-from cloud.errors import Conflict, Invalid
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
 from cloud.state import now_ms
@@ -72,12 +71,9 @@ def issue(ui: Reader, state: State, sent: Annotated[ClaimForm, Form()]) -> Respo
     given = service.NewClaim(
         node=sent.node, gateway=sent.gateway.strip() or None, location=sent.location.strip(), minutes=sent.hours * 60
     )
-    try:
-        with state.db.begin() as tx:
-            made = service.issue_claim(tx, ui.who, given, now_ms())
-            place = choose.names(tx, ui, [made.node])[made.node]
-    except Conflict as e:
-        raise Invalid(str(e)) from e  # an error page that says what is missing, not that somebody was faster
+    with state.db.begin() as tx:
+        made = service.issue_claim(tx, ui.who, given, now_ms())
+        place = choose.names(tx, ui, [made.node])[made.node]
     # The picture is made of a path's numbers by us; what it says is in it as squares.
     page = render(ui, "claim.html", claim=made, place=place, qr=Markup(made.qr))  # noqa: S704 - no text is in it
     page.headers["Cache-Control"] = "no-store"

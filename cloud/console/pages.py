@@ -139,7 +139,7 @@ def _status(e: Exception) -> int:
 def _sentence(ui: Ui, status: int, reason: str = "") -> str:
     """What happened, for a person."""
     if status in ERRORS:
-        return ui.t(f"error.{ERRORS[status]}")
+        return ui.t(f"error.{ERRORS[status]}", reason=reason)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return ui.t("error.invalid", reason=reason or HTTPStatus(status).phrase)
     return ui.t("error.broken")
@@ -186,6 +186,16 @@ def remember(response: Response, lang: str) -> Response:
     return response
 
 
+def told(request: Request, response: Response) -> Response:
+    """The same response; to the script that sends forms, where it leads instead of leading there (`js/forms.js`)."""
+    if response.status_code != HTTPStatus.SEE_OTHER or "patrol-form" not in request.headers:
+        return response
+    answer = PlainTextResponse("", 204)
+    answer.raw_headers += [(name, value) for name, value in response.raw_headers if name == b"set-cookie"]
+    answer.headers["Patrol-To"] = response.headers["location"]
+    return answer
+
+
 class PageRoute(APIRoute):
     """A route whose errors are pages, and that remembers the language that an address asks for."""
 
@@ -201,7 +211,7 @@ class PageRoute(APIRoute):
                 if request.method == "POST":
                     token = (await request.form()).get("csrf", "")
                     request.state.token = token if isinstance(token, str) else ""
-                return await handle(request)
+                return told(request, await handle(request))
             except (RequestRefused, RequestValidationError, StoreError) as e:
                 return refusal(request, e)
 

@@ -59,7 +59,7 @@ def member_list(ui: View, state: State) -> Response:
     rows = [{"member": member, "node": names[member.node]} for member in page.items]
     following = ui.link(cursor=page.next_cursor) if page.next_cursor else ""
     return render(
-        ui, "roster_members.html", tab="members", rows=rows, nodes=nodes, search=search, next=following,
+        ui, "roster_members.html", rows=rows, nodes=nodes, search=search, next=following,
         first=ui.link(cursor=None) if cursor else "",
     )  # fmt: skip
 
@@ -97,7 +97,7 @@ def equipment_list(ui: View, state: State) -> Response:
         for thing in page.items
     ]
     return render(
-        ui, "roster_equipment.html", tab="equipment", rows=rows, nodes=nodes,
+        ui, "roster_equipment.html", rows=rows, nodes=nodes,
         posts=[("", ui.t("rosters.nothing")), *posts],
         kinds=[(kind.value, ui.t(f"rosters.{kind}")) for kind in Kind],
         next=ui.link(cursor=page.next_cursor) if page.next_cursor else "", first=ui.link(cursor=None) if cursor else "",
@@ -138,9 +138,7 @@ def my_looks(ui: View, state: State) -> Response:
         member = service.member_of(tx, ui.who)
         page = service.list_looks(tx, member, limit=PAGE, cursor=cursor or None) if member else None
     following = ui.link(cursor=page.next_cursor) if page and page.next_cursor else ""
-    return render(
-        ui, "roster_looks.html", tab="looks", page=page, next=following, first=ui.link(cursor=None) if cursor else ""
-    )
+    return render(ui, "roster_looks.html", page=page, next=following, first=ui.link(cursor=None) if cursor else "")
 
 
 @pages.post("/rosters/reveal")
@@ -152,4 +150,4 @@ def reveal(ui: View, state: State, act: Annotated[RevealForm, Form()]) -> Respon
         found = service.reveal(
             tx, ui.who, body.pseudonym, reason=body.reason, case=body.case_number, now_ms=now_ms()
         )  # fmt: skip
-    return render(ui, "roster_revealed.html", tab="members", found=found)
+    return render(ui, "roster_revealed.html", found=found)

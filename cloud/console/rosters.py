@@ -79,7 +79,7 @@ def duty(ui: View, state: State) -> Response:
     running = sum(shift.state is ShiftState.RUNNING for shift in listed)
     local = datetime.combine(day, time(8))
     return render(
-        ui, "rosters.html", tab="duty", day=day.isoformat(), node=node, nodes=nodes, running=running,
+        ui, "rosters.html", day=day.isoformat(), node=node, nodes=nodes, running=running,
         previous=ui.link(day=(day - timedelta(days=1)).isoformat()), following=ui.link(
             day=(day + timedelta(days=1)).isoformat()
         ),

@@ -85,15 +85,6 @@ class Assets(StaticFiles):
         return response
 
 
-def by_urgency(listed: list[AlarmView]) -> list[AlarmView]:
-    """Those that tell nobody last; open before acknowledged, then the more severe, then the newer."""
-    ranks = {severity: rank for rank, severity in enumerate(Severity)}
-    newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
-    return sorted(
-        newest, key=lambda alarm: (bool(alarm.quiet), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
-    )
-
-
 def outages(tx: Connection, ui: Ui, states: StateCounts) -> list[GatewayView]:
     """The gateways that are offline and whose devices are unreachable by that."""
     found: list[GatewayView] = []
@@ -149,7 +140,7 @@ def overview(ui: View, state: State) -> Response:
     """How things stand now."""
     active = AlarmFilter(state=(AlarmState.OPEN, AlarmState.ACKNOWLEDGED), folded=False)
     with state.db.read() as tx:
-        listed = by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
+        listed = alarms.by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
         over = AlarmFilter(state=(AlarmState.CLEARED,), folded=False)
         recent = alerts.list_alarms(tx, ui.who, over, limit=SHOWN_RECENT).items
         states = fleet_service.state_counts(tx, ui.who)

@@ -114,6 +114,10 @@ class Ui:
         """The pages that the viewer is led to."""
         return nav.menu(self.principal) if self.principal else []
 
+    def tabs(self, group: str, thing: str = "") -> list[nav.Tab]:
+        """The pages beside this one."""
+        return nav.tabs(self.who, group, self.path, thing)
+
     def may(self, permission: str) -> bool:
         """Whether the viewer's role permits something."""
         return self.principal is not None and self.principal.may(Permission(permission))
