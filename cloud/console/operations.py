@@ -67,11 +67,6 @@ class Operations(NamedTuple):
     drills: list[DrillView]
 
     @property
-    def any(self) -> bool:
-        """Whether there is anything to show."""
-        return bool(self.running or self.unmanned or self.understaffed or self.level or self.waiting or self.drills)
-
-    @property
     def beside(self) -> int:
         """How many cards stand beside the incidents."""
         posts = bool(self.unmanned or self.understaffed)

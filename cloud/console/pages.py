@@ -27,7 +27,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cloud.alerts import service as alerts
 from cloud.console import i18n, nav
 from cloud.console.ui import Ui
-from cloud.errors import NotSignedIn, RequestRefused
+from cloud.errors import NotFound, NotSignedIn, RequestRefused
 from cloud.org import auth
 from cloud.org import service as org
 from cloud.org.rules import Permission
@@ -175,6 +175,8 @@ def refusal(request: Request, e: Exception) -> Response:
             return PlainTextResponse("", 401, headers={"HX-Redirect": target})
         return RedirectResponse(target, 303)
     status, reason = _status(e), _reason(e)
+    if scripted and isinstance(e, NotFound) and request.method == "POST":
+        return PlainTextResponse(ui.t("error.not_found_what", reason=reason), status)
     if scripted:
         return PlainTextResponse(_sentence(ui, status, reason), status)
     return error_page(request, status, reason)

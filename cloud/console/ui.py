@@ -171,9 +171,8 @@ class Ui:
         return (zh or en) if self.t.code == "zh" else (en or zh)
 
     def person(self, label: str) -> str:
-        """Who did something, as people are called: a user by the name, a token as one, the platform by its word."""
-        kind, _, name = label.partition(":")
-        return self.t("actor.token", name=name) if kind == "token" and name else self.t.name("actor", label)
+        """Who did something, as people are called."""
+        return self.t.person(label)
 
     def place(self, text: str) -> str:
         """A place as it was written, in the viewer's language when it was written in both."""

@@ -69,7 +69,7 @@ async function send(form, button) {
   button?.setAttribute("aria-busy", "true");
   form.querySelector(".form-fault")?.remove();
   try {
-    const answer = await fetch(form.action, {
+    const answer = await fetch(button?.hasAttribute("formaction") ? button.formAction : form.action, {
       method: "POST", signal: stop.signal, body: new URLSearchParams(new FormData(form, button)),
       headers: { "HX-Request": "true", "HX-Current-URL": location.href, "Patrol-Form": "1" },
     });
