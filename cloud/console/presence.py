@@ -6,10 +6,11 @@ and so that who is at a post is looked up, and the look put on record, only when
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
+from cloud.console.forms import Id  # noqa: TC001 - FastAPI reads annotations
 from cloud.console.pages import View, page_router, render
 from cloud.console.ui import bar
 from cloud.org import tree
@@ -18,9 +19,6 @@ from cloud.org.rules import Permission
 from cloud.presence import service
 from cloud.presence.service import PostState
 from cloud.state import now_ms
-
-if TYPE_CHECKING:
-    from cloud.console.forms import Id
 
 PAGE: Final = 50
 SHOWN_COVERAGE: Final = 20
