@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import Depends
 from fastapi.responses import Response, StreamingResponse
 
-from cloud.console.pages import View, page_router, render
+from cloud.console.pages import needing, page_router, render
 from cloud.console.ui import Ui
 from cloud.errors import Invalid
 from cloud.org import audit
@@ -23,13 +22,7 @@ FIELDS: Final = ("actor", "action", "target", "from")
 pages = page_router()
 
 
-def auditor_ui(ui: View) -> Ui:
-    """The view of who may read the chain. Raises Forbidden."""
-    ui.need(Permission.AUDIT)
-    return ui
-
-
-Auditor = Annotated[Ui, Depends(auditor_ui)]
+Auditor = Annotated[Ui, needing(Permission.AUDIT)]
 
 
 def chosen_of(ui: Ui) -> tuple[dict[str, str], audit.Query]:

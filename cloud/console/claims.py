@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import Depends, Form, Path
+from fastapi import Form, Path
 from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from markupsafe import Markup
 from pydantic import Field
 
 from cloud.console import choose
 from cloud.console.forms import Button, Id, Sent
-from cloud.console.pages import View, back_to, page_router, render
+from cloud.console.pages import back_to, needing, page_router, render
 from cloud.console.ui import Ui
 from cloud.devices.enrolment import service
 from cloud.devices.enrolment.rules import ClaimState
@@ -27,13 +27,7 @@ HOURS: Final = (1, 8, 24, 72, 168, 720)
 pages = page_router()
 
 
-def reader_ui(ui: View) -> Ui:
-    """The view of who may see claims: whoever provisions, and whoever audits. Raises Forbidden."""
-    ui.need(Permission.PROVISION, Permission.AUDIT)
-    return ui
-
-
-Reader = Annotated[Ui, Depends(reader_ui)]
+Reader = Annotated[Ui, needing(Permission.PROVISION, Permission.AUDIT)]
 Gateway = Annotated[str, Path(pattern=NAME_PATTERN)]
 
 
@@ -101,7 +95,7 @@ def certificate_list(ui: Reader, state: State, gateway: Gateway) -> Response:
 
 
 @pages.post("/gateways/{gateway}/revoke")
-def revoke_gateway(ui: View, state: State, gateway: Gateway) -> Response:
+def revoke_gateway(ui: Reader, state: State, gateway: Gateway) -> Response:
     """Refuse a gateway from now on."""
     with state.db.begin() as tx:
         service.revoke_gateway(tx, ui.who, gateway, now_ms())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import Depends, Form, Path
+from fastapi import Form, Path
 from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from pydantic import Field
 
 from cloud.console import choose
 from cloud.console.forms import Id, Sent, checked
-from cloud.console.pages import View, back_to, page_router, render
+from cloud.console.pages import back_to, needing, page_router, render
 from cloud.console.ui import Ui
 from cloud.devices.configs import service
 from cloud.devices.configs.faults import OWN
@@ -43,13 +43,7 @@ Line = tuple[str, str]
 pages = page_router()
 
 
-def configurer(ui: View) -> Ui:
-    """The view of who may see configurations. Raises Forbidden."""
-    ui.need(Permission.PROVISION, Permission.AUDIT)
-    return ui
-
-
-Configurer = Annotated[Ui, Depends(configurer)]
+Configurer = Annotated[Ui, needing(Permission.PROVISION, Permission.AUDIT)]
 Gateway = Annotated[str, Path(pattern=NAME_PATTERN)]
 
 

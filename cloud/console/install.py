@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import Depends, Form, Path
+from fastapi import Form, Path
 from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from markupsafe import Markup
 from pydantic import Field
@@ -17,7 +17,7 @@ from pydantic import Field
 from cloud.catalogue import profiles
 from cloud.console import choose
 from cloud.console.forms import Sent, checked, point
-from cloud.console.pages import View, back_to, page_router, render
+from cloud.console.pages import back_to, needing, page_router, render
 from cloud.console.ui import Ui
 from cloud.devices import service as fleet
 from cloud.devices.configs import service as configs
@@ -61,13 +61,7 @@ LOOKS: Final = {
 pages = page_router()
 
 
-def technician_ui(ui: View) -> Ui:
-    """The view of somebody who may install. Raises Forbidden."""
-    ui.need(Permission.PROVISION)
-    return ui
-
-
-Technician = Annotated[Ui, Depends(technician_ui)]
+Technician = Annotated[Ui, needing(Permission.PROVISION)]
 Gateway = Annotated[str, Path(pattern=NAME_PATTERN, max_length=64)]
 
 

@@ -109,6 +109,16 @@ def viewer_ui(request: Request) -> Ui:
 View = Annotated[Ui, Depends(viewer_ui)]
 
 
+def needing(*permissions: Permission) -> Any:  # noqa: ANN401 - what FastAPI takes in an annotation
+    """The view of somebody whose role permits one of these, for pages that nobody else sees. Raises Forbidden."""
+
+    def check(ui: View) -> Ui:
+        ui.need(*permissions)
+        return ui
+
+    return Depends(check)
+
+
 def render(ui: Ui, template: str, status: int = 200, **context: Any) -> HTMLResponse:  # noqa: ANN401 - templates take anything
     """A page."""
     return HTMLResponse(environment().get_template(template).render(ui=ui, **context), status)

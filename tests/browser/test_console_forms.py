@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING
 
@@ -42,20 +43,28 @@ def admin(web: Web) -> Client:
     return web.user("adan", Role.ADMINISTRATOR)
 
 
-def forms_of(web: Web) -> list[str]:
-    """The address of every form of the console, its parts filled in."""
-    found: list[str] = []
+def pages_of(web: Web) -> list[PageRoute]:
+    """Every page and form of the console."""
+    found: list[PageRoute] = []
     todo = list(web.app.routes)
     while todo:
         route = todo.pop()
         todo += getattr(getattr(route, "original_router", None), "routes", [])
-        if isinstance(route, PageRoute) and "POST" in (route.methods or ()):
-            found.append(re.sub(r"\{[^}]*\}", "1", route.path))
-    return sorted(set(found))
+        if isinstance(route, PageRoute):
+            found.append(route)
+    return found
+
+
+def test_every_page_knows_the_types_of_what_it_is_given(web: Web) -> None:
+    addresses = [(route.path, *(route.methods or ())) for route in pages_of(web)]
+    assert len(addresses) == len(set(addresses)) > 120
+    for route in pages_of(web):
+        inspect.signature(route.endpoint, eval_str=True)
 
 
 def test_no_form_is_taken_without_the_token_of_its_session(web: Web, admin: Client) -> None:
-    forms = [path for path in forms_of(web) if path not in EXEMPT]
+    addresses = {re.sub(r"\{[^}]*\}", "1", route.path) for route in pages_of(web) if "POST" in (route.methods or ())}
+    forms = sorted(addresses - EXEMPT)
     assert len(forms) > 60
     for path in forms:
         for fields in ({}, {"csrf": "another session's"}):
