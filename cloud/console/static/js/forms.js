@@ -62,6 +62,9 @@ async function reason(answer) {
   return String(answer.status);
 }
 
+// A field may be called `action`, and stand before the form's own property.
+const address = (form, button) => button?.getAttribute("formaction") ?? form.getAttribute("action");
+
 async function send(form, button) {
   const stop = new AbortController();
   const limit = setTimeout(() => stop.abort(), TIMEOUT_MS);
@@ -69,7 +72,7 @@ async function send(form, button) {
   button?.setAttribute("aria-busy", "true");
   form.querySelector(".form-fault")?.remove();
   try {
-    const answer = await fetch(button?.hasAttribute("formaction") ? button.formAction : form.action, {
+    const answer = await fetch(address(form, button), {
       method: "POST", signal: stop.signal, body: new URLSearchParams(new FormData(form, button)),
       headers: { "HX-Request": "true", "HX-Current-URL": location.href, "Patrol-Form": "1" },
     });
@@ -88,7 +91,7 @@ async function send(form, button) {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post") return;
+  if (form.getAttribute("method") !== "post") return;
   const twice = form.dataset.sending !== undefined;
   if (twice || (form.dataset.confirm && !confirm(form.dataset.confirm))) {
     event.preventDefault();
