@@ -6,21 +6,20 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
 from cloud import catalogue
 from cloud.alerts import service
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState
 from cloud.alerts.ops_models import NODE_PATTERN
 from cloud.alerts.wording import OWN
-from cloud.console import moment, show
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console import choose, moment, show
+from cloud.console.forms import Id, Sent
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.devices import service as fleet
 from cloud.errors import Invalid, NotFound
-from cloud.org import auth, tree
 from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import PERMISSIONS, SYSTEM, Permission, ancestors
@@ -29,20 +28,23 @@ from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
     from cloud.alerts.models import AlarmView, HistoryEntry
+    from cloud.console.ui import Ui
     from cloud.devices.models import GatewayView
 
 PAGE: Final = 50
+ACTIVE: Final = 200
+"""Alarms to be handled on a page."""
 MAX_ID: Final = 2**63 - 1
 STEP: Final = re.compile(
     r"(?P<step>\d+)/(?P<steps>\d+) (?P<roles>[a-z]+(?:, [a-z]+)*) (?P<node>/[0-9/]*)"
     r" (?:×(?P<told>\d+)|alarm/(?P<alarm>\d+))"
 )
 """How `cloud.alerts.escalation` writes a step into an alarm's history."""
-NODES: Final = 500
-"""Areas offered to choose from."""
 SHOW: Final[dict[str, dict[str, bool]]] = {
     "loud": {"quiet": False}, "quiet": {"quiet": True}, "silenced": {"silenced": True},
     "maintenance": {"maintenance": True}, "flapping": {"flapping": True}, "drill": {"drill": True},
@@ -52,24 +54,13 @@ SHOW: Final[dict[str, dict[str, bool]]] = {
 SHELVE_S: Final = (1800, 7200, 28800, 86400, 604800)
 """How long an alarm may be put aside, as offered."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-AlarmId = Annotated[int, Path(ge=1, le=MAX_ID)]
+pages = page_router()
 
 
 def kinds_of(ui: Ui) -> list[tuple[str, str]]:
     """Every kind that a profile knows, and those of the cloud's own, with its word, by word."""
     kinds = {rule.kind for profile in catalogue.profiles().values() for rule in profile.alarms} | set(OWN)
     return sorted(((kind, ui.t.name("kind", kind)) for kind in kinds), key=lambda pair: pair[1])
-
-
-def nodes_of(tx: Connection, ui: Ui) -> list[tuple[str, str]]:
-    """The areas within scope with their names, those of a lower level set in."""
-    listed = sorted(tree.list_nodes(tx, ui.who), key=lambda node: [int(part) for part in node.path.split("/") if part])
-    return [
-        (node.path, "\u2003" * (node.path.count("/") - 2) + (node.name_zh if ui.t.code == "zh" else node.name_en))
-        for node in listed[:NODES]
-    ]
 
 
 def states_of(choice: str) -> tuple[AlarmState, ...]:
@@ -81,10 +72,18 @@ def states_of(choice: str) -> tuple[AlarmState, ...]:
     return (AlarmState.OPEN, AlarmState.ACKNOWLEDGED)
 
 
+def by_urgency(listed: Sequence[AlarmView]) -> list[AlarmView]:
+    """Those that tell nobody last; open before acknowledged, then the more severe, then the newer."""
+    ranks = {severity: rank for rank, severity in enumerate(Severity)}
+    newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
+    return sorted(
+        newest, key=lambda alarm: (bool(alarm.quiet), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
+    )
+
+
 @pages.get("/alarms")
 def alarm_list(ui: View, state: State) -> Response:
-    """Alarms, newest first; those that another stands for are left out."""
-    ui.section = "alarms"
+    """Alarms, without those that another stands for; what is to be handled by urgency, else newest first."""
     chosen = {name: ui.query.get(name, "") for name in ("state", "severity", "kind", "show", "node", "group", "cursor")}
     query = AlarmFilter(
         state=states_of(chosen["state"]),
@@ -96,11 +95,12 @@ def alarm_list(ui: View, state: State) -> Response:
         **SHOW.get(chosen["show"], {}),
     )
     with state.db.read() as tx:
-        page = service.list_alarms(tx, ui.who, query, limit=PAGE, cursor=chosen["cursor"] or None)
-        nodes = nodes_of(tx, ui)
+        wanted = PAGE if chosen["state"] else ACTIVE
+        page = service.list_alarms(tx, ui.who, query, limit=wanted, cursor=chosen["cursor"] or None)
+        nodes = choose.nodes(tx, ui, top=False)
     t = ui.t
     return render(
-        ui, "alarms.html", page=page,
+        ui, "alarms.html", page=page, listed=page.items if chosen["state"] else by_urgency(page.items),
         chosen={**chosen, "any": bool(ui.query)},
         state_options=[
             ("", t("alarms.filter_active")), *((s.value, t(f"alarm_state.{s}")) for s in AlarmState),
@@ -137,16 +137,14 @@ def _evidence(ui: Ui, alarm: AlarmDetail) -> list[dict[str, object]]:
 
 
 @pages.get("/alarms/{alarm_id}")
-def alarm_page(ui: View, state: State, alarm_id: AlarmId) -> Response:
+def alarm_page(ui: View, state: State, alarm_id: Id) -> Response:
     """One alarm: what it is, why it was raised, what was done."""
-    ui.section = "alarms"
     with state.db.read() as tx:
         alarm = service.get_alarm(tx, ui.who, alarm_id)
         folded = _folded(tx, ui, alarm)
         outages = _outage(tx, ui, alarm)
         why = service.explain(tx, ui.who, alarm_id, now_ms())
-        above = tree.names(tx, ancestors(alarm.node)).items()
-        names = {path: zh if ui.t.code == "zh" else en for path, (zh, en) in above}
+        names = choose.names(tx, ui, ancestors(alarm.node))
         group = _group(tx, ui, alarm)
         people = _people(tx, ui) if ui.may(Permission.ASSIGN) else []
     delay_s = (alarm.received_at - alarm.raised_at).total_seconds()
@@ -218,11 +216,9 @@ def _people(tx: Connection, ui: Ui) -> list[str]:
     ]
 
 
-class Act(BaseModel):
-    """The form below an alarm. back: the page to return to."""
+class Act(Sent):
+    """The form below an alarm."""
 
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
     comment: str = Field("", max_length=8000)
     user: str = Field("", max_length=64)
     seconds: int = Field(0, ge=0, le=7 * 86400)
@@ -237,27 +233,24 @@ Given = Annotated[Act, Form()]
 
 
 @pages.post("/alarms/{alarm_id}/ack")
-def acknowledge(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+def acknowledge(ui: View, state: State, alarm_id: Id, act: Given) -> Response:
     """Somebody has seen it."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.acknowledge(tx, ui.who, alarm_id, now_ms(), act.remark)
     return back_to(act.back or f"/alarms/{alarm_id}")
 
 
 @pages.post("/alarms/{alarm_id}/clear")
-def clear(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+def clear(ui: View, state: State, alarm_id: Id, act: Given) -> Response:
     """Clear it by hand."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.clear(tx, ui.who, alarm_id, now_ms(), act.remark)
     return back_to(act.back or f"/alarms/{alarm_id}")
 
 
 @pages.post("/alarms/{alarm_id}/comment")
-def add_comment(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+def add_comment(ui: View, state: State, alarm_id: Id, act: Given) -> Response:
     """Say something about it; an empty remark changes nothing."""
-    auth.check_csrf(request, act.csrf)
     if act.remark:
         with state.db.begin() as tx:
             service.comment(tx, ui.who, alarm_id, now_ms(), act.remark)
@@ -265,9 +258,8 @@ def add_comment(request: Request, ui: View, state: State, alarm_id: AlarmId, act
 
 
 @pages.post("/alarms/{alarm_id}/assign")
-def assign(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+def assign(ui: View, state: State, alarm_id: Id, act: Given) -> Response:
     """Give it to a user who may handle it, or to nobody."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         if act.user and ui.may(Permission.ASSIGN) and act.user not in _people(tx, ui):
             raise Invalid(f"{act.user!r}: {ui.t('alarm.assign_unknown')}")
@@ -276,9 +268,8 @@ def assign(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Giv
 
 
 @pages.post("/alarms/{alarm_id}/shelve")
-def shelve(request: Request, ui: View, state: State, alarm_id: AlarmId, act: Given) -> Response:
+def shelve(ui: View, state: State, alarm_id: Id, act: Given) -> Response:
     """Put it aside for a while, with a reason; 0 seconds bring it back and need none."""
-    auth.check_csrf(request, act.csrf)
     if act.seconds and not act.remark and ui.may(Permission.SHELVE):
         raise Invalid(ui.t("alarm.shelve_reason"))
     now = now_ms()

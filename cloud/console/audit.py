@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
-from cloud.console.pages import PageRoute, render, viewer_ui
+from cloud.console.pages import needing, page_router, render
 from cloud.console.ui import Ui
-from cloud.errors import Forbidden, Invalid
-from cloud.org import audit, auth
+from cloud.errors import Invalid
+from cloud.org import audit
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.routes import audit_lines
 from cloud.org.rules import Permission
@@ -20,19 +19,10 @@ from cloud.paging import at, decode_cursor, encode_cursor
 PAGE: Final = 50
 FIELDS: Final = ("actor", "action", "target", "from")
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
-def auditor_ui(request: Request) -> Ui:
-    """The view of who may read the chain. Raises NotSignedIn, Forbidden."""
-    ui = viewer_ui(request)
-    if not ui.may(Permission.AUDIT):
-        raise Forbidden(f"role {ui.role} may not {Permission.AUDIT}")
-    ui.section = "audit"
-    return ui
-
-
-View = Annotated[Ui, Depends(auditor_ui)]
+Auditor = Annotated[Ui, needing(Permission.AUDIT)]
 
 
 def chosen_of(ui: Ui) -> tuple[dict[str, str], audit.Query]:
@@ -64,22 +54,21 @@ def _page(ui: Ui, state: State, verdict: tuple[int, int | None] | None = None) -
 
 
 @pages.get("/audit")
-def audit_page(ui: View, state: State) -> Response:
+def audit_page(ui: Auditor, state: State) -> Response:
     """What was done, newest first."""
     return _page(ui, state)
 
 
 @pages.post("/audit")
-def verify(request: Request, ui: View, state: State, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
+def verify(ui: Auditor, state: State) -> Response:
     """Verify the whole chain, and say how it stands."""
-    auth.check_csrf(request, csrf)
     with state.db.read() as tx:
         verdict = audit.verify_all(tx)
     return _page(ui, state, verdict)
 
 
 @pages.get("/audit/export")
-def export(ui: View, state: State) -> Response:
+def export(ui: Auditor, state: State) -> Response:
     """The rows as JSON lines, oldest first."""
     _, wanted = chosen_of(ui)
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}

@@ -6,17 +6,11 @@ import json
 import re
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
+from cloud.console.forms import Sent, checked
 from cloud.devices.campaigns.models import NewCampaign
 from cloud.errors import Invalid
-
-
-class Sent(BaseModel):
-    """What every form here carries. back: the page to return to."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
 
 
 class CampaignForm(Sent):
@@ -59,11 +53,7 @@ class CampaignForm(Sent):
             "agent_version": self.agent_version, "profile": self.profile,
         }  # fmt: skip
         given = {"kind": self.kind, "title": self.title, "subject": self._subject(), "choice": choice, "policy": policy}
-        try:
-            return NewCampaign.model_validate(given)
-        except ValidationError as e:
-            first = e.errors()[0]
-            raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+        return checked(NewCampaign, **given)
 
     def _subject(self) -> dict[str, Any]:
         try:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import ValidationError
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
 from cloud.console import choose
-from cloud.console.campaign_forms import CampaignForm, Sent
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console.campaign_forms import CampaignForm
+from cloud.console.forms import Id, Sent, checked
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.console.ui import Ui, bar
 from cloud.devices.campaigns import service
 from cloud.devices.campaigns.models import MemberQuery, Note
 from cloud.devices.campaigns.rules import Act, Standing
 from cloud.devices.campaigns.rules import State as Stands
 from cloud.devices.releases import service as releases
-from cloud.errors import Forbidden, Invalid
-from cloud.org import auth, tree
+from cloud.errors import Invalid
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import SYSTEM, Permission
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from cloud.devices.campaigns.models import Preview, TallyView
 
 PAGE: Final = 50
@@ -51,12 +48,10 @@ ACTS: Final = {
 }  # fmt: skip
 GRAVE: Final = frozenset({Act.ABORT, Act.ROLL_BACK})
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-Id = Annotated[int, Path(ge=1, lt=2**63)]
+pages = page_router()
 
 
-class CampaignAct(Sent, Note):
+class CampaignAct(Note, Sent):
     """A button of a campaign. The note goes into its history."""
 
     act: Act
@@ -66,19 +61,14 @@ def _bar(tally: TallyView) -> list[tuple[str, int, int]]:
     return bar((dot, sum(getattr(tally, name) for name in names)) for dot, names in DOTS)
 
 
-def _name(tx: Connection, ui: Ui, path: str) -> str:
-    return choose.name(ui, *tree.names(tx, [path]).get(path, ("", ""))) or path
-
-
 @pages.get("/campaigns")
 def campaign_list(ui: View, state: State) -> Response:
     """Every campaign, newest first."""
-    ui.section = "campaigns"
     chosen = ui.query.get("state", "")
     states = (Stands(chosen),) if chosen in set(Stands) else ()
     with state.db.read() as tx:
         page = service.list_campaigns(tx, ui.who, states=states, limit=PAGE, cursor=ui.query.get("cursor") or None)
-        names = {each.node: _name(tx, ui, each.node) for each in page.items}
+        names = choose.names(tx, ui, (each.node for each in page.items))
     bars = {each.id: _bar(each.tally) for each in page.items}
     return render(
         ui, "campaigns.html", page=page, names=names, looks=LOOKS, bars=bars,
@@ -88,7 +78,6 @@ def campaign_list(ui: View, state: State) -> Response:
 
 
 def _form(state: State, ui: Ui, form: CampaignForm, preview: Preview | None = None, wrong: str = "") -> Response:
-    ui.section = "campaigns"
     with state.db.read() as tx:
         nodes = choose.nodes(tx, ui, choose.PLACES)
         targets = [(each.path, f"{each.path} · {each.version}") for each in releases.targets(tx)]
@@ -102,15 +91,13 @@ def _form(state: State, ui: Ui, form: CampaignForm, preview: Preview | None = No
 @pages.get("/campaigns/new")
 def new(ui: View, state: State) -> Response:
     """The form."""
-    if not ui.may(Permission.ADMINISTER):
-        raise Forbidden(f"role {ui.role} may not administer")
+    ui.need(Permission.ADMINISTER)
     return _form(state, ui, CampaignForm(health="1", node=ui.who.node))
 
 
 @pages.post("/campaigns/new")
-def create(request: Request, ui: View, state: State, form: Annotated[CampaignForm, Form()]) -> Response:
+def create(ui: View, state: State, form: Annotated[CampaignForm, Form()]) -> Response:
     """Show who would be in it, or make it."""
-    auth.check_csrf(request, form.csrf)
     try:
         body = form.body()
         if form.step == "create":
@@ -125,25 +112,19 @@ def create(request: Request, ui: View, state: State, form: Annotated[CampaignFor
 
 def _member_query(ui: Ui) -> MemberQuery:
     """Which members the page shows. Raises Invalid."""
-    given: dict[str, Any] = {"limit": MEMBERS}
-    if ui.query.get("state"):
-        given["state"] = (ui.query["state"],)
-    given |= {name: ui.query[name] for name in ("wave", "reason", "search", "cursor") if ui.query.get(name)}
-    try:
-        return MemberQuery.model_validate(given)
-    except ValidationError as e:
-        raise Invalid(f"{'.'.join(map(str, e.errors()[0]['loc']))}: {e.errors()[0]['msg']}") from e
+    given: dict[str, Any] = {name: ui.query.get(name) for name in ("wave", "reason", "search", "cursor")}
+    chosen = ui.query.get("state")
+    return checked(MemberQuery, limit=MEMBERS, state=(chosen,) if chosen else None, **given)
 
 
 @pages.get("/campaigns/{campaign_id}")
 def campaign(ui: View, state: State, campaign_id: Id) -> Response:
     """How one goes: its waves, what failed and why, what may be done, who is in it."""
-    ui.section = "campaigns"
     query = _member_query(ui)
     with state.db.read() as tx:
         found = service.get_campaign(tx, ui.who, campaign_id)
         members = service.list_members(tx, ui.who, campaign_id, query)
-        where = _name(tx, ui, found.node)
+        where = choose.names(tx, ui, [found.node])[found.node]
     acts = [
         act for act in found.acts
         if ui.may(Permission.ADMINISTER) and not (act is Act.APPROVE and ui.who.label == found.author)
@@ -159,9 +140,8 @@ def campaign(ui: View, state: State, campaign_id: Id) -> Response:
 
 
 @pages.post("/campaigns/{campaign_id}/do")
-def act(request: Request, ui: View, state: State, campaign_id: Id, sent: Annotated[CampaignAct, Form()]) -> Response:
+def act(ui: View, state: State, campaign_id: Id, sent: Annotated[CampaignAct, Form()]) -> Response:
     """Press one of its buttons."""
-    auth.check_csrf(request, sent.csrf)
     if sent.act not in ACTS:
         raise Invalid("act: the engine's own")
     with state.db.begin() as tx:

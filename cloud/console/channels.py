@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
 from cloud.alerts.notify import channels, deliveries
 from cloud.alerts.notify.models import ChannelChange, ChannelIn, DeliveryFilter, Status
 from cloud.alerts.notify.targets import SERVICES, Kind
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
-from cloud.errors import Forbidden, Invalid
-from cloud.org import auth, tree
+from cloud.console import choose
+from cloud.console.forms import Button, Id, Sent, checked
+from cloud.console.pages import View, back_to, page_router, render
+from cloud.org import tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission, Role
 from cloud.paging import MAX_LIMIT
@@ -28,32 +28,24 @@ from firmware_specs.readings import Severity
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from cloud.alerts.notify.models import ChannelView
+    from cloud.console.ui import Ui
+
 
 PAGE: Final = 50
 MAX_ID: Final = 2**63 - 1
 OFFERED: Final = ("wecombot", "wechat", "dingtalk", "feishu", "mailtos", "twilio", "smseagles")
 """Services whose form the page shows; the rest are in the documentation."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-Id = Annotated[int, Path(ge=1, le=MAX_ID)]
+pages = page_router()
 
 
-class Act(BaseModel):
-    """A button. back: the page to return to."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
-
-
-class Switch(Act):
+class Switch(Sent):
     """On or off."""
 
     enabled: bool
 
 
-class Settings(Act):
+class Settings(Sent):
     """The form of a channel. users: names, apart by commas or spaces."""
 
     name: str = Field("", max_length=200)
@@ -75,12 +67,6 @@ class Settings(Act):
             "name": self.name, "language": self.language, "audience": [*(role.value for role in self.roles), *named],
             "min_severity": self.min_severity, "sandbox": self.purpose == "drill", "rate": self.rate,
         }  # fmt: skip
-
-
-def _names(tx: Connection, ui: Ui, listed: list[ChannelView]) -> dict[str, str]:
-    """What the channels' nodes are called, by path."""
-    found = tree.names(tx, {channel.node for channel in listed})
-    return {path: zh if ui.t.code == "zh" else en for path, (zh, en) in found.items()}
 
 
 def _nodes(tx: Connection, ui: Ui) -> list[tuple[str, str]]:
@@ -121,10 +107,9 @@ def _told(tx: Connection, ui: Ui, channel: int | None = None) -> dict[str, Any]:
 
 
 def _list(ui: Ui, state: State, **more: object) -> Response:
-    ui.section = "channels"
     with state.db.read() as tx:
         listed = list(channels.list_channels(tx, ui.who, limit=MAX_LIMIT).items)
-        names = _names(tx, ui, listed)
+        names = choose.names(tx, ui, (channel.node for channel in listed))
         nodes = _nodes(tx, ui) if ui.may(Permission.ADMINISTER) else []
         told = _told(tx, ui)
     context: dict[str, Any] = {"made": None, **told, **more}
@@ -140,10 +125,9 @@ def channel_list(ui: View, state: State) -> Response:
 @pages.get("/channels/{channel_id}")
 def channel_page(ui: View, state: State, channel_id: Id) -> Response:
     """One channel: how it does, its settings, what it was told."""
-    ui.section = "channels"
     with state.db.read() as tx:
         channel = channels.get_channel(tx, ui.who, channel_id)
-        names = _names(tx, ui, [channel])
+        names = choose.names(tx, ui, [channel.node])
         told = _told(tx, ui, channel_id)
     users = [each.removeprefix("user:") for each in channel.audience if each.startswith("user:")]
     return render(
@@ -151,28 +135,13 @@ def channel_page(ui: View, state: State, channel_id: Id) -> Response:
     )  # fmt: skip
 
 
-def _check(request: Request, ui: Ui, csrf: str, permission: Permission = Permission.ADMINISTER) -> None:
-    auth.check_csrf(request, csrf)
-    if not ui.may(permission):
-        raise Forbidden(f"role {ui.role} may not {permission}")
-
-
-def _wrong(e: ValidationError) -> Invalid:
-    """What is wrong with a form; never what was written in it."""
-    first = e.errors(include_url=False, include_input=False)[0]
-    return Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-
 @pages.post("/channels")
-def add(request: Request, ui: View, state: State, given: Annotated[Settings, Form()]) -> Response:
+def add(ui: View, state: State, given: Annotated[Settings, Form()]) -> Response:
     """Make a channel; the page that answers shows the secret that was made, this once."""
-    _check(request, ui, given.csrf)
-    try:
-        wanted = ChannelIn(
-            **given.settings(), node=given.node, kind=given.kind, target=given.target, secret=given.secret or None
-        )  # fmt: skip
-    except ValidationError as e:
-        raise _wrong(e) from e
+    ui.need(Permission.ADMINISTER)
+    wanted = checked(
+        ChannelIn, **given.settings(), node=given.node, kind=given.kind, target=given.target, secret=given.secret
+    )
     allowed = channels.hosts_of(state.config.notify.allow_hosts)
     with state.db.begin() as tx:
         made = channels.add_channel(tx, ui.who, wanted, now_ms=now_ms(), allowed=allowed)
@@ -181,14 +150,11 @@ def add(request: Request, ui: View, state: State, given: Annotated[Settings, For
 
 @pages.post("/channels/{channel_id}")
 def change(
-    request: Request, ui: View, state: State, channel_id: Id, given: Annotated[Settings, Form()]
+    ui: View, state: State, channel_id: Id, given: Annotated[Settings, Form()]
 ) -> Response:  # fmt: skip
     """Change its settings; an empty target or secret stays as it is."""
-    _check(request, ui, given.csrf)
-    try:
-        wanted = ChannelChange(**given.settings(), target=given.target or None, secret=given.secret or None)
-    except ValidationError as e:
-        raise _wrong(e) from e
+    ui.need(Permission.ADMINISTER)
+    wanted = checked(ChannelChange, **given.settings(), target=given.target, secret=given.secret)
     allowed = channels.hosts_of(state.config.notify.allow_hosts)
     with state.db.begin() as tx:
         channels.change_channel(tx, ui.who, channel_id, wanted, now_ms=now_ms(), allowed=allowed)
@@ -196,9 +162,9 @@ def change(
 
 
 @pages.post("/channels/{channel_id}/switch")
-def switch(request: Request, ui: View, state: State, channel_id: Id, given: Annotated[Switch, Form()]) -> Response:
+def switch(ui: View, state: State, channel_id: Id, given: Annotated[Switch, Form()]) -> Response:
     """On or off."""
-    _check(request, ui, given.csrf)
+    ui.need(Permission.ADMINISTER)
     with state.db.begin() as tx:
         wanted = ChannelChange(enabled=given.enabled)
         channels.change_channel(tx, ui.who, channel_id, wanted, now_ms=now_ms(), allowed=None)
@@ -206,27 +172,27 @@ def switch(request: Request, ui: View, state: State, channel_id: Id, given: Anno
 
 
 @pages.post("/channels/{channel_id}/test")
-def try_out(request: Request, ui: View, state: State, channel_id: Id, given: Annotated[Act, Form()]) -> Response:
+def try_out(ui: View, state: State, channel_id: Id, given: Button) -> Response:
     """Send a test message."""
-    _check(request, ui, given.csrf)
+    ui.need(Permission.ADMINISTER)
     with state.db.begin() as tx:
         channels.try_out(tx, ui.who, channel_id, now_ms())
     return back_to(given.back or f"/channels/{channel_id}")
 
 
 @pages.post("/channels/{channel_id}/remove")
-def remove(request: Request, ui: View, state: State, channel_id: Id, given: Annotated[Act, Form()]) -> Response:
+def remove(ui: View, state: State, channel_id: Id) -> Response:
     """Remove it."""
-    _check(request, ui, given.csrf)
+    ui.need(Permission.ADMINISTER)
     with state.db.begin() as tx:
         channels.remove_channel(tx, ui.who, channel_id, now_ms())
     return back_to("/channels")
 
 
 @pages.post("/channels/deliveries/{delivery_id}/resend")
-def resend(request: Request, ui: View, state: State, delivery_id: Id, given: Annotated[Act, Form()]) -> Response:
+def resend(ui: View, state: State, delivery_id: Id, given: Button) -> Response:
     """Send one that has ended again."""
-    _check(request, ui, given.csrf, Permission.RESPOND)
+    ui.need(Permission.RESPOND)
     with state.db.begin() as tx:
         deliveries.resend(tx, ui.who, delivery_id, now_ms())
     return back_to(given.back or "/channels")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from pydantic import Field, ValidationError
 
-from cloud.console.alarms import nodes_of
-from cloud.console.configs import Sent, View, marked
-from cloud.console.pages import PageRoute, back_to, render
+from cloud.console import choose
+from cloud.console.configs import Configurer, marked
+from cloud.console.forms import Sent
+from cloud.console.pages import back_to, page_router, render
 from cloud.devices.campaigns import service as campaigns
 from cloud.devices.campaigns.models import Choice, NewCampaign, PolicyBody
 from cloud.devices.configs import service
 from cloud.devices.configs.models import Edit, NewChange, Preview
 from cloud.importing import fault
-from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.state import now_ms
 from firmware_specs.wire_fleet import MAX_CONFIG_BYTES
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("set", "template", "render")
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
 class ChangeForm(Sent):
@@ -78,27 +78,25 @@ def _value(text: str) -> str | float | bool | None:
 
 
 @pages.get("/config-changes")
-def change_form(ui: View, state: State) -> Response:
+def change_form(ui: Configurer, state: State) -> Response:
     """What to change, and where."""
-    return _page(ui, state, ChangeForm(csrf="", back=""), None)
+    return _page(ui, state, ChangeForm(), None)
 
 
 def _page(ui: Ui, state: State, form: ChangeForm, preview: Preview | None) -> Response:
     with state.db.read() as tx:
-        nodes = nodes_of(tx, ui)
-    top = [("/", ui.t("configs.everywhere"))] if ui.who.node == "/" else []
+        nodes = choose.nodes(tx, ui)
     groups = [(group.gateways, marked(group.diff)) for group in preview.groups] if preview else []
     return render(
-        ui, "config_changes.html", form=form, preview=preview, groups=groups, nodes=[*top, *nodes],
+        ui, "config_changes.html", form=form, preview=preview, groups=groups, nodes=nodes,
         kinds=[(kind, ui.t(f"configs.edit_{kind}")) for kind in KINDS],
         template_kinds=[(kind, ui.t(f"configs.kind_{kind}")) for kind in ("node", "type")],
     )  # fmt: skip
 
 
 @pages.post("/config-changes")
-def change(request: Request, ui: View, state: State, form: Annotated[ChangeForm, Form()]) -> Response:
+def change(ui: Configurer, state: State, form: Annotated[ChangeForm, Form()]) -> Response:
     """Show what a change would do; with `go`, make the campaign that does it."""
-    auth.check_csrf(request, form.csrf)
     given = change_of(form)
     if form.go != "campaign":
         with state.db.read() as tx:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from fastapi import Form, Path
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
-from cloud.console.alarms import nodes_of
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console import choose
+from cloud.console.forms import Id, Sent, checked
+from cloud.console.pages import back_to, needing, page_router, render
 from cloud.console.ui import Ui
 from cloud.devices.configs import service
 from cloud.devices.configs.faults import OWN
 from cloud.devices.configs.models import TRIAL_S, NewTemplate
 from cloud.devices.configs.rules import Phase, TemplateKind
-from cloud.errors import Forbidden, NotFound
-from cloud.org import auth, tree
+from cloud.errors import NotFound
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
-from cloud.org.rules import ROOT, Permission
+from cloud.org.rules import Permission
 from cloud.state import now_ms
 from firmware_specs.readings import NAME_PATTERN
 from firmware_specs.wire_fleet import MAX_CONFIG_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sqlalchemy import Connection
 
     from cloud.devices.configs.faults import Fault
@@ -42,28 +40,11 @@ PILLS: Final = {
 Line = tuple[str, str]
 """The class of a line and its text."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
-def configurer(request: Request) -> Ui:
-    """The view of who may see configurations. Raises Forbidden."""
-    ui = viewer_ui(request)
-    if not (ui.may(Permission.PROVISION) or ui.may(Permission.AUDIT)):
-        raise Forbidden(f"role {ui.who.role} may not see configurations")
-    ui.section = "configs"
-    return ui
-
-
-View = Annotated[Ui, Depends(configurer)]
+Configurer = Annotated[Ui, needing(Permission.PROVISION, Permission.AUDIT)]
 Gateway = Annotated[str, Path(pattern=NAME_PATTERN)]
-Number = Annotated[int, Path(ge=1, lt=2**63)]
-
-
-class Sent(BaseModel):
-    """What every form carries."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
 
 
 class TextForm(Sent):
@@ -84,11 +65,6 @@ class TemplateForm(Sent):
     comment: str = Field("", max_length=500)
 
 
-def names_of(tx: Connection, ui: Ui, paths: Iterable[str]) -> dict[str, str]:
-    """What nodes are called in the viewer's language."""
-    return {path: zh if ui.t.code == "zh" else en for path, (zh, en) in tree.names(tx, paths).items()}
-
-
 def marked(diff: str) -> list[Line]:
     """The lines of a difference, each with its class."""
     kinds = {"+": "plus", "-": "minus", "@": "hunk"}
@@ -103,16 +79,16 @@ def around(text: str, line: int) -> list[tuple[int, str, bool]]:
 
 
 @pages.get("/configs")
-def standing_list(ui: View, state: State) -> Response:
+def standing_list(ui: Configurer, state: State) -> Response:
     """How every gateway stands to what is wanted of it."""
     with state.db.read() as tx:
         page = service.list_standings(tx, ui.who, now_ms(), limit=PAGE, cursor=ui.query.get("cursor") or None)
-        names = names_of(tx, ui, (each.node for each in page.items))
+        names = choose.names(tx, ui, (each.node for each in page.items))
     return render(ui, "configs.html", page=page, names=names, pills=PILLS)
 
 
 @pages.get("/configs/{gateway}")
-def editor(ui: View, state: State, gateway: Gateway) -> Response:
+def editor(ui: Configurer, state: State, gateway: Gateway) -> Response:
     """One gateway: what is wanted, what runs, where each part comes from, what there was."""
     return _editor(ui, state, gateway)
 
@@ -124,7 +100,7 @@ def _editor(
     with state.db.read() as tx:
         config = service.get_config(tx, ui.who, gateway, now_ms())
         past = service.history(tx, gateway, PAGE, ui.query.get("cursor") or None)
-        names = names_of(tx, ui, [config.standing.node])
+        names = choose.names(tx, ui, [config.standing.node])
         shown = None
         if number.isdecimal() and 0 < int(number) < 2**63:
             shown = service.see_version(tx, ui.who, gateway, int(number))
@@ -151,9 +127,8 @@ def _drift(tx: Connection, ui: Ui, config: ConfigView) -> str:
 
 
 @pages.post("/configs/{gateway}")
-def propose(request: Request, ui: View, state: State, gateway: Gateway, form: Annotated[TextForm, Form()]) -> Response:
+def propose(ui: Configurer, state: State, gateway: Gateway, form: Annotated[TextForm, Form()]) -> Response:
     """Have the gateway run the text; what is wrong with it is shown at its line, and the text is kept."""
-    auth.check_csrf(request, form.csrf)
     form.text = form.text.replace("\r\n", "\n")
     with state.db.read() as tx:
         fault = service.find_fault(tx, ui.who, gateway, form.text)
@@ -166,35 +141,32 @@ def propose(request: Request, ui: View, state: State, gateway: Gateway, form: An
 
 
 @pages.post("/configs/{gateway}/restore/{version}")
-def restore(  # noqa: PLR0917 - FastAPI names them
-    request: Request, ui: View, state: State, gateway: Gateway, version: Number, form: Annotated[Sent, Form()]
+def restore(
+    ui: Configurer, state: State, gateway: Gateway, version: Id
 ) -> Response:  # fmt: skip
     """Have the gateway run exactly what an earlier version said."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         service.restore(tx, ui.who, gateway, version, now_ms())
     return back_to(f"/configs/{gateway}")
 
 
 @pages.get("/config-templates")
-def template_list(ui: View, state: State) -> Response:
+def template_list(ui: Configurer, state: State) -> Response:
     """What gateways of a node, or with a type of device, have in common."""
     kind, key = ui.query.get("kind", ""), ui.query.get("key", "")
     with state.db.read() as tx:
         found = service.list_templates(tx, ui.who)
-        names = names_of(tx, ui, (each.key for each in found if each.kind is TemplateKind.NODE))
-        nodes = nodes_of(tx, ui)
+        names = choose.names(tx, ui, (each.key for each in found if each.kind is TemplateKind.NODE))
+        nodes = choose.nodes(tx, ui)
     edited = next((each for each in found if (each.kind, each.key) == (kind, key)), None)
-    top = [(ROOT, ui.t("configs.everywhere"))] if ui.who.node == ROOT else []
-    return render(ui, "config_templates.html", templates=found, names=names, nodes=[*top, *nodes], edited=edited)
+    return render(ui, "config_templates.html", templates=found, names=names, nodes=nodes, edited=edited)
 
 
 @pages.post("/config-templates")
-def put_template(request: Request, ui: View, state: State, form: Annotated[TemplateForm, Form()]) -> Response:
+def put_template(ui: Configurer, state: State, form: Annotated[TemplateForm, Form()]) -> Response:
     """Put a template, or take it away with an empty text."""
-    auth.check_csrf(request, form.csrf)
     text = form.text.replace("\r\n", "\n")
-    given = NewTemplate(kind=form.kind, key=form.key.strip() or form.key, text=text, comment=form.comment.strip())
+    given = checked(NewTemplate, kind=form.kind, key=form.key.strip(), text=text, comment=form.comment.strip())
     with state.db.begin() as tx:
         service.put_template(tx, ui.who, given, now_ms())
     return back_to("/config-templates")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
 from cloud import catalogue
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter
 from cloud.console import fleet, show
-from cloud.console.pages import PageRoute, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console.pages import View, page_router, render
 from cloud.devices import service
 from cloud.devices.firmware import service as firmware
 from cloud.devices.models import DeviceState
@@ -23,14 +21,14 @@ from cloud.state import now_ms
 from firmware_specs.carried import TRACK_METRICS
 
 if TYPE_CHECKING:
+    from cloud.console.ui import Ui
     from cloud.devices.models import DeviceView
     from firmware_specs.schema import Profile
 
 PAGE: Final = 50
 SHOWN_ALARMS: Final = 10
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 
 
 def _categories(ui: Ui) -> list[tuple[str, str]]:
@@ -42,7 +40,6 @@ def _categories(ui: Ui) -> list[tuple[str, str]]:
 @pages.get("/devices")
 def device_list(ui: View, state: State) -> Response:
     """The fleet: live values, their age and quality."""
-    ui.section = "devices"
     chosen = {name: ui.query.get(name, "")[:100] for name in ("q", "category", "state", "gateway")}
     cursor = ui.query.get("cursor", "")
     with state.db.read() as tx:
@@ -92,7 +89,6 @@ def _reason(ui: Ui, device: DeviceView) -> str:
 @pages.get("/devices/{gateway}/{device_id}")
 def device_page(ui: View, state: State, gateway: str, device_id: str) -> Response:
     """One device."""
-    ui.section = "devices"
     device = service.see_device(state.db, ui.who, gateway, device_id, now_ms())
     with state.db.read() as tx:
         query = AlarmFilter(gateway=gateway, device=device_id)

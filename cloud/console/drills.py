@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
-from cloud.console.levels import called, given_ms, local_time, units
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
-from cloud.errors import Invalid
+from cloud.console.forms import Button, Id, Sent, checked
+from cloud.console.levels import given_ms, local_time, units
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.incidents.drills import service
 from cloud.incidents.drills.models import Category, DrillKind, DrillState, Plan
-from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.paging import MAX_LIMIT, at
 from cloud.state import now_ms
 
+if TYPE_CHECKING:
+    from cloud.console.ui import Ui
+
 ENDED: Final = 20
 MAX_ID: Final = 2**63 - 1
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-DrillId = Annotated[int, Path(ge=1, le=MAX_ID)]
+pages = page_router()
 
 
 def exact(seconds: float) -> str:
@@ -38,7 +37,6 @@ def exact(seconds: float) -> str:
 @pages.get("/drills")
 def drill_list(ui: View, state: State) -> Response:
     """Which drills there are."""
-    ui.section = "drills"
     with state.db.read() as tx:
         alive = service.list_drills(tx, ui.who, states=(DrillState.PLANNED, DrillState.RUNNING), limit=MAX_LIMIT).items
         ended = service.list_drills(
@@ -48,8 +46,8 @@ def drill_list(ui: View, state: State) -> Response:
     return render(
         ui, "drills.html", running=[each for each in alive if each.state is DrillState.RUNNING],
         planned=sorted((each for each in alive if each.state is DrillState.PLANNED), key=lambda each: each.starts_at),
-        ended=ended, called=lambda zh, en: called(ui, zh, en), ends=local_time(ui, ui.now + timedelta(hours=1)),
-        node_options=[(each.node, "\u3000" * each.depth + called(ui, each.name_zh, each.name_en)) for each in listed],
+        ended=ended, ends=local_time(ui, ui.now + timedelta(hours=1)),
+        node_options=[(each.node, "\u3000" * each.depth + ui.called(each.name_zh, each.name_en)) for each in listed],
         kind_options=[(kind.value, ui.t(f"drill_kind.{kind}")) for kind in DrillKind],
         category_options=[(each.value, ui.t(f"drill_category.{each}")) for each in Category],
         first=ui.link(cursor=None), next=ui.link(cursor=ended.next_cursor),
@@ -57,22 +55,14 @@ def drill_list(ui: View, state: State) -> Response:
 
 
 @pages.get("/drills/{drill}")
-def drill_page(ui: View, state: State, drill: DrillId) -> Response:
+def drill_page(ui: View, state: State, drill: Id) -> Response:
     """One drill and its score sheet."""
-    ui.section = "drills"
     with state.db.read() as tx:
         found = service.get_drill(tx, ui.who, drill, now_ms())
-    return render(ui, "drill.html", drill=found, called=lambda zh, en: called(ui, zh, en), exact=exact)
+    return render(ui, "drill.html", drill=found, exact=exact)
 
 
-class Posted(BaseModel):
-    """What every form here carries. back: the page to return to."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
-
-
-class Planned(Posted):
+class Planned(Sent):
     """The form that plans a drill."""
 
     node: str = Field("", max_length=255)
@@ -88,21 +78,15 @@ def _plan(ui: Ui, act: Planned) -> Plan:
     """What the form says. Raises Invalid naming what is wrong."""
     starts = given_ms(ui, ui.t("drills.starts"), act.starts)
     ends = given_ms(ui, ui.t("drills.ends"), act.ends)
-    values = {
-        "node": act.node, "name": act.name, "kind": act.kind, "category": act.category, "place": act.place,
-        "starts_at": None if starts is None else at(starts), "ends_at": None if ends is None else at(ends),
-    }  # fmt: skip
-    try:
-        return Plan.model_validate(values)
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+    return checked(
+        Plan, node=act.node, name=act.name, kind=act.kind, category=act.category, place=act.place,
+        starts_at=None if starts is None else at(starts), ends_at=None if ends is None else at(ends),
+    )  # fmt: skip
 
 
 @pages.post("/drills")
-def plan(request: Request, ui: View, state: State, act: Annotated[Planned, Form()]) -> Response:
+def plan(ui: View, state: State, act: Annotated[Planned, Form()]) -> Response:
     """Plan a drill, or start one at once."""
-    auth.check_csrf(request, act.csrf)
     given = _plan(ui, act)
     with state.db.begin() as tx:
         made = service.plan(tx, ui.who, given, now_ms())
@@ -110,18 +94,16 @@ def plan(request: Request, ui: View, state: State, act: Annotated[Planned, Form(
 
 
 @pages.post("/drills/{drill}/start")
-def start(request: Request, ui: View, state: State, drill: DrillId, act: Annotated[Posted, Form()]) -> Response:
+def start(ui: View, state: State, drill: Id, act: Button) -> Response:
     """Start it before its time."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.start(tx, ui.who, drill, now_ms())
     return back_to(act.back or f"/drills/{drill}")
 
 
 @pages.post("/drills/{drill}/end")
-def end(request: Request, ui: View, state: State, drill: DrillId, act: Annotated[Posted, Form()]) -> Response:
+def end(ui: View, state: State, drill: Id, act: Button) -> Response:
     """End and score it, or call it off."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.end(tx, ui.who, drill, now_ms())
     return back_to(act.back or f"/drills/{drill}")

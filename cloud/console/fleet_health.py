@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
 from cloud.console import choose, show
-from cloud.console.pages import PageRoute, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console.pages import View, page_router, render
 from cloud.devices.health import service
 from cloud.devices.health.rules import State as Health
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
+    from cloud.console.ui import Ui
     from cloud.devices.health.models import GatewayLedger, MeasureView
 
 PAGE: Final = 50
@@ -26,8 +25,7 @@ LOOKS: Final = {
 }  # fmt: skip
 """How a state's pill is coloured."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 
 
 def figure(ui: Ui, measure: MeasureView) -> str:
@@ -62,7 +60,6 @@ def calendar(ledger: GatewayLedger, today: datetime) -> list[dict[str, Any]]:
 @pages.get("/fleet")
 def fleet(ui: View, state: State) -> Response:
     """How many gateways are how, by node; and the gateways, the worst first."""
-    ui.section = "fleet"
     node = ui.query.get("node", "") or ui.who.node
     wanted = ui.query.get("state", "")
     health = Health(wanted) if wanted in set(Health) else None
@@ -73,11 +70,11 @@ def fleet(ui: View, state: State) -> Response:
         )
         nodes = choose.nodes(tx, ui, choose.LARGE)
     if node not in dict(nodes):
-        nodes = [(node, choose.name(ui, whole.name_zh, whole.name_en) or node), *nodes]
+        nodes = [(node, ui.called(whole.name_zh, whole.name_en) or node), *nodes]
     states = [(each.value, ui.t(f"fleet_health.states.{each}")) for each in Health]
     return render(
         ui, "fleet_health.html", whole=whole, below=[each for each in below if each.node != node], page=page,
-        looks=LOOKS, order=tuple(Health), name=choose.name, node=node, chosen=wanted,
+        looks=LOOKS, order=tuple(Health), node=node, chosen=wanted,
         nodes=nodes, state_options=[("", ui.t("fleet_health.any")), *states],
         next=ui.link(cursor=page.next_cursor) if page.next_cursor else "",
     )  # fmt: skip
@@ -86,7 +83,6 @@ def fleet(ui: View, state: State) -> Response:
 @pages.get("/fleet/{gateway_id}")
 def gateway_health(ui: View, state: State, gateway_id: str) -> Response:
     """One gateway: every measure with its age and reason, starts, what was written, and its ledger."""
-    ui.section = "fleet"
     now = now_ms()
     with state.db.read() as tx:
         view = service.of_gateway(tx, ui.who, gateway_id, now)

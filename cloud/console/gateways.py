@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
 from cloud.alerts import service as alerts
 from cloud.alerts.models import AlarmFilter
 from cloud.console.configs import PILLS
-from cloud.console.pages import PageRoute, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console.pages import View, page_router, render
 from cloud.devices import service
 from cloud.devices.configs import service as configs
 from cloud.ingest import service as ingest
@@ -23,14 +21,12 @@ PAGE: Final = 50
 SHOWN_DAYS: Final = 14
 SHOWN_ALARMS: Final = 5
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 
 
 @pages.get("/gateways")
 def gateway_list(ui: View, state: State) -> Response:
     """Every gateway: line, outbox, ledger."""
-    ui.section = "gateways"
     with state.db.read() as tx:
         page = service.list_gateways(tx, ui.who, limit=PAGE, cursor=ui.query.get("cursor") or None)
     following = ui.link(cursor=page.next_cursor) if page.next_cursor else ""
@@ -40,7 +36,6 @@ def gateway_list(ui: View, state: State) -> Response:
 @pages.get("/gateways/{gateway_id}")
 def gateway_page(ui: View, state: State, gateway_id: str) -> Response:
     """One gateway: lanes, ledger by day, connectors, versions."""
-    ui.section = "gateways"
     with state.db.read() as tx:
         gateway = service.get_gateway(tx, ui.who, gateway_id)
         standing = configs.state(tx, gateway_id, now_ms())

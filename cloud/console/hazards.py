@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import BaseModel, Field
 
 from cloud.console import choose
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
-from cloud.errors import Forbidden, Invalid
-from cloud.org import auth, tree
+from cloud.console.forms import Id, checked, point
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
 from cloud.reports.hazards import service
 from cloud.reports.hazards.models import HazardFilter, HazardStep, NewHazard
 from cloud.reports.hazards.rules import HazardAction, HazardKind, HazardState
 from cloud.state import now_ms
+
+if TYPE_CHECKING:
+    from cloud.console.ui import Ui
 
 PAGE: Final = 50
 OVER: Final = (HazardState.HANDLED, HazardState.MERGED)
@@ -32,16 +33,12 @@ LOOKS: Final = {
 }  # fmt: skip
 """How a state's pill is coloured."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-M = TypeVar("M", bound=BaseModel)
-HazardId = Annotated[int, Path(ge=1, lt=2**63)]
+pages = page_router()
 
 
 class Filed(BaseModel):
     """The form of a report. There is no field for a person."""
 
-    csrf: str = Field("", max_length=200)
     kind: str = Field("", max_length=32)
     node: str = Field("", max_length=255)
     place: str = Field("", max_length=1000)
@@ -52,33 +49,11 @@ class Filed(BaseModel):
 class Taken(BaseModel):
     """The forms below a report."""
 
-    csrf: str = Field("", max_length=200)
     action: HazardAction
     note: str = Field("", max_length=2000)
     to: str = Field("", max_length=64)
     into: str = Field("", max_length=20)
     open_incident: bool = False
-
-
-def _checked(model: type[M], ui: Ui, **values: Any) -> M:  # noqa: ANN401
-    """A model of the API from a form's fields. Raises Invalid in words."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as e:
-        first = e.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        raise Invalid(ui.t("hazards.text_needed") if not field else f"{field}: {first['msg']}") from e
-
-
-def _point(ui: Ui, text: str) -> tuple[float | None, float | None]:
-    """Latitude and longitude as a map on a phone copies them. Raises Invalid."""
-    if not text.strip():
-        return None, None
-    try:
-        lat, lon = (float(part) for part in text.replace("，", ",").split(","))
-    except ValueError as e:
-        raise Invalid(ui.t("hazards.point_wrong")) from e
-    return lat, lon
 
 
 def _kinds(ui: Ui) -> list[tuple[str, str]]:
@@ -88,7 +63,6 @@ def _kinds(ui: Ui) -> list[tuple[str, str]]:
 @pages.get("/hazards")
 def hazard_list(ui: View, state: State) -> Response:
     """Reports, newest first; those that are over only when they are asked for."""
-    ui.section = "hazards"
     chosen = {name: ui.query.get(name, "") for name in ("state", "kind", "cursor")}
     states: tuple[HazardState, ...] = tuple(each for each in HazardState if each not in OVER)
     if chosen["state"] == "all":
@@ -103,7 +77,7 @@ def hazard_list(ui: View, state: State) -> Response:
     t = ui.t
     return render(
         ui, "hazards.html", page=page, chosen={**chosen, "any": bool(ui.query)}, icons=ICONS, looks=LOOKS,
-        name=choose.name,
+
         state_options=[
             ("", t("hazards.filter_active")), *((s.value, t(f"hazards.states.{s}")) for s in HazardState),
             ("all", t("hazards.filter_all")),
@@ -116,9 +90,7 @@ def hazard_list(ui: View, state: State) -> Response:
 @pages.get("/hazards/new")
 def new(ui: View, state: State) -> Response:
     """The form: what, where, send. Raises Forbidden."""
-    ui.section = "hazards"
-    if not ui.may(Permission.REPORT):
-        raise Forbidden(f"role {ui.role} may not {Permission.REPORT} hazards")
+    ui.need(Permission.REPORT)
     with state.db.read() as tx:
         nodes = choose.nodes(tx, ui, choose.PLACES)
     return render(
@@ -127,39 +99,36 @@ def new(ui: View, state: State) -> Response:
 
 
 @pages.post("/hazards/new")
-def file(request: Request, ui: View, state: State, filed: Annotated[Filed, Form()]) -> Response:
+def file(ui: View, state: State, filed: Annotated[Filed, Form()]) -> Response:
     """File a report, and show it."""
-    auth.check_csrf(request, filed.csrf)
-    lat, lon = _point(ui, filed.point)
-    given = _checked(
-        NewHazard, ui, node=filed.node, kind=filed.kind, place=filed.place, text=filed.text, lat=lat, lon=lon
-    )
+    lat, lon = point(filed.point, ui.t("hazards.point_wrong"))
+    given = checked(
+        NewHazard, ui.t("hazards.text_needed"), node=filed.node, kind=filed.kind, place=filed.place, text=filed.text,
+        lat=lat, lon=lon,
+    )  # fmt: skip
     with state.db.begin() as tx:
         made = service.report(tx, ui.who, given, now_ms())
     return back_to(f"/hazards/{made.id}?sent=1")
 
 
 @pages.get("/hazards/{hazard_id}")
-def hazard_page(ui: View, state: State, hazard_id: HazardId) -> Response:
+def hazard_page(ui: View, state: State, hazard_id: Id) -> Response:
     """One report: what it is, what was done, what may be done."""
-    ui.section = "hazards"
     with state.db.read() as tx:
         hazard = service.get_hazard(tx, ui.who, hazard_id)
-        told = tree.names(tx, [hazard.escalated_to] if hazard.escalated_to else [])
-    escalated_to = choose.name(ui, *told.get(hazard.escalated_to or "", (hazard.escalated_to or "", "")))
+        told = choose.names(tx, ui, [hazard.escalated_to])
     return render(
-        ui, "hazard.html", hazard=hazard, icons=ICONS, looks=LOOKS, name=choose.name, escalated_to=escalated_to,
-        sent="sent" in ui.query,
+        ui, "hazard.html", hazard=hazard, icons=ICONS, looks=LOOKS, sent="sent" in ui.query,
+        escalated_to=told.get(hazard.escalated_to or "", ""),
     )  # fmt: skip
 
 
 @pages.post("/hazards/{hazard_id}/steps")
-def act(request: Request, ui: View, state: State, hazard_id: HazardId, taken: Annotated[Taken, Form()]) -> Response:
+def act(ui: View, state: State, hazard_id: Id, taken: Annotated[Taken, Form()]) -> Response:
     """Take a step."""
-    auth.check_csrf(request, taken.csrf)
-    step = _checked(
-        HazardStep, ui, action=taken.action, note=taken.note, to=taken.to.strip() or None,
-        into=taken.into.strip().removeprefix("#") or None, open_incident=taken.open_incident,
+    step = checked(
+        HazardStep, ui.t("hazards.text_needed"), action=taken.action, note=taken.note, to=taken.to.strip(),
+        into=taken.into.strip().removeprefix("#"), open_incident=taken.open_incident,
     )  # fmt: skip
     with state.db.begin() as tx:
         service.act(tx, ui.who, hazard_id, step, now_ms())

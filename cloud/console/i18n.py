@@ -54,6 +54,11 @@ class Words:
         """The word for a key that comes from outside: itself when we have no word for it."""
         return self._texts.get(f"{group}.{key}", key)
 
+    def person(self, label: str) -> str:
+        """Who did something, as people are called: a user by the name, a token as one, the platform by its word."""
+        kind, _, name = label.partition(":")
+        return self("actor.token", name=name) if kind == "token" and name else self.name("actor", label)
+
     def flag(self, metric: str, value: bool) -> str:
         """The word for a boolean value of a metric: open or closed, forced or normal, yes or no."""
         word = str(value).lower()

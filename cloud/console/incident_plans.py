@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
-from cloud.console import incident_show
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console import choose, incident_show
+from cloud.console.forms import Id, Sent
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.incidents import service
 from cloud.incidents.models import AreaBy, PlanGiven
 from cloud.incidents.rules import Category, ClockName
-from cloud.org import auth, tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission, Role, visible
 from cloud.state import now_ms
 
 CALLS: Final = (Role.PROPERTY, Role.DISPATCHER, Role.SUPERVISOR, Role.TECHNICIAN)
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 
 
-class PlanForm(BaseModel):
+class PlanForm(Sent):
     """The form of a plan. checklist: a step a line, `中文 | English`. kinds: apart by commas."""
 
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
     node: str = Field("/", max_length=255)
     category: str = Field("", max_length=16)
     name_zh: str = Field("", max_length=200)
@@ -62,7 +58,6 @@ class PlanForm(BaseModel):
 @pages.get("/incidents/plans")
 def plans(ui: View, state: State) -> Response:
     """The plans within scope, and the form filled in with what holds where it is asked about."""
-    ui.section = "incidents"
     node = ui.query.get("node", ui.who.node)
     chosen = ui.query.get("category", "")
     category = Category(chosen) if chosen in set(Category) else Category.FIRE
@@ -70,10 +65,8 @@ def plans(ui: View, state: State) -> Response:
         node = node if visible(ui.who, node) else ui.who.node
         listed = service.list_plans(tx, ui.who)
         plan = service.effective_plan(tx, node, category)
-        nodes = incident_show.node_options(tx, ui)
-        names = {
-            path: incident_show.named(ui, *each) for path, each in tree.names(tx, {p.node for p in listed}).items()
-        }
+        nodes = choose.nodes(tx, ui)
+        names = choose.names(tx, ui, {plan.node for plan in listed})
     return render(
         ui, "incident_plans.html", plans=listed, plan=plan, node=node, names=names, node_options=nodes,
         category_options=incident_show.categories(ui), administers=ui.may(Permission.ADMINISTER),
@@ -84,9 +77,8 @@ def plans(ui: View, state: State) -> Response:
 
 
 @pages.post("/incidents/plans")
-def put_plan(request: Request, ui: View, state: State, form: Annotated[PlanForm, Form()]) -> Response:
+def put_plan(ui: View, state: State, form: Annotated[PlanForm, Form()]) -> Response:
     """Keep a plan."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         service.put_plan(tx, ui.who, form.node, form.given(), now_ms())
     return back_to("/incidents/plans")
@@ -94,11 +86,9 @@ def put_plan(request: Request, ui: View, state: State, form: Annotated[PlanForm,
 
 @pages.post("/incidents/plans/{plan_id}/drop")
 def drop_plan(
-    request: Request, ui: View, state: State, plan_id: Annotated[int, Path(ge=1, lt=2**63)],
-    form: Annotated[PlanForm, Form()],
+    ui: View, state: State, plan_id: Id,
 ) -> Response:  # fmt: skip
     """Take a plan away."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         service.drop_plan(tx, ui.who, plan_id, now_ms())
     return back_to("/incidents/plans")

@@ -8,13 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cloud.incidents.rules import Category, How
-from cloud.org import tree
-from cloud.org.rules import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from sqlalchemy import Connection
 
     from cloud.console.ui import Ui
     from cloud.incidents.models import ClockView, IncidentView, TimelineRow
@@ -90,21 +86,6 @@ def sentence(ui: Ui, row: TimelineRow, nodes: Mapping[str, str]) -> str:
 def remark(row: TimelineRow) -> str:
     """What somebody wrote with it."""
     return "\n".join(str(row.detail[name]) for name in ("text", "reason", "cause", "follow_up") if row.detail.get(name))
-
-
-def named(ui: Ui, zh: str, en: str) -> str:
-    """The name of a node in the viewer's language."""
-    return zh if ui.t.code == "zh" else en or zh
-
-
-def node_options(tx: Connection, ui: Ui) -> list[tuple[str, str]]:
-    """The nodes within scope, parents first, each below what it lies in."""
-    nodes = ([tree.TOP] if ui.who.node == ROOT else []) + tree.list_nodes(tx, ui.who)
-    own = ui.who.node.count("/")
-    return [
-        (node.path, "\u3000" * max(0, node.path.count("/") - own) + named(ui, node.name_zh, node.name_en))
-        for node in sorted(nodes, key=lambda node: [int(part) for part in node.path.split("/") if part])
-    ]
 
 
 def categories(ui: Ui) -> list[tuple[str, str]]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
-from cloud.console import incident_plans, incident_show
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console import choose, incident_plans, incident_show
+from cloud.console.forms import Id, Sent
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.errors import Invalid
 from cloud.incidents import service
 from cloud.incidents.models import IncidentFilter
 from cloud.incidents.rules import REOPEN_MS, Category, ClockName
 from cloud.incidents.rules import State as Stands
-from cloud.org import auth, tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission, Role
 from cloud.state import now_ms
@@ -25,6 +24,7 @@ from firmware_specs.readings import Severity
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from cloud.console.ui import Ui
     from cloud.incidents.models import IncidentDetail
 
 PAGE: Final = 50
@@ -32,17 +32,13 @@ MAX_ID: Final = 2**63 - 1
 MISSED_DAYS: Final = 30
 RUNNING: Final = (Stands.OPEN, Stands.ON_SCENE)
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 pages.include_router(incident_plans.pages)
-View = Annotated[Ui, Depends(viewer_ui)]
-IncidentId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
-class Act(BaseModel):
-    """The forms of an incident. back: the page to return to."""
+class Act(Sent):
+    """The forms of an incident."""
 
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
     text: str = Field("", max_length=8000)
     follow_up: str = Field("", max_length=8000)
     user: str = Field("", max_length=64)
@@ -70,7 +66,6 @@ Given = Annotated[Act, Form()]
 @pages.get("/incidents")
 def desk(ui: View, state: State) -> Response:
     """Incidents, the open ones unless something else is asked for."""
-    ui.section = "incidents"
     chosen = {name: ui.query.get(name, "") for name in ("state", "category", "drill", "cursor")}
     stands = {"closed": (Stands.CLOSED,), "all": ()}.get(chosen["state"], RUNNING)
     query = IncidentFilter(
@@ -80,7 +75,7 @@ def desk(ui: View, state: State) -> Response:
     )
     with state.db.read() as tx:
         page = service.list_incidents(tx, ui.who, query, now_ms(), limit=PAGE, cursor=chosen["cursor"] or None)
-        nodes = incident_show.node_options(tx, ui) if ui.may(Permission.RESPOND) else []
+        nodes = choose.nodes(tx, ui) if ui.may(Permission.RESPOND) else []
     t = ui.t
     return render(
         ui, "incidents.html", page=page, chosen={**chosen, "any": bool(ui.query)}, show=incident_show,
@@ -100,9 +95,8 @@ def desk(ui: View, state: State) -> Response:
 
 
 @pages.post("/incidents")
-def open_incident(request: Request, ui: View, state: State, act: Given) -> Response:
+def open_incident(ui: View, state: State, act: Given) -> Response:
     """Open one by hand."""
-    auth.check_csrf(request, act.csrf)
     title = act.said(ui, "what")
     with state.db.begin() as tx:
         made = service.open_by_hand(
@@ -115,18 +109,16 @@ def open_incident(request: Request, ui: View, state: State, act: Given) -> Respo
 @pages.get("/incidents/missed")
 def missed(ui: View, state: State) -> Response:
     """What was missed in the last month: for the review of missed reports."""
-    ui.section = "incidents"
     now = now_ms()
     with state.db.read() as tx:
         found = service.missed(tx, ui.who, now - MISSED_DAYS * 86_400_000, now, now)
-        names = tree.names(tx, {each.node for each in found})
+        names = choose.names(tx, ui, {each.node for each in found})
     return render(ui, "incident_missed.html", found=found, names=names, days=MISSED_DAYS)
 
 
 @pages.get("/incidents/{incident_id}")
-def incident_page(ui: View, state: State, incident_id: IncidentId) -> Response:
+def incident_page(ui: View, state: State, incident_id: Id) -> Response:
     """One incident."""
-    ui.section = "incidents"
     now = now_ms()
     with state.db.read() as tx:
         incident = service.get_incident(tx, ui.who, incident_id, now)
@@ -149,13 +141,12 @@ def incident_page(ui: View, state: State, incident_id: IncidentId) -> Response:
 def _node_names(tx: Connection, ui: Ui, incident: IncidentDetail) -> dict[str, str]:
     """What the nodes that the page speaks of are called."""
     wanted = {incident.node} | {str(row.detail["to"]) for row in incident.timeline if row.detail.get("to")}
-    return {path: incident_show.named(ui, *names) for path, names in tree.names(tx, wanted).items()}
+    return choose.names(tx, ui, wanted)
 
 
 @pages.get("/incidents/{incident_id}/nearest")
-def nearest(ui: View, state: State, incident_id: IncidentId) -> Response:
+def nearest(ui: View, state: State, incident_id: Id) -> Response:
     """Whom to send, the nearest first. Each look at a position is recorded."""
-    ui.section = "incidents"
     now = now_ms()
     with state.db.begin() as tx:
         incident = service.get_incident(tx, ui.who, incident_id, now)
@@ -168,27 +159,24 @@ def _back(act: Act, incident_id: int) -> Response:
 
 
 @pages.post("/incidents/{incident_id}/take")
-def take(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def take(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Become its owner; with a reason, take it over."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.take(tx, ui.who, incident_id, now_ms(), act.text.strip()[:2000] or None)
     return _back(act, incident_id)
 
 
 @pages.post("/incidents/{incident_id}/handover")
-def hand_over(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def hand_over(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Give it to somebody."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.hand_over(tx, ui.who, incident_id, now_ms(), act.user)
     return _back(act, incident_id)
 
 
 @pages.post("/incidents/{incident_id}/dispatch")
-def dispatch(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def dispatch(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Send those who were ticked."""
-    auth.check_csrf(request, act.csrf)
     if not act.members:
         raise Invalid(ui.t("incidents.nobody_ticked"))
     with state.db.begin() as tx:
@@ -197,27 +185,24 @@ def dispatch(request: Request, ui: View, state: State, incident_id: IncidentId, 
 
 
 @pages.post("/incidents/{incident_id}/accept")
-def accept(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def accept(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """A responder said that they are on the way."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.accept(tx, ui.who, incident_id, now_ms(), act.member)
     return _back(act, incident_id)
 
 
 @pages.post("/incidents/{incident_id}/release")
-def release(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def release(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """A responder is no longer needed."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.release(tx, ui.who, incident_id, now_ms(), act.member)
     return _back(act, incident_id)
 
 
 @pages.post("/incidents/{incident_id}/stop")
-def stop_clock(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def stop_clock(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Stop a clock by hand."""
-    auth.check_csrf(request, act.csrf)
     reason = act.said(ui, "reason")
     with state.db.begin() as tx:
         service.stop_clock(tx, ui.who, incident_id, now_ms(), name=act.clock, reason=reason)
@@ -225,18 +210,16 @@ def stop_clock(request: Request, ui: View, state: State, incident_id: IncidentId
 
 
 @pages.post("/incidents/{incident_id}/tick")
-def tick(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def tick(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Tick a line of the checklist, or take the tick back."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.tick(tx, ui.who, incident_id, now_ms(), act.line, is_done=act.done)
     return _back(act, incident_id)
 
 
 @pages.post("/incidents/{incident_id}/comment")
-def comment(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def comment(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Say something about it; an empty remark changes nothing."""
-    auth.check_csrf(request, act.csrf)
     if act.text.strip():
         with state.db.begin() as tx:
             service.comment(tx, ui.who, incident_id, now_ms(), act.text.strip())
@@ -244,9 +227,8 @@ def comment(request: Request, ui: View, state: State, incident_id: IncidentId, a
 
 
 @pages.post("/incidents/{incident_id}/close")
-def close(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def close(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """End it; cause and follow-up are needed."""
-    auth.check_csrf(request, act.csrf)
     cause, follow_up = act.said(ui, "cause"), act.follow_up.strip()
     if not follow_up:
         raise Invalid(ui.t("incidents.follow_up"))
@@ -256,9 +238,8 @@ def close(request: Request, ui: View, state: State, incident_id: IncidentId, act
 
 
 @pages.post("/incidents/{incident_id}/reopen")
-def reopen(request: Request, ui: View, state: State, incident_id: IncidentId, act: Given) -> Response:
+def reopen(ui: View, state: State, incident_id: Id, act: Given) -> Response:
     """Open it again; a reason is needed."""
-    auth.check_csrf(request, act.csrf)
     reason = act.said(ui, "reason")
     with state.db.begin() as tx:
         service.reopen(tx, ui.who, incident_id, now_ms(), reason)

@@ -7,17 +7,18 @@ each form carries a key by which it is done once however often it comes (`static
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import Form, Path
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from markupsafe import Markup
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from cloud.alerts.ops_models import SilenceView
 from cloud.catalogue import profiles
 from cloud.console import choose
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
+from cloud.console.forms import Sent, checked, point
+from cloud.console.pages import back_to, needing, page_router, render
 from cloud.console.ui import Ui
 from cloud.devices import service as fleet
 from cloud.devices.configs import service as configs
@@ -35,8 +36,7 @@ from cloud.devices.field.models import (
     SheetView,
     WalkDetail,
 )
-from cloud.errors import Forbidden, Invalid, NotFound
-from cloud.org import auth
+from cloud.errors import Invalid, NotFound
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
 from cloud.state import now_ms
@@ -58,32 +58,21 @@ LOOKS: Final = {
 }  # fmt: skip
 """How a state's pill is coloured."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-M = TypeVar("M", bound=BaseModel)
+pages = page_router()
 
 
-def technician_ui(ui: Annotated[Ui, Depends(viewer_ui)]) -> Ui:
-    """The view of somebody who may install. Raises Forbidden."""
-    if not ui.may(Permission.PROVISION):
-        raise Forbidden(f"role {ui.role} may not {Permission.PROVISION}")
-    ui.section = "install"
-    return ui
-
-
-Technician = Annotated[Ui, Depends(technician_ui)]
+Technician = Annotated[Ui, needing(Permission.PROVISION)]
 Gateway = Annotated[str, Path(pattern=NAME_PATTERN, max_length=64)]
 SilenceId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
-class Sent(BaseModel):
-    """What every form here carries. key: the same form sent again is done once."""
+class Keyed(Sent):
+    """What the forms here carry. key: the same form sent again is done once."""
 
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
     key: str = Field("", max_length=64, pattern=r"^([A-Za-z0-9_-]{8,64})?$")
 
 
-class ClaimForm(Sent):
+class ClaimForm(Keyed):
     """A claim code for a gateway."""
 
     node: str = Field("", max_length=255)
@@ -91,7 +80,7 @@ class ClaimForm(Sent):
     location: str = Field("", max_length=256)
 
 
-class AdoptForm(Sent):
+class AdoptForm(Keyed):
     """Make a device of an address."""
 
     connector: str = Field("", max_length=64)
@@ -103,7 +92,7 @@ class AdoptForm(Sent):
     point: str = Field("", max_length=100)
 
 
-class ReplaceForm(Sent):
+class ReplaceForm(Keyed):
     """Other hardware for a device, or with an empty one for the gateway itself."""
 
     device: str = Field("", max_length=64)
@@ -111,7 +100,7 @@ class ReplaceForm(Sent):
     note: str = Field("", max_length=500)
 
 
-class MaintenanceForm(Sent):
+class MaintenanceForm(Keyed):
     """Maintenance that ends by itself."""
 
     device: str = Field("", max_length=64)
@@ -119,26 +108,17 @@ class MaintenanceForm(Sent):
     reason: str = Field("", max_length=200)
 
 
-class WalkForm(Sent):
+class WalkForm(Keyed):
     """A walk test."""
 
     part: str = Field("", max_length=256)
     minutes: int = Field(60)
 
 
-class SheetForm(Sent):
+class SheetForm(Keyed):
     """An acceptance sheet."""
 
     note: str = Field("", max_length=500)
-
-
-def checked(model: type[M], **values: Any) -> M:  # noqa: ANN401 - a form's
-    """A model of the API from a form's fields; empty ones are left out. Raises Invalid."""
-    try:
-        return model.model_validate({name: value for name, value in values.items() if value not in {"", None}})
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise Invalid(f"{'.'.join(map(str, first['loc'])) or 'form'}: {first['msg']}") from e
 
 
 def fresh_key() -> str:
@@ -175,9 +155,8 @@ def _by_label(tx: Connection, ui: Ui, label: str) -> str:
 
 
 @pages.post("/install")
-def issue(request: Request, ui: Technician, state: State, form: Annotated[ClaimForm, Form()]) -> Response:
+def issue(ui: Technician, state: State, form: Annotated[ClaimForm, Form()]) -> Response:
     """Issue a claim, and show its code this once."""
-    auth.check_csrf(request, form.csrf)
     name, node, location = form.gateway.strip(), form.node, form.location
     if name:
         with state.db.read() as tx:
@@ -247,32 +226,19 @@ def gateway_page(ui: Technician, state: State, gateway: Gateway) -> Response:
 
 
 @pages.post("/install/{gateway}/check")
-def check(request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[Sent, Form()]) -> Response:
+def check(ui: Technician, state: State, gateway: Gateway) -> Response:
     """Have the gateway check itself."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         service.check(tx, ui.who, gateway, now_ms())
     return back_to(f"/install/{gateway}")
 
 
-def point_of(ui: Ui, text: str) -> tuple[float | None, float | None]:
-    """Latitude and longitude as a map on a phone copies them. Raises Invalid."""
-    if not text.strip():
-        return None, None
-    try:
-        lat, lon = (float(part) for part in text.replace("，", ",").split(","))
-    except ValueError as e:
-        raise Invalid(ui.t("install.point_wrong")) from e
-    return lat, lon
-
-
 @pages.post("/install/{gateway}/adopt")
 def adopt(
-    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[AdoptForm, Form()]
+    ui: Technician, state: State, gateway: Gateway, form: Annotated[AdoptForm, Form()]
 ) -> Response:  # fmt: skip
     """Make a device of an address."""
-    auth.check_csrf(request, form.csrf)
-    lat, lon = point_of(ui, form.point)
+    lat, lon = point(form.point, ui.t("install.point_wrong"))
     given = checked(
         Adoption, device=form.device.strip(), profile=form.profile, connector=form.connector, address=form.address,
         location=form.location, node=form.node, lat=lat, lon=lon,
@@ -287,10 +253,9 @@ def adopt(
 
 @pages.post("/install/{gateway}/replace")
 def replace(
-    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[ReplaceForm, Form()]
+    ui: Technician, state: State, gateway: Gateway, form: Annotated[ReplaceForm, Form()]
 ) -> Response:  # fmt: skip
     """Put other hardware in a device's place; for the gateway itself a claim of the same id is shown."""
-    auth.check_csrf(request, form.csrf)
     if not form.device:
         with state.db.read() as tx:
             home = fleet.get_gateway(tx, ui.who, gateway)
@@ -307,10 +272,9 @@ def replace(
 
 @pages.post("/install/{gateway}/maintenance")
 def maintain(
-    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[MaintenanceForm, Form()]
+    ui: Technician, state: State, gateway: Gateway, form: Annotated[MaintenanceForm, Form()]
 ) -> Response:  # fmt: skip
     """Maintenance of the gateway or of one of its devices."""
-    auth.check_csrf(request, form.csrf)
     given = checked(
         MaintenanceBody, gateway=gateway, device=form.device, minutes=form.minutes, reason=form.reason.strip()
     )
@@ -323,12 +287,8 @@ def maintain(
 
 
 @pages.post("/install/{gateway}/maintenance/{silence_id}/end")
-def end_maintenance(  # noqa: PLR0917 - FastAPI's
-    request: Request, ui: Technician, state: State, gateway: Gateway, silence_id: SilenceId,
-    form: Annotated[Sent, Form()],
-) -> Response:  # fmt: skip
+def end_maintenance(ui: Technician, state: State, gateway: Gateway, silence_id: SilenceId) -> Response:
     """End it now."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         service.end_maintenance(tx, ui.who, gateway, silence_id, now_ms())
     return back_to(f"/install/{gateway}")
@@ -339,10 +299,9 @@ def end_maintenance(  # noqa: PLR0917 - FastAPI's
 
 @pages.post("/install/{gateway}/walks")
 def start_walk(
-    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[WalkForm, Form()]
+    ui: Technician, state: State, gateway: Gateway, form: Annotated[WalkForm, Form()]
 ) -> Response:  # fmt: skip
     """Begin a walk test, and show it."""
-    auth.check_csrf(request, form.csrf)
     given = checked(NewWalk, gateway=gateway, part=form.part.strip(), minutes=form.minutes)
     now = now_ms()
     with state.db.begin() as tx:
@@ -354,11 +313,10 @@ def start_walk(
 
 @pages.post("/install/{gateway}/sheets")
 def make_sheet(
-    request: Request, ui: Technician, state: State, gateway: Gateway, form: Annotated[SheetForm, Form()]
+    ui: Technician, state: State, gateway: Gateway, form: Annotated[SheetForm, Form()]
 ) -> Response:  # fmt: skip
     """Make an acceptance sheet."""
-    auth.check_csrf(request, form.csrf)
-    given, now = NewSheet(gateway=gateway, note=form.note), now_ms()
+    given, now = checked(NewSheet, gateway=gateway, note=form.note), now_ms()
     with state.db.begin() as tx:
         service.once(
             tx, ui.who, "sheet", form.key, now, SheetView,

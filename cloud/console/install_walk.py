@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from pydantic import Field
 
-from cloud.console.install import LOOKS, Gateway, Sent, Technician, checked, fresh_key
-from cloud.console.pages import PageRoute, back_to, render
+from cloud.console.forms import Id, checked
+from cloud.console.install import LOOKS, Gateway, Keyed, Technician, fresh_key
+from cloud.console.pages import back_to, page_router, render
 from cloud.devices.field import service
 from cloud.devices.field.models import MarkBody, WalkDetail, WalkView
 from cloud.devices.field.rules import Mark
 from cloud.errors import NotFound
-from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.state import now_ms
 
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
     from cloud.console.ui import Ui
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-WalkId = Annotated[int, Path(ge=1, lt=2**63)]
-SheetId = Annotated[int, Path(ge=1, lt=2**63)]
+pages = page_router()
 
 
-class MarkForm(Sent):
+class MarkForm(Keyed):
     """A result by hand."""
 
     device: str = Field("", max_length=64)
@@ -45,7 +43,7 @@ def _walk_of(tx: Connection, ui: Ui, gateway: str, walk_id: int) -> WalkDetail:
 
 
 @pages.get("/install/{gateway}/walks/{walk_id}")
-def walk_page(ui: Technician, state: State, gateway: Gateway, walk_id: WalkId) -> Response:
+def walk_page(ui: Technician, state: State, gateway: Gateway, walk_id: Id) -> Response:
     """A walk test: what waits, what is ticked off, with what latency."""
     with state.db.read() as tx:
         walk = _walk_of(tx, ui, gateway, walk_id)
@@ -56,11 +54,10 @@ def walk_page(ui: Technician, state: State, gateway: Gateway, walk_id: WalkId) -
 
 
 @pages.post("/install/{gateway}/walks/{walk_id}/end")
-def end_walk(  # noqa: PLR0917 - FastAPI's
-    request: Request, ui: Technician, state: State, gateway: Gateway, walk_id: WalkId, form: Annotated[Sent, Form()]
+def end_walk(
+    ui: Technician, state: State, gateway: Gateway, walk_id: Id
 ) -> Response:  # fmt: skip
     """End it now."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         _walk_of(tx, ui, gateway, walk_id)
         service.end_walk(tx, ui.who, walk_id, now_ms())
@@ -68,12 +65,11 @@ def end_walk(  # noqa: PLR0917 - FastAPI's
 
 
 @pages.post("/install/{gateway}/walks/{walk_id}/marks")
-def mark(  # noqa: PLR0917 - FastAPI's
-    request: Request, ui: Technician, state: State, gateway: Gateway, walk_id: WalkId,
+def mark(
+    ui: Technician, state: State, gateway: Gateway, walk_id: Id,
     form: Annotated[MarkForm, Form()],
 ) -> Response:  # fmt: skip
     """A result by hand."""
-    auth.check_csrf(request, form.csrf)
     given, now = checked(MarkBody, mark=form.mark, note=form.note), now_ms()
     with state.db.begin() as tx:
         _walk_of(tx, ui, gateway, walk_id)
@@ -85,11 +81,10 @@ def mark(  # noqa: PLR0917 - FastAPI's
 
 
 @pages.post("/install/{gateway}/sheets/{sheet_id}/sign")
-def sign(  # noqa: PLR0917 - FastAPI's
-    request: Request, ui: Technician, state: State, gateway: Gateway, sheet_id: SheetId, form: Annotated[Sent, Form()]
+def sign(
+    ui: Technician, state: State, gateway: Gateway, sheet_id: Id
 ) -> Response:  # fmt: skip
     """Ask the gateway again."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         if service.get_sheet(tx, ui.who, sheet_id).gateway != gateway:
             raise NotFound(f"acceptance sheet {sheet_id}: not found")

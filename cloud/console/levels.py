@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
-from fastapi import APIRouter, Depends, Form, Path, Query, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import Form, Query
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console import choose
+from cloud.console.forms import Id, Sent, checked
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.errors import Invalid, NotFound
 from cloud.incidents.levels import service
 from cloud.incidents.levels.models import DeclarationState, NodeLevel, PolicyRow
-from cloud.org import auth, tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Role
 from cloud.paging import MAX_LIMIT, to_ms
@@ -26,17 +26,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from cloud.console.ui import Ui
     from cloud.incidents.levels.models import DeclarationView, PolicyTable
     from cloud.org.rules import Principal
 
 HISTORY: Final = 20
 MAX_ID: Final = 2**63 - 1
-UNITS: Final = frozenset({tree.Kind.DISTRICT, tree.Kind.TOWN, tree.Kind.STREET, tree.Kind.COMMUNITY})
-"""What the tree shows; a building is shown when it is the viewer's own place."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-DeclarationId = Annotated[int, Path(ge=1, le=MAX_ID)]
+pages = page_router()
 NodeText = Annotated[str, Field(max_length=255)]
 
 
@@ -46,11 +43,6 @@ class Means(NamedTuple):
     headcount: int
     revisit_min: int
     escalation_s: float
-
-
-def called(ui: Ui, zh: str, en: str) -> str:
-    """A name in the viewer's language; the other one when there is none."""
-    return (zh or en) if ui.t.code == "zh" else (en or zh)
 
 
 def local_time(ui: Ui, moment: datetime) -> str:
@@ -73,13 +65,13 @@ def _zoned(moment: datetime, zone: ZoneInfo) -> datetime:
 
 
 def units(tx: Connection, who: Principal) -> list[NodeLevel]:
-    """The units within scope, each below its parent, and the viewer's own place."""
+    """The units within scope, each below its parent, and the viewer's own place, were it a building."""
     found: list[NodeLevel] = []
     cursor = None
     while True:
         page = service.tree_levels(
             tx, who, now_ms(), limit=MAX_LIMIT, cursor=cursor,
-            keep=lambda node: node.kind in UNITS or node.path == who.node,
+            keep=lambda node: node.kind in choose.LARGE or node.path == who.node,
         )  # fmt: skip
         found += page.items
         cursor = page.next_cursor
@@ -111,7 +103,6 @@ def may_decide(ui: Ui, declaration: DeclarationView) -> bool:
 @pages.get("/levels")
 def level_page(ui: View, state: State) -> Response:
     """What is in force where."""
-    ui.section = "levels"
     with state.db.read() as tx:
         listed = units(tx, ui.who)
         waiting = service.list_declarations(
@@ -123,16 +114,16 @@ def level_page(ui: View, state: State) -> Response:
             table = service.get_policies(tx, ui.who, node)
         except NotFound:  # a viewer of a node that was archived
             table = None
-        names = tree.names(tx, {row.source for row in table.items if row.source} if table else ())
+        names = choose.names(tx, ui, (row.source for row in table.items) if table else ())
         approver = service.approver_of(tx, node)
-    options = [(each.node, "\u3000" * each.depth + called(ui, each.name_zh, each.name_en)) for each in listed]
+    options = [(each.node, "\u3000" * each.depth + ui.called(each.name_zh, each.name_en)) for each in listed]
     day = ui.now + timedelta(days=1)
     return render(
         ui, "levels.html", levels=listed, waiting=waiting, past=past, node=node, approver=approver,
-        node_name=next((called(ui, each.name_zh, each.name_en) for each in listed if each.node == node), node),
+        node_name=next((ui.called(each.name_zh, each.name_en) for each in listed if each.node == node), node),
         policies=_policies(table) if table else [],
-        source_name=lambda source: called(ui, *names.get(source, ("", ""))) or source,
-        called=lambda zh, en: called(ui, zh, en), may_decide=lambda each: may_decide(ui, each),
+        source_names=names,
+        may_decide=lambda each: may_decide(ui, each),
         node_options=options, ends=local_time(ui, day),
         level_options=[(str(n), ui.t("levels.badge", level=n, name=ui.t(f"levels.name_{n}"))) for n in (3, 2, 1, 4)],
         role_options=[
@@ -149,17 +140,10 @@ def hint(
     """What would become of a declaration, below the form."""
     with state.db.read() as tx:
         seen = service.outlook(tx, ui.who, node, level, now_ms())
-    return render(ui, "level_hint.html", outlook=seen, level=level, above=called(ui, seen.blocked_zh, seen.blocked_en))
+    return render(ui, "level_hint.html", outlook=seen, level=level, above=ui.called(seen.blocked_zh, seen.blocked_en))
 
 
-class Posted(BaseModel):
-    """What every form here carries. back: the page to return to."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
-
-
-class Declared(Posted):
+class Declared(Sent):
     """The form that declares, and the one that renews."""
 
     node: NodeText = ""
@@ -176,13 +160,13 @@ class Declared(Posted):
         return self.reason.strip()[:2000]
 
 
-class Decided(Posted):
+class Decided(Sent):
     """The form of a decision."""
 
     note: str = Field("", max_length=8000)
 
 
-class PolicyForm(Posted):
+class PolicyForm(Sent):
     """Four numbers for each level, by the level; `inherit` drops the node's own."""
 
     node: NodeText = ""
@@ -193,7 +177,7 @@ class PolicyForm(Posted):
     escalation: list[int] = Field([], max_length=4)
 
 
-class ApproverForm(Posted):
+class ApproverForm(Sent):
     """Which role approves; empty to inherit it."""
 
     node: NodeText = ""
@@ -201,9 +185,8 @@ class ApproverForm(Posted):
 
 
 @pages.post("/levels")
-def declare(request: Request, ui: View, state: State, act: Annotated[Declared, Form()]) -> Response:
+def declare(ui: View, state: State, act: Annotated[Declared, Form()]) -> Response:
     """Declare a level."""
-    auth.check_csrf(request, act.csrf)
     routine = act.level == service.ROUTINE
     starts = None if routine else given_ms(ui, ui.t("levels.starts"), act.starts)
     ends = None if routine else given_ms(ui, ui.t("levels.ends"), act.ends)
@@ -216,22 +199,16 @@ def declare(request: Request, ui: View, state: State, act: Annotated[Declared, F
 
 
 @pages.post("/levels/{declaration}/approve")
-def approve(
-    request: Request, ui: View, state: State, declaration: DeclarationId, act: Annotated[Decided, Form()]
-) -> Response:
+def approve(ui: View, state: State, declaration: Id, act: Annotated[Decided, Form()]) -> Response:
     """Let it come into force."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.approve(tx, ui.who, declaration, now_ms(), act.note.strip())
     return back_to(act.back or "/levels")
 
 
 @pages.post("/levels/{declaration}/reject")
-def reject(
-    request: Request, ui: View, state: State, declaration: DeclarationId, act: Annotated[Decided, Form()]
-) -> Response:
+def reject(ui: View, state: State, declaration: Id, act: Annotated[Decided, Form()]) -> Response:
     """Refuse it, with the reason."""
-    auth.check_csrf(request, act.csrf)
     if not act.note.strip():
         raise Invalid(ui.t("levels.note_needed"))
     with state.db.begin() as tx:
@@ -240,22 +217,16 @@ def reject(
 
 
 @pages.post("/levels/{declaration}/end")
-def end(
-    request: Request, ui: View, state: State, declaration: DeclarationId, act: Annotated[Decided, Form()]
-) -> Response:
+def end(ui: View, state: State, declaration: Id, act: Annotated[Decided, Form()]) -> Response:
     """End it early, or withdraw it."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         service.end(tx, ui.who, declaration, now_ms(), act.note.strip())
     return back_to(act.back or "/levels")
 
 
 @pages.post("/levels/{declaration}/renew")
-def renew(
-    request: Request, ui: View, state: State, declaration: DeclarationId, act: Annotated[Declared, Form()]
-) -> Response:
+def renew(ui: View, state: State, declaration: Id, act: Annotated[Declared, Form()]) -> Response:
     """Ask for the same for longer."""
-    auth.check_csrf(request, act.csrf)
     ends = given_ms(ui, ui.t("levels.renew_until"), act.ends)
     if ends is None:
         raise Invalid(ui.t("levels.renew_until"))
@@ -272,19 +243,14 @@ def _rows(ui: Ui, act: PolicyForm) -> dict[int, service.Policy]:
     rows = {}
     for level, *numbers in zip(service.LEVELS, *columns, strict=True):
         demands = service.Policy(*numbers)
-        try:
-            PolicyRow.model_validate({"level": level, **demands._asdict()})
-        except ValidationError as e:
-            first = e.errors()[0]
-            raise Invalid(f"{first['loc'][0]}: {first['msg']}") from e
+        checked(PolicyRow, level=level, **demands._asdict())
         rows[level] = demands
     return rows
 
 
 @pages.post("/levels/policies")
-def put_policies(request: Request, ui: View, state: State, act: Annotated[PolicyForm, Form()]) -> Response:
+def put_policies(ui: View, state: State, act: Annotated[PolicyForm, Form()]) -> Response:
     """Set what levels demand at a node, or inherit it."""
-    auth.check_csrf(request, act.csrf)
     rows = {} if act.inherit else _rows(ui, act)
     with state.db.begin() as tx:
         service.put_policies(tx, ui.who, act.node, rows, now_ms())
@@ -292,9 +258,8 @@ def put_policies(request: Request, ui: View, state: State, act: Annotated[Policy
 
 
 @pages.post("/levels/approver")
-def put_approver(request: Request, ui: View, state: State, act: Annotated[ApproverForm, Form()]) -> Response:
+def put_approver(ui: View, state: State, act: Annotated[ApproverForm, Form()]) -> Response:
     """Set which role approves at a node and below."""
-    auth.check_csrf(request, act.csrf)
     if act.role and act.role not in set(Role):
         raise Invalid(f"role: {act.role}")
     with state.db.begin() as tx:

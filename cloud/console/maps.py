@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
-from cloud.console.pages import PageRoute, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console.pages import View, page_router, render
 from cloud.maps import service
 from cloud.maps.datum import Datum
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
@@ -16,14 +14,12 @@ from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 LAYERS: Final = ("nodes", "shapes", "devices", "incidents")
 """What is shown and hidden by a box of its own; members are a question that is recorded."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 
 
 @pages.get("/map")
 def map_page(ui: View, state: State) -> Response:
     """The map, at the extent of what the viewer may see."""
-    ui.section = "map"
     tiles = state.config.map
     with state.db.read() as tx:
         extent = service.extent(tx, ui.who, Datum(tiles.datum))

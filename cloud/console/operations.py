@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cloud.console import incident_show
 from cloud.console.levels import may_decide
 from cloud.incidents import service as incidents
 from cloud.incidents.drills import service as drills
@@ -68,11 +67,6 @@ class Operations(NamedTuple):
     drills: list[DrillView]
 
     @property
-    def any(self) -> bool:
-        """Whether there is anything to show."""
-        return bool(self.running or self.unmanned or self.understaffed or self.level or self.waiting or self.drills)
-
-    @property
     def beside(self) -> int:
         """How many cards stand beside the incidents."""
         posts = bool(self.unmanned or self.understaffed)
@@ -113,8 +107,8 @@ def _level(tx: Connection, ui: Ui, now_ms: int) -> tuple[Level | None, int]:
     below = sorted((each for each in listed if each.in_force), key=lambda each: (each.level, each.node))
     if own < levels.ROUTINE:
         zh, en = tree.names(tx, [ui.who.node]).get(ui.who.node, (tree.TOP.name_zh, tree.TOP.name_en))
-        return Level(own, incident_show.named(ui, zh, en), 0), waiting
+        return Level(own, ui.called(zh, en), 0), waiting
     if not below:
         return None, waiting
     others = len({each.node for each in below}) - 1
-    return Level(below[0].level, incident_show.named(ui, below[0].node_zh, below[0].node_en), others), waiting
+    return Level(below[0].level, ui.called(below[0].node_zh, below[0].node_en), others), waiting

@@ -6,16 +6,16 @@ import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from fastapi import Form, Path
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
 from cloud.alerts import service as alerts
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console.forms import Id, Sent
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.devices import service as devices
 from cloud.errors import Invalid
-from cloud.org import auth, node_files, tree
+from cloud.org import node_files, tree
 from cloud.org import service as org
 from cloud.org.account_models import AccountName, Subject  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.auth import State  # noqa: TC001
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from cloud.console.ui import Ui
+
 MAX_ID: Final = 2**63 - 1
 MAX_SHOWN: Final = 2000
 DAY_MS: Final = 86_400_000
@@ -36,8 +38,7 @@ TOKEN_DAYS: Final = (7, 30, 90, 365)
 DRAWN: Final = 240
 """Side of the square in which an outline is drawn."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 NodeId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
@@ -81,14 +82,9 @@ def _counts(tx: Connection, ui: Ui) -> dict[str, dict[str, int]]:
     return {"devices": devices.count_by_node(tx, ui.who), "alarms": alerts.open_by_node(tx, ui.who), "users": users}
 
 
-def _names(ui: Ui, node: tree.Node) -> str:
-    return node.name_zh if ui.t.code == "zh" else node.name_en
-
-
 @pages.get("/organisation")
 def organisation_page(ui: View, state: State) -> Response:
     """The tree."""
-    ui.section = "organisation"
     with state.db.read() as tx:
         nodes = tree.list_nodes(tx, ui.who)
         counts = _counts(tx, ui)
@@ -96,7 +92,7 @@ def organisation_page(ui: View, state: State) -> Response:
     whole = {what: sum(by_path.values()) for what, by_path in counts.items()}
     return render(
         ui, "organisation.html", lines=shown[:MAX_SHOWN], more=max(0, len(shown) - MAX_SHOWN), whole=whole,
-        top=ui.who.node == ROOT, name=lambda node: _names(ui, node), kinds=_kinds(ui), parents=_choices(ui, nodes),
+        top=ui.who.node == ROOT, kinds=_kinds(ui), parents=_choices(ui, nodes),
     )  # fmt: skip
 
 
@@ -106,7 +102,7 @@ def _kinds(ui: Ui) -> list[tuple[str, str]]:
 
 def _choices(ui: Ui, nodes: list[tree.Node]) -> list[tuple[str, str]]:
     """Nodes for a choice, each with its ancestors' names."""
-    named = {node.path: _names(ui, node) for node in nodes}
+    named = {node.path: ui.called(node.name_zh, node.name_en) for node in nodes}
     top = [(ROOT, ui.t("organisation.root"))] if ui.who.node == ROOT else []
     return top + [
         (path, " / ".join(named[above] for above in ancestors(path) if above in named)) for path in sorted(named)
@@ -142,7 +138,6 @@ def node_page(ui: View, state: State, node_id: NodeId) -> Response:
 
 
 def _node_page(ui: Ui, state: State, node_id: int, told: dict[str, str] | None = None) -> Response:
-    ui.section = "organisation"
     with state.db.read() as tx:
         node = _node(tx, ui, node_id)
         above = [path for path in ancestors(node.path)[:-1] if path.startswith(ui.who.node)]
@@ -161,7 +156,7 @@ def _node_page(ui: Ui, state: State, node_id: int, told: dict[str, str] | None =
         ui, "node.html", node=node, trail=trail, lines=[line for line in shown if line.depth <= 1][:MAX_SHOWN], me=me,
         users=users, tokens=[token for token in tokens if token.node == node.path and token.in_force], fleet=fleet,
         in_force=in_force, zone=in_force["time_zone"] or state.config.time_zone, drawing=drawing(node.outline),
-        name=lambda each: _names(ui, each), kinds=_kinds(ui), choices=choices, told=told,
+        kinds=_kinds(ui), choices=choices, told=told,
         roles=[(role.value, ui.t(f"role.{role}")) for role in Role], days=TOKEN_DAYS,
         settlements=[("", ui.t("organisation.inherited")), *(
             (each.value, ui.t(f"organisation.{each}")) for each in tree.Settlement
@@ -169,14 +164,7 @@ def _node_page(ui: Ui, state: State, node_id: int, told: dict[str, str] | None =
     )  # fmt: skip
 
 
-class Act(BaseModel):
-    """What every form carries."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
-
-
-class NodeForm(Act):
+class NodeForm(Sent):
     """A node's form. Empty means none, or inherited."""
 
     parent: NodePath = ROOT
@@ -215,13 +203,11 @@ def geometry_of(text: str) -> object:
 
 
 NodeGiven = Annotated[NodeForm, Form()]
-Given = Annotated[Act, Form()]
 
 
 @pages.post("/organisation")
-def add_node(request: Request, ui: View, state: State, form: NodeGiven) -> Response:
+def add_node(ui: View, state: State, form: NodeGiven) -> Response:
     """Make a node."""
-    auth.check_csrf(request, form.csrf)
     new = node_files.checked(NewNode, {"parent": form.parent, "kind": form.kind, **form.values()})
     names = (new.name_zh, new.name_en or new.name_zh)
     with state.db.begin() as tx:
@@ -230,9 +216,8 @@ def add_node(request: Request, ui: View, state: State, form: NodeGiven) -> Respo
 
 
 @pages.post("/organisation/{node_id}")
-def change_node(request: Request, ui: View, state: State, node_id: NodeId, form: NodeGiven) -> Response:
+def change_node(ui: View, state: State, node_id: NodeId, form: NodeGiven) -> Response:
     """Give a node other values; an empty outline leaves the one that there is."""
-    auth.check_csrf(request, form.csrf)
     changed = node_files.checked(ChangedNode, form.values())
     with state.db.begin() as tx:
         tree.change_node(tx, ui.who, _node(tx, ui, node_id).path, changed.columns(), now_ms())
@@ -240,15 +225,14 @@ def change_node(request: Request, ui: View, state: State, node_id: NodeId, form:
 
 
 @pages.post("/organisation/{node_id}/archive")
-def archive_node(request: Request, ui: View, state: State, node_id: NodeId, act: Given) -> Response:
+def archive_node(ui: View, state: State, node_id: NodeId) -> Response:
     """Put a node away for good."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         tree.archive_node(tx, ui.who, _node(tx, ui, node_id).path, now_ms())
     return back_to("/organisation")
 
 
-class PlaceForm(Act):
+class PlaceForm(Sent):
     """A gateway or a device to be put here; an empty device means the gateway."""
 
     gateway: str = Field("", max_length=64)
@@ -257,17 +241,16 @@ class PlaceForm(Act):
 
 @pages.post("/organisation/{node_id}/places")
 def place(
-    request: Request, ui: View, state: State, node_id: NodeId, form: Annotated[PlaceForm, Form()]
+    ui: View, state: State, node_id: NodeId, form: Annotated[PlaceForm, Form()]
 ) -> Response:  # fmt: skip
     """Put a gateway or a device here."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         node = _node(tx, ui, node_id)
         devices.place(tx, ui.who, form.gateway.strip(), form.device.strip() or None, node.path, now_ms())
     return back_to(f"/organisation/{node_id}")
 
 
-class AccountForm(Act):
+class AccountForm(Sent):
     """A user or a token."""
 
     name: AccountName
@@ -281,9 +264,8 @@ Account = Annotated[AccountForm, Form()]
 
 
 @pages.post("/organisation/{node_id}/users")
-def add_user(request: Request, ui: View, state: State, node_id: NodeId, form: Account) -> Response:
+def add_user(ui: View, state: State, node_id: NodeId, form: Account) -> Response:
     """Make a user here; the page that answers tells the password, once."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         node = _node(tx, ui, node_id)
         password = org.add_user(tx, ui.who, form.name, form.role, now_ms(), node=node.path)
@@ -291,11 +273,10 @@ def add_user(request: Request, ui: View, state: State, node_id: NodeId, form: Ac
 
 
 @pages.post("/organisation/{node_id}/users/{act}")
-def change_user(  # noqa: PLR0917 - what a route is given
-    request: Request, ui: View, state: State, node_id: NodeId, act: Annotated[str, Path(max_length=16)], form: Account
+def change_user(
+    ui: View, state: State, node_id: NodeId, act: Annotated[str, Path(max_length=16)], form: Account
 ) -> Response:
     """Change a user of this node, make it a new password, or keep it from signing in."""
-    auth.check_csrf(request, form.csrf)
     acts: dict[str, dict[str, Any]] = {"disable": {"disabled": True}, "enable": {"disabled": False}}
     acts["change"] = {"role": form.role, "subject": form.subject or None, **({"node": form.node} if form.node else {})}
     with state.db.begin() as tx:
@@ -312,9 +293,8 @@ def change_user(  # noqa: PLR0917 - what a route is given
 
 
 @pages.post("/organisation/{node_id}/tokens")
-def add_token(request: Request, ui: View, state: State, node_id: NodeId, form: Account) -> Response:
+def add_token(ui: View, state: State, node_id: NodeId, form: Account) -> Response:
     """Make a token here; the page that answers tells it, once."""
-    auth.check_csrf(request, form.csrf)
     now = now_ms()
     ends = now + form.days * DAY_MS if form.days else None
     with state.db.begin() as tx:
@@ -324,12 +304,10 @@ def add_token(request: Request, ui: View, state: State, node_id: NodeId, form: A
 
 
 @pages.post("/organisation/{node_id}/tokens/{token_id}/revoke")
-def revoke_token(  # noqa: PLR0917 - what a route is given
-    request: Request, ui: View, state: State, node_id: NodeId, token_id: Annotated[int, Path(ge=1, le=MAX_ID)],
-    act: Given,
+def revoke_token(
+    ui: View, state: State, node_id: NodeId, token_id: Id,
 ) -> Response:  # fmt: skip
     """Refuse a token from now on."""
-    auth.check_csrf(request, act.csrf)
     with state.db.begin() as tx:
         _node(tx, ui, node_id)
         org.revoke_token_id(tx, ui.who, token_id, now_ms())

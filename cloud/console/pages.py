@@ -1,5 +1,8 @@
 """From a template's name to a response: the template environment, the viewer, and errors as pages.
 
+Every form of a signed-in viewer is checked here to come from a page of the same session: `PageRoute` reads its token,
+and `viewer_ui` compares it before a handler runs.
+
 Templates escape everything and refuse names that they were not given. They hold to the Content-Security-Policy that
 `cloud.http` sends: nothing inline, nothing evaluated, nothing from elsewhere.
 """
@@ -11,11 +14,11 @@ from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from fastapi import Request  # noqa: TC002 - FastAPI reads annotations
+from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -24,7 +27,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cloud.alerts import service as alerts
 from cloud.console import i18n, nav
 from cloud.console.ui import Ui
-from cloud.errors import Forbidden, NotSignedIn, RequestRefused
+from cloud.errors import NotFound, NotSignedIn, RequestRefused
 from cloud.org import auth
 from cloud.org import service as org
 from cloud.org.rules import Permission
@@ -84,21 +87,36 @@ def make_ui(request: Request) -> Ui:
         path=request.url.path,
         query={key: value for key, value in request.query_params.items() if key != "lang"},
         theme=theme if theme in {"dark", "light"} else "",
+        section=nav.section(request.url.path),
     )
 
 
 def viewer_ui(request: Request) -> Ui:
-    """The view of who is signed in, with the counts that every page shows. Raises NotSignedIn."""
+    """The view of who is signed in, with the counts that every page shows. Raises NotSignedIn, Forbidden."""
     ui = make_ui(request)
     ui.principal = auth.signed_in(request) if request.method == "GET" else auth.identify(request)
     if ui.principal is None:
         raise NotSignedIn("a session is needed")
-    if not ui.principal.may(Permission.VIEW):
-        raise Forbidden(f"role {ui.principal.role} may not view")
+    if request.method != "GET":
+        auth.check_csrf(request, request.state.token)
+    ui.need(Permission.VIEW)
     ui.csrf = org.csrf_of(request.cookies.get(auth.COOKIE, ""))
     with auth.state_of(request).db.read() as tx:
         ui.counts = alerts.open_counts(tx, ui.principal, now_ms())
     return ui
+
+
+View = Annotated[Ui, Depends(viewer_ui)]
+
+
+def needing(*permissions: Permission) -> Any:  # noqa: ANN401 - what FastAPI takes in an annotation
+    """The view of somebody whose role permits one of these, for pages that nobody else sees. Raises Forbidden."""
+
+    def check(ui: View) -> Ui:
+        ui.need(*permissions)
+        return ui
+
+    return Depends(check)
 
 
 def render(ui: Ui, template: str, status: int = 200, **context: Any) -> HTMLResponse:  # noqa: ANN401 - templates take anything
@@ -148,10 +166,9 @@ def error_page(request: Request, status: int, reason: str = "") -> HTMLResponse:
     """An error as a page: what happened, and ways on. Reads no store, so that it works when none answers."""
     ui = make_ui(request)
     name = ERRORS.get(status, "invalid" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "broken")
-    section = request.url.path.strip("/").partition("/")[0]
     return render(
         ui, "error.html", status, code=status, heading=ui.t(f"error.{name}_title"),
-        message=_sentence(ui, status, reason), section=section if section in nav.SECTIONS else "",
+        message=_sentence(ui, status, reason), section="" if ui.section in {"overview", "more"} else ui.section,
         again=request.method == "GET",
     )  # fmt: skip
 
@@ -168,6 +185,8 @@ def refusal(request: Request, e: Exception) -> Response:
             return PlainTextResponse("", 401, headers={"HX-Redirect": target})
         return RedirectResponse(target, 303)
     status, reason = _status(e), _reason(e)
+    if scripted and isinstance(e, NotFound) and request.method == "POST":
+        return PlainTextResponse(ui.t("error.not_found_what", reason=reason), status)
     if scripted:
         return PlainTextResponse(_sentence(ui, status, reason), status)
     return error_page(request, status, reason)
@@ -177,6 +196,16 @@ def remember(response: Response, lang: str) -> Response:
     """The same response, which has the browser keep a language."""
     response.set_cookie(i18n.COOKIE, lang, max_age=365 * 86400, samesite="lax", path="/")
     return response
+
+
+def told(request: Request, response: Response) -> Response:
+    """The same response; to the script that sends forms, where it leads instead of leading there (`js/forms.js`)."""
+    if response.status_code != HTTPStatus.SEE_OTHER or "patrol-form" not in request.headers:
+        return response
+    answer = PlainTextResponse("", 204)
+    answer.raw_headers += [(name, value) for name, value in response.raw_headers if name == b"set-cookie"]
+    answer.headers["Patrol-To"] = response.headers["location"]
+    return answer
 
 
 class PageRoute(APIRoute):
@@ -191,8 +220,16 @@ class PageRoute(APIRoute):
             if request.method == "GET" and lang in i18n.WORDS:
                 return remember(RedirectResponse(make_ui(request).here, 303), lang)
             try:
-                return await handle(request)
+                if request.method == "POST":
+                    token = (await request.form()).get("csrf", "")
+                    request.state.token = token if isinstance(token, str) else ""
+                return told(request, await handle(request))
             except (RequestRefused, RequestValidationError, StoreError) as e:
                 return refusal(request, e)
 
         return handled
+
+
+def page_router() -> APIRouter:
+    """A router of pages."""
+    return APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)

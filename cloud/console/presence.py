@@ -6,13 +6,13 @@ and so that who is at a post is looked up, and the look put on record, only when
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, Path
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
-from cloud.console.pages import PageRoute, render, viewer_ui
-from cloud.console.ui import Ui, bar
+from cloud.console.forms import Id  # noqa: TC001 - FastAPI reads annotations
+from cloud.console.pages import View, page_router, render
+from cloud.console.ui import bar
 from cloud.org import tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
@@ -31,15 +31,12 @@ PILLS: Final = {
 }  # fmt: skip
 """How a state looks."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-PostId = Annotated[int, Path(ge=1, lt=2**63)]
+pages = page_router()
 
 
 @pages.get("/presence")
 def board(ui: View, state: State) -> Response:
     """Every post, worst first, and how well areas and routes are seen."""
-    ui.section = "presence"
     part = ui.query.pop("part", "")
     chosen = ui.query.get("state", "")
     wanted = (PostState(chosen),) if chosen in set(PostState) else ()
@@ -61,9 +58,8 @@ def board(ui: View, state: State) -> Response:
 
 
 @pages.get("/presence/{post_id}")
-def post_page(ui: View, state: State, post_id: PostId) -> Response:
+def post_page(ui: View, state: State, post_id: Id) -> Response:
     """One post: how it stands, its history, and for those who may locate who is there."""
-    ui.section = "presence"
     live = ui.query.pop("part", "")
     who = None
     if ui.may(Permission.LOCATE) and not live:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from pydantic import BaseModel, Field
 
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.devices import service as devices
 from cloud.devices.remote import service
 from cloud.devices.remote.rules import OVER, Phase
-from cloud.errors import Forbidden, Invalid, NotFound
-from cloud.org import auth
+from cloud.errors import Invalid, NotFound
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
 from cloud.state import now_ms
@@ -33,22 +31,15 @@ LOOKS: Final = {
 }  # fmt: skip
 CHECK_LOOKS: Final = {"ok": "normal", "warn": "minor", "fail": "alarm"}
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
+pages = page_router()
 
 
 class HelpForm(BaseModel):
     """A button of the page."""
 
-    csrf: str = Field("", max_length=200)
     kind: str = Field("", max_length=64)
     name: str = Field("", max_length=64)
     """The connector to restart, or the command to stop."""
-
-
-def _may(ui: Ui) -> None:
-    if not ui.may(Permission.PROVISION):
-        raise Forbidden(f"role {ui.role} may not help gateways from afar")
 
 
 def _checks(view: CommandView) -> list[dict[str, Any]]:
@@ -67,8 +58,7 @@ def _checks(view: CommandView) -> list[dict[str, Any]]:
 @pages.get("/gateways/{gateway_id}/help")
 def help_page(ui: View, state: State, gateway_id: str) -> Response:
     """What may be asked, what was asked lately, and the answer of one of them."""
-    ui.section = "gateways"
-    _may(ui)
+    ui.need(Permission.PROVISION)
     wanted = ui.query.get("command", "")
     with state.db.read() as tx:
         gateway = devices.get_gateway(tx, ui.who, gateway_id)
@@ -88,9 +78,8 @@ def help_page(ui: View, state: State, gateway_id: str) -> Response:
 
 
 @pages.post("/gateways/{gateway_id}/help")
-def ask(request: Request, ui: View, state: State, gateway_id: str, form: Annotated[HelpForm, Form()]) -> Response:
+def ask(ui: View, state: State, gateway_id: str, form: Annotated[HelpForm, Form()]) -> Response:
     """Ask it, and show its answer."""
-    auth.check_csrf(request, form.csrf)
     arguments = {
         "log-tail": {"follow_s": str(FOLLOW_S)}, "restart-connector": {"name": form.name}, "stop": {"id": form.name},
     }.get(form.kind, {})  # fmt: skip

@@ -6,14 +6,13 @@ from datetime import date, timedelta
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
 from cloud.console import choose
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
-from cloud.org import auth
+from cloud.console.forms import Id, Sent, checked
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.reports import files, sections, service
 from cloud.reports import render as reports
@@ -34,16 +33,7 @@ from cloud.state import now_ms
 PAGE: Final = 50
 SHOWN_FOLLOW_UPS: Final = 20
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-Id = Annotated[int, Path(ge=1, lt=2**63)]
-
-
-class Sent(BaseModel):
-    """What every form here carries. back: the page to return to."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
+pages = page_router()
 
 
 class Making(Sent):
@@ -79,7 +69,6 @@ def _days(review: ReviewView) -> str:
 @pages.get("/reviews")
 def review_list(ui: View, state: State) -> Response:
     """The archive, the latest period first, and what is still to be followed up."""
-    ui.section = "reviews"
     chosen = ui.query.get("kind", "")
     kind = ReviewKind(chosen) if chosen in set(ReviewKind) else None
     with state.db.read() as tx:
@@ -93,7 +82,7 @@ def review_list(ui: View, state: State) -> Response:
     last = ui.now.astimezone(ui.zone_info).date().replace(day=1) - timedelta(days=1)
     return render(
         ui, "reviews.html", page=page, waiting=waiting, chosen=chosen, nodes=nodes, first_day=last.replace(day=1),
-        last_day=last, name=choose.name, periods={each.id: _days(each) for each in page.items},
+        last_day=last, periods={each.id: _days(each) for each in page.items},
         kinds=[("", ui.t("reviews.all")), *((each.value, ui.t(f"reviews.kind_{each}")) for each in ReviewKind)],
         states=[(each.value, ui.t(f"reviews.follow_up_{each}")) for each in FollowUpState],
         next=ui.link(cursor=page.next_cursor), first=ui.link(cursor=None),
@@ -101,18 +90,16 @@ def review_list(ui: View, state: State) -> Response:
 
 
 @pages.post("/reviews")
-def make(request: Request, ui: View, state: State, sent: Annotated[Making, Form()]) -> Response:
+def make(ui: View, state: State, sent: Annotated[Making, Form()]) -> Response:
     """Make one now, and show it."""
-    auth.check_csrf(request, sent.csrf)
-    given = NewReview(node=sent.node, first_day=sent.first_day, last_day=sent.last_day)
+    given = checked(NewReview, node=sent.node, first_day=sent.first_day, last_day=sent.last_day)
     made = service.make(state.db, ui.who, given, now_ms(), state.config.time_zone)
     return back_to(f"/reviews/{made.id}")
 
 
 @pages.post("/reviews/follow-ups/{follow_up_id}")
-def change(request: Request, ui: View, state: State, follow_up_id: Id, sent: Annotated[Changing, Form()]) -> Response:
+def change(ui: View, state: State, follow_up_id: Id, sent: Annotated[Changing, Form()]) -> Response:
     """Say where a follow-up stands."""
-    auth.check_csrf(request, sent.csrf)
     with state.db.begin() as tx:
         given = FollowUpChange(state=sent.state, owner=sent.owner)
         service.change_follow_up(tx, ui.who, follow_up_id, given, now_ms())
@@ -122,7 +109,6 @@ def change(request: Request, ui: View, state: State, follow_up_id: Id, sent: Ann
 @pages.get("/reviews/{review_id}")
 def review_page(ui: View, state: State, review_id: Id) -> Response:
     """One review."""
-    ui.section = "reviews"
     with state.db.read() as tx:
         review = service.get_review(tx, ui.who, review_id)
         archived = service.archived(tx, ui.who, review_id) if review.state is ReviewState.MADE else None
@@ -130,16 +116,15 @@ def review_page(ui: View, state: State, review_id: Id) -> Response:
     document = sections.write(ui.t, archived) if archived else None
     return render(
         ui, "review.html", review=review, document=document, body=reports.fragment(document) if document else "",
-        name=choose.name, nodes=[(path, shown) for path, shown in nodes if path.startswith(review.node)],
+        nodes=[(path, shown) for path, shown in nodes if path.startswith(review.node)],
         states=[(each.value, ui.t(f"reviews.follow_up_{each}")) for each in FollowUpState],
     )  # fmt: skip
 
 
 @pages.post("/reviews/{review_id}/follow-ups")
-def ask(request: Request, ui: View, state: State, review_id: Id, sent: Annotated[Asking, Form()]) -> Response:
+def ask(ui: View, state: State, review_id: Id, sent: Annotated[Asking, Form()]) -> Response:
     """Ask something of a unit."""
-    auth.check_csrf(request, sent.csrf)
-    given = NewFollowUp(node=sent.node, text=sent.text, owner=sent.owner.strip() or None)
+    given = checked(NewFollowUp, node=sent.node, text=sent.text, owner=sent.owner.strip())
     with state.db.begin() as tx:
         service.add_follow_up(tx, ui.who, review_id, given, now_ms())
     return back_to(f"/reviews/{review_id}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Form, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from pydantic import Field
 
-from cloud.console.pages import PageRoute, back_to, render
-from cloud.console.roster_forms import Act, Thing, View, allowed, checked, name_of, nodes_of
-from cloud.org import tree
+from cloud.console import choose
+from cloud.console.forms import Button, Id, Sent, checked
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
 from cloud.presence.rosters import service
@@ -19,10 +19,10 @@ from cloud.state import now_ms
 
 PAGE: Final = 50
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
-class MemberForm(Act):
+class MemberForm(Sent):
     """A new member."""
 
     call_sign: str = Field(max_length=200)
@@ -30,7 +30,7 @@ class MemberForm(Act):
     user: str = Field("", max_length=64)
 
 
-class EquipmentForm(Act):
+class EquipmentForm(Sent):
     """A device that becomes equipment. post: an id, or empty."""
 
     gateway: str = Field(max_length=64)
@@ -40,7 +40,7 @@ class EquipmentForm(Act):
     post: str = Field("", max_length=20)
 
 
-class RevealForm(Act):
+class RevealForm(Sent):
     """Whose a pseudonym is, and why that has to be known."""
 
     pseudonym: str = Field(max_length=128)
@@ -54,33 +54,33 @@ def member_list(ui: View, state: State) -> Response:
     search, cursor = ui.query.get("q", "")[:64], ui.query.get("cursor", "")
     with state.db.read() as tx:
         page = service.list_members(tx, ui.who, now_ms(), search=search or None, limit=PAGE, cursor=cursor or None)
-        names = tree.names(tx, {member.node for member in page.items})
-        nodes = nodes_of(tx, ui)
-    rows = [{"member": member, "node": name_of(ui, names[member.node])} for member in page.items]
+        names = choose.names(tx, ui, {member.node for member in page.items})
+        nodes = choose.nodes(tx, ui)
+    rows = [{"member": member, "node": names[member.node]} for member in page.items]
     following = ui.link(cursor=page.next_cursor) if page.next_cursor else ""
     return render(
-        ui, "roster_members.html", tab="members", rows=rows, nodes=nodes, search=search, next=following,
+        ui, "roster_members.html", rows=rows, nodes=nodes, search=search, next=following,
         first=ui.link(cursor=None) if cursor else "",
     )  # fmt: skip
 
 
 @pages.post("/rosters/members")
-def add_member(request: Request, ui: View, state: State, act: Annotated[MemberForm, Form()]) -> Response:
+def add_member(ui: View, state: State, act: Annotated[MemberForm, Form()]) -> Response:
     """A new member."""
-    allowed(request, ui, act, Permission.PATROL)
+    ui.need(Permission.PATROL)
     new = checked(NewMember, call_sign=act.call_sign.strip(), node=act.node, user=act.user)
     with state.db.begin() as tx:
         service.add_member(tx, ui.who, new, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.post("/rosters/members/{member}/archive")
-def archive_member(request: Request, ui: View, state: State, member: Thing, act: Annotated[Act, Form()]) -> Response:
+def archive_member(ui: View, state: State, member: Id, act: Button) -> Response:
     """The member patrols no longer."""
-    allowed(request, ui, act, Permission.PATROL)
+    ui.need(Permission.PATROL)
     with state.db.begin() as tx:
         service.archive_member(tx, ui.who, member, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.get("/rosters/equipment")
@@ -89,15 +89,15 @@ def equipment_list(ui: View, state: State) -> Response:
     cursor = ui.query.get("cursor", "")
     with state.db.read() as tx:
         page = service.list_equipment(tx, ui.who, now_ms(), limit=PAGE, cursor=cursor or None)
-        names = tree.names(tx, {thing.node for thing in page.items})
-        posts = [(str(thing), name_of(ui, (zh, en))) for thing, zh, en in service.place_choices(tx, ui.who, "post")]
-        nodes = nodes_of(tx, ui)
+        names = choose.names(tx, ui, {thing.node for thing in page.items})
+        posts = [(str(thing), ui.called(zh, en)) for thing, zh, en in service.place_choices(tx, ui.who, "post")]
+        nodes = choose.nodes(tx, ui)
     rows = [
-        {"thing": thing, "node": name_of(ui, names[thing.node]), "post": dict(posts).get(str(thing.post), "")}
+        {"thing": thing, "node": names[thing.node], "post": dict(posts).get(str(thing.post), "")}
         for thing in page.items
     ]
     return render(
-        ui, "roster_equipment.html", tab="equipment", rows=rows, nodes=nodes,
+        ui, "roster_equipment.html", rows=rows, nodes=nodes,
         posts=[("", ui.t("rosters.nothing")), *posts],
         kinds=[(kind.value, ui.t(f"rosters.{kind}")) for kind in Kind],
         next=ui.link(cursor=page.next_cursor) if page.next_cursor else "", first=ui.link(cursor=None) if cursor else "",
@@ -105,9 +105,9 @@ def equipment_list(ui: View, state: State) -> Response:
 
 
 @pages.post("/rosters/equipment")
-def add_equipment(request: Request, ui: View, state: State, act: Annotated[EquipmentForm, Form()]) -> Response:
+def add_equipment(ui: View, state: State, act: Annotated[EquipmentForm, Form()]) -> Response:
     """A device becomes equipment of the patrol."""
-    allowed(request, ui, act, Permission.PATROL)
+    ui.need(Permission.PATROL)
     new = checked(
         NewEquipment,
         gateway=act.gateway.strip(),
@@ -118,16 +118,16 @@ def add_equipment(request: Request, ui: View, state: State, act: Annotated[Equip
     )
     with state.db.begin() as tx:
         service.add_equipment(tx, ui.who, new, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.post("/rosters/equipment/{thing}/archive")
-def archive_equipment(request: Request, ui: View, state: State, thing: Thing, act: Annotated[Act, Form()]) -> Response:
+def archive_equipment(ui: View, state: State, thing: Id, act: Button) -> Response:
     """The device is no longer the patrol's."""
-    allowed(request, ui, act, Permission.PATROL)
+    ui.need(Permission.PATROL)
     with state.db.begin() as tx:
         service.archive_equipment(tx, ui.who, thing, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.get("/rosters/looks")
@@ -138,18 +138,16 @@ def my_looks(ui: View, state: State) -> Response:
         member = service.member_of(tx, ui.who)
         page = service.list_looks(tx, member, limit=PAGE, cursor=cursor or None) if member else None
     following = ui.link(cursor=page.next_cursor) if page and page.next_cursor else ""
-    return render(
-        ui, "roster_looks.html", tab="looks", page=page, next=following, first=ui.link(cursor=None) if cursor else ""
-    )
+    return render(ui, "roster_looks.html", page=page, next=following, first=ui.link(cursor=None) if cursor else "")
 
 
 @pages.post("/rosters/reveal")
-def reveal(request: Request, ui: View, state: State, act: Annotated[RevealForm, Form()]) -> Response:
+def reveal(ui: View, state: State, act: Annotated[RevealForm, Form()]) -> Response:
     """Turn a pseudonym back, on record (P4)."""
-    allowed(request, ui, act, Permission.REVEAL)
+    ui.need(Permission.REVEAL)
     body = checked(Reveal, pseudonym=act.pseudonym, reason=act.reason, case_number=act.case_number)
     with state.db.begin() as tx:
         found = service.reveal(
             tx, ui.who, body.pseudonym, reason=body.reason, case=body.case_number, now_ms=now_ms()
         )  # fmt: skip
-    return render(ui, "roster_revealed.html", tab="members", found=found)
+    return render(ui, "roster_revealed.html", found=found)

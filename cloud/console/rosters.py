@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
 from pydantic import Field
 
-from cloud.console import roster_people
-from cloud.console.pages import PageRoute, back_to, render
-from cloud.console.roster_forms import Act, Thing, View, allowed, name_of, nodes_of, number
+from cloud.console import choose, roster_people
+from cloud.console.forms import Button, Id, Sent, numbered
+from cloud.console.pages import View, back_to, page_router, render
 from cloud.errors import Invalid
-from cloud.org import tree
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission
 from cloud.paging import MAX_LIMIT
@@ -28,16 +27,22 @@ if TYPE_CHECKING:
 
 DAY_MS: Final = 86_400_000
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
-class HandOverForm(Act):
+class Noted(Sent):
+    """A button with a remark."""
+
+    note: str = Field("", max_length=2000)
+
+
+class HandOverForm(Noted):
     """To which shift."""
 
     to: int = Field(ge=1, lt=2**63)
 
 
-class ShiftForm(Act):
+class ShiftForm(Noted):
     """A shift. where: `post:7`, `route:3` or empty. starts, ends: local times of the site."""
 
     member: int = Field(ge=1, lt=2**63)
@@ -61,7 +66,7 @@ def duty(ui: View, state: State) -> Response:
     day, now = _day(ui), now_ms()
     begins = round(datetime.combine(day, time(), ui.zone_info).timestamp() * 1000)
     with state.db.read() as tx:
-        nodes = nodes_of(tx, ui)
+        nodes = choose.nodes(tx, ui)
         node = ui.query.get("node", "")
         node = node if node in dict(nodes) else ui.who.node
         listed = service.list_shifts(
@@ -74,7 +79,7 @@ def duty(ui: View, state: State) -> Response:
     running = sum(shift.state is ShiftState.RUNNING for shift in listed)
     local = datetime.combine(day, time(8))
     return render(
-        ui, "rosters.html", tab="duty", day=day.isoformat(), node=node, nodes=nodes, running=running,
+        ui, "rosters.html", day=day.isoformat(), node=node, nodes=nodes, running=running,
         previous=ui.link(day=(day - timedelta(days=1)).isoformat()), following=ui.link(
             day=(day + timedelta(days=1)).isoformat()
         ),
@@ -84,7 +89,7 @@ def duty(ui: View, state: State) -> Response:
 
 def _groups(tx: Connection, ui: Ui, listed: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - views of shifts
     """The shifts by unit, with the names of what they refer to."""
-    names = tree.names(tx, {shift.node for shift in listed})
+    names = choose.names(tx, ui, {shift.node for shift in listed})
     places = {
         what: service.place_names(tx, what, {getattr(shift, what) for shift in listed} - {None})
         for what in ("post", "route")
@@ -101,13 +106,11 @@ def _groups(tx: Connection, ui: Ui, listed: Any) -> list[dict[str, Any]]:  # noq
             if other.id != shift.id and other.member != shift.member and other.state is not ShiftState.ENDED
         ]
         row = {
-            "shift": shift, "place": name_of(ui, place) if place else "", "carried": carried, "later": later,
+            "shift": shift, "place": ui.called(*place) if place else "", "carried": carried, "later": later,
             "handed_to": signs.get(shift.handed_to, f"#{shift.handed_to}") if shift.handed_to else "",
         }  # fmt: skip
         groups.setdefault(shift.node, []).append(row)
-    return [
-        {"name": name_of(ui, names.get(node, (node, node))), "rows": rows} for node, rows in sorted(groups.items())
-    ]  # fmt: skip
+    return [{"name": names[node], "rows": rows} for node, rows in sorted(groups.items())]
 
 
 def _choices(tx: Connection, ui: Ui) -> dict[str, list[tuple[str, str]]]:
@@ -124,7 +127,7 @@ def _choices(tx: Connection, ui: Ui) -> dict[str, list[tuple[str, str]]]:
         for kind in (Kind.ARMBAND, Kind.RADIO)
     }
     places = [
-        (f"{what}:{thing}", name_of(ui, (zh, en)))
+        (f"{what}:{thing}", ui.called(zh, en))
         for what in ("post", "route")
         for thing, zh, en in service.place_choices(tx, ui.who, what)
     ]
@@ -144,55 +147,55 @@ def _moment(ui: Ui, text: str) -> int:
 
 
 @pages.post("/rosters/shifts")
-def plan(request: Request, ui: View, state: State, act: Annotated[ShiftForm, Form()]) -> Response:
+def plan(ui: View, state: State, act: Annotated[ShiftForm, Form()]) -> Response:
     """Plan a shift."""
-    allowed(request, ui, act, Permission.PATROL)
+    ui.need(Permission.PATROL)
     what, _, place = act.where.partition(":")
     wanted = service.Plan(
         act.member, _moment(ui, act.starts), _moment(ui, act.ends),
-        post=number(place, "post") if what == "post" else None,
-        route=number(place, "route") if what == "route" else None,
-        armband=number(act.armband, "armband"), radio=number(act.radio, "radio"), note=act.note,
+        post=numbered(place, "post") if what == "post" else None,
+        route=numbered(place, "route") if what == "route" else None,
+        armband=numbered(act.armband, "armband"), radio=numbered(act.radio, "radio"), note=act.note,
     )  # fmt: skip
     with state.db.begin() as tx:
         service.plan(tx, ui.who, wanted, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.post("/rosters/shifts/{shift}/begin")
-def begin(request: Request, ui: View, state: State, shift: Thing, act: Annotated[Act, Form()]) -> Response:
+def begin(ui: View, state: State, shift: Id, act: Button) -> Response:
     """The member has taken it up."""
-    allowed(request, ui, act, Permission.RESPOND)
+    ui.need(Permission.RESPOND)
     with state.db.begin() as tx:
         service.begin(tx, ui.who, shift, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.post("/rosters/shifts/{shift}/end")
-def end(request: Request, ui: View, state: State, shift: Thing, act: Annotated[Act, Form()]) -> Response:
+def end(ui: View, state: State, shift: Id, act: Annotated[Noted, Form()]) -> Response:
     """End it before its time."""
-    allowed(request, ui, act, Permission.RESPOND)
+    ui.need(Permission.RESPOND)
     with state.db.begin() as tx:
         service.end(tx, ui.who, shift, now_ms(), act.note)
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.post("/rosters/shifts/{shift}/handover")
-def hand_over(request: Request, ui: View, state: State, shift: Thing, act: Annotated[HandOverForm, Form()]) -> Response:
+def hand_over(ui: View, state: State, shift: Id, act: Annotated[HandOverForm, Form()]) -> Response:
     """End it and begin the one that takes over."""
-    allowed(request, ui, act, Permission.RESPOND)
+    ui.need(Permission.RESPOND)
     with state.db.begin() as tx:
         service.hand_over(tx, ui.who, shift, act.to, now_ms(), note=act.note)
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 @pages.post("/rosters/shifts/{shift}/delete")
-def remove(request: Request, ui: View, state: State, shift: Thing, act: Annotated[Act, Form()]) -> Response:
+def remove(ui: View, state: State, shift: Id, act: Button) -> Response:
     """Forget a shift that has not begun."""
-    allowed(request, ui, act, Permission.PATROL)
+    ui.need(Permission.PATROL)
     with state.db.begin() as tx:
         service.remove(tx, ui.who, shift, now_ms())
-    return back_to(act.back)
+    return back_to(act.back or "/rosters")
 
 
 pages.include_router(roster_people.pages)

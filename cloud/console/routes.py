@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Mount
 
@@ -41,7 +41,7 @@ from cloud.console import (
     sign_in,
     silences,
 )
-from cloud.console.pages import STATIC, PageRoute, assets_version, render, viewer_ui
+from cloud.console.pages import STATIC, View, assets_version, page_router, render
 from cloud.console.ui import Ui, bar
 from cloud.devices import service as fleet_service
 from cloud.devices.models import DeviceState
@@ -66,12 +66,11 @@ DEVICE_STATES: Final = [state.value for state in DeviceState]
 _ASSET_AGE_S: Final = 31_536_000
 _PARTS: Final = (
     sign_in, alarms, devices, gateways, organisation, maps, presence, rosters, incidents, levels, drills, reviews,
-    hazards, silences, channels, audit, install, install_walk, claims, configs, config_changes, campaigns, fleet_health,
-    remote,
-    hazards, silences, channels, audit, install, claims, configs, campaigns, releases, fleet_health, remote,
+    hazards, silences, channels, audit, install, install_walk, claims, configs, config_changes, campaigns, releases,
+    fleet_health, remote,
 )  # fmt: skip
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
 class Assets(StaticFiles):
@@ -84,15 +83,6 @@ class Assets(StaticFiles):
         if version == assets_version():
             response.headers["Cache-Control"] = f"public, max-age={_ASSET_AGE_S}, immutable"
         return response
-
-
-def by_urgency(listed: list[AlarmView]) -> list[AlarmView]:
-    """Those that tell nobody last; open before acknowledged, then the more severe, then the newer."""
-    ranks = {severity: rank for rank, severity in enumerate(Severity)}
-    newest = sorted(listed, key=lambda alarm: alarm.raised_at, reverse=True)
-    return sorted(
-        newest, key=lambda alarm: (bool(alarm.quiet), alarm.state is not AlarmState.OPEN, ranks[alarm.severity])
-    )
 
 
 def outages(tx: Connection, ui: Ui, states: StateCounts) -> list[GatewayView]:
@@ -146,12 +136,11 @@ def hero(ui: Ui, listed: list[AlarmView], states: StateCounts, incidents_open: i
 
 
 @pages.get("/")
-def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
+def overview(ui: View, state: State) -> Response:
     """How things stand now."""
-    ui.section = "overview"
     active = AlarmFilter(state=(AlarmState.OPEN, AlarmState.ACKNOWLEDGED), folded=False)
     with state.db.read() as tx:
-        listed = by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
+        listed = alarms.by_urgency(list(alerts.list_alarms(tx, ui.who, active, limit=200).items))
         over = AlarmFilter(state=(AlarmState.CLEARED,), folded=False)
         recent = alerts.list_alarms(tx, ui.who, over, limit=SHOWN_RECENT).items
         states = fleet_service.state_counts(tx, ui.who)
@@ -171,9 +160,8 @@ def overview(state: State, ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
 
 
 @pages.get("/more")
-def more(ui: Annotated[Ui, Depends(viewer_ui)]) -> Response:
+def more(ui: View) -> Response:
     """The rest of the menu, for a phone."""
-    ui.section = "more"
     return render(ui, "more.html")
 
 

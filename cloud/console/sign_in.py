@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import urlencode, urlsplit
 
 import structlog
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from cloud.console.pages import PageRoute, local, make_ui, render
+from cloud.console.pages import local, make_ui, page_router, render
 from cloud.errors import Forbidden, NotFound, NotSignedIn, TooManyTries, Unavailable
 from cloud.org import auth, oidc, oidc_sign_in, service
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
@@ -24,7 +24,7 @@ AWAY_COOKIE: Final = "patrolgrid_oidc"
 """Ties a sign-in at the identity provider to the browser that began it."""
 log: Final = structlog.get_logger("sign-in")
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+pages = page_router()
 
 
 def _from_here(request: Request) -> None:
@@ -145,9 +145,9 @@ def come_back(  # noqa: PLR0917 - one parameter each of the query
 
 
 @pages.post("/sign-out")
-def sign_out(request: Request, state: State, csrf: Annotated[str, Form()] = "") -> Response:
+def sign_out(request: Request, state: State) -> Response:
     """End the session."""
-    auth.check_csrf(request, csrf)
+    auth.check_csrf(request, request.state.token)
     with state.db.begin() as tx:
         service.sign_out(tx, request.cookies.get(auth.COOKIE, ""), now_ms())
     response = RedirectResponse("/sign-in", 303)

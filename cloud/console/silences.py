@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import APIRouter, Depends, Form, Path, Request
-from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import Form
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads annotations
+from pydantic import Field
 
 from cloud.alerts import chains, silences
 from cloud.alerts.ops_models import ChainBody, SilenceBody, SilenceFilter
 from cloud.alerts.rules import PROTECTED, Purpose
-from cloud.console.alarms import kinds_of, nodes_of
-from cloud.console.pages import PageRoute, back_to, render, viewer_ui
-from cloud.console.ui import Ui
-from cloud.errors import Invalid, NotFound
-from cloud.org import auth, tree
+from cloud.console import choose
+from cloud.console.alarms import kinds_of
+from cloud.console.forms import Button, Id, Sent, checked
+from cloud.console.pages import View, back_to, page_router, render
+from cloud.errors import NotFound
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Role
 from cloud.state import now_ms
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sqlalchemy import Connection
 
     from cloud.alerts.ops_models import SilenceView
+    from cloud.console.ui import Ui
 
 PAGE: Final = 50
 STEPS: Final = 5
 SPANS: Final = (1800, 7200, 28800, 86400, 259200, 604800, 2592000)
 """How long a silence or maintenance may last, as offered, in seconds."""
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
-View = Annotated[Ui, Depends(viewer_ui)]
-Id = Annotated[int, Path(ge=1, lt=2**63)]
-
-
-def _names(tx: Connection, ui: Ui, paths: Iterable[str]) -> dict[str, str]:
-    """What nodes are called in the viewer's language."""
-    return {path: zh if ui.t.code == "zh" else en for path, (zh, en) in tree.names(tx, paths).items()}
+pages = page_router()
 
 
 def _made(tx: Connection, ui: Ui) -> SilenceView | None:
@@ -58,13 +50,12 @@ def _made(tx: Connection, ui: Ui) -> SilenceView | None:
 @pages.get("/silences")
 def silence_list(ui: View, state: State) -> Response:
     """What tells nobody, why, and until when."""
-    ui.section = "alarms"
     query = SilenceFilter(active=None if ui.query.get("show") == "all" else True)
     with state.db.read() as tx:
         cursor = ui.query.get("cursor") or None
         page = silences.list_silences(tx, ui.who, query, now_ms(), limit=PAGE, cursor=cursor)
-        names = _names(tx, ui, (each.node for each in page.items))
-        nodes, made = nodes_of(tx, ui), _made(tx, ui)
+        names = choose.names(tx, ui, (each.node for each in page.items))
+        nodes, made = choose.nodes(tx, ui, top=False), _made(tx, ui)
     offered = [purpose for purpose in Purpose if ui.may(silences.NEEDS[purpose])]
     return render(
         ui, "silences.html", page=page, names=names, made=made,
@@ -73,13 +64,6 @@ def silence_list(ui: View, state: State) -> Response:
         nodes=[("", ui.t("silences.node_own")), *nodes], kinds=kinds_of(ui),
         spans=[(str(seconds), ui.span(seconds)) for seconds in SPANS],
     )  # fmt: skip
-
-
-class Sent(BaseModel):
-    """What every form carries."""
-
-    csrf: str = Field("", max_length=200)
-    back: str = Field("", max_length=2000)
 
 
 class SilenceForm(Sent):
@@ -94,33 +78,19 @@ class SilenceForm(Sent):
     seconds: int = Field(0)
 
 
-def _refused(e: ValidationError) -> Invalid:
-    first = e.errors()[0]
-    return Invalid(f"{'.'.join(map(str, first['loc'])) or 'form'}: {first['msg']}")
-
-
 @pages.post("/silences")
-def add_silence(request: Request, ui: View, state: State, form: Annotated[SilenceForm, Form()]) -> Response:
+def add_silence(ui: View, state: State, form: Annotated[SilenceForm, Form()]) -> Response:
     """Begin a silence or a maintenance, and say what stays loud."""
-    auth.check_csrf(request, form.csrf)
-    given: dict[str, Any] = {
-        name: text.strip()
-        for name in ("purpose", "node", "gateway", "device", "kind", "reason")
-        if (text := getattr(form, name)).strip()
-    }
-    try:
-        body = SilenceBody.model_validate({**given, "seconds": form.seconds})
-    except ValidationError as e:
-        raise _refused(e) from e
+    given = form.model_dump(exclude={"back", "seconds"})
+    body = checked(SilenceBody, seconds=form.seconds, **{name: text.strip() for name, text in given.items()})
     with state.db.begin() as tx:
         made = silences.add_silence(tx, ui.who, body, now_ms())
     return back_to(f"/silences?made={made.id}")
 
 
 @pages.post("/silences/{silence_id}/end")
-def end_silence(request: Request, ui: View, state: State, silence_id: Id, form: Annotated[Sent, Form()]) -> Response:
+def end_silence(ui: View, state: State, silence_id: Id, form: Button) -> Response:
     """End it now."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         silences.end_silence(tx, ui.who, silence_id, now_ms())
     return back_to(form.back or "/silences")
@@ -129,12 +99,11 @@ def end_silence(request: Request, ui: View, state: State, silence_id: Id, form: 
 @pages.get("/chains")
 def chain_list(ui: View, state: State) -> Response:
     """Who is told of what, and when."""
-    ui.section = "alarms"
     edit = ui.query.get("edit", "")
     with state.db.read() as tx:
         page = chains.list_chains(tx, ui.who, limit=PAGE, cursor=ui.query.get("cursor") or None)
-        names = _names(tx, ui, (each.node for each in page.items))
-        nodes = nodes_of(tx, ui)
+        names = choose.names(tx, ui, (each.node for each in page.items))
+        nodes = choose.nodes(tx, ui, top=False)
         edited = chains.get_chain(tx, ui.who, int(edit)) if edit.isdecimal() and int(edit) < 2**63 else None
     return render(
         ui, "chains.html", page=page, names=names, edited=edited, built_in=chains.built_in(),
@@ -176,21 +145,15 @@ class ChainForm(Sent):
             if after.strip()
         ]
         kinds = [kind for part in self.kinds.replace("，", ",").split(",") if (kind := part.strip())]
-        try:
-            return ChainBody.model_validate(
-                {
-                    "name": self.name, "node": self.node or None, "min_severity": self.min_severity, "kinds": kinds,
-                    "steps": steps, "repeat_s": self.repeat_s,
-                }
-            )  # fmt: skip
-        except ValidationError as e:
-            raise _refused(e) from e
+        return checked(
+            ChainBody, name=self.name, node=self.node, min_severity=self.min_severity, kinds=kinds, steps=steps,
+            repeat_s=self.repeat_s,
+        )  # fmt: skip
 
 
 @pages.post("/chains")
-def add_chain(request: Request, ui: View, state: State, form: Annotated[ChainForm, Form()]) -> Response:
+def add_chain(ui: View, state: State, form: Annotated[ChainForm, Form()]) -> Response:
     """Make a chain."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         chains.add_chain(tx, ui.who, form.body(), now_ms())
     return back_to("/chains")
@@ -198,19 +161,17 @@ def add_chain(request: Request, ui: View, state: State, form: Annotated[ChainFor
 
 @pages.post("/chains/{chain_id}")
 def put_chain(
-    request: Request, ui: View, state: State, chain_id: Id, form: Annotated[ChainForm, Form()]
+    ui: View, state: State, chain_id: Id, form: Annotated[ChainForm, Form()]
 ) -> Response:  # fmt: skip
     """Replace a chain."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         chains.put_chain(tx, ui.who, chain_id, form.body(), now_ms())
     return back_to("/chains")
 
 
 @pages.post("/chains/{chain_id}/remove")
-def remove_chain(request: Request, ui: View, state: State, chain_id: Id, form: Annotated[Sent, Form()]) -> Response:
+def remove_chain(ui: View, state: State, chain_id: Id) -> Response:
     """Take a chain away."""
-    auth.check_csrf(request, form.csrf)
     with state.db.begin() as tx:
         chains.remove_chain(tx, ui.who, chain_id, now_ms())
     return back_to("/chains")

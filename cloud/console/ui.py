@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from cloud.alerts.models import OpenCounts
 from cloud.console import nav, show
-from cloud.errors import NotSignedIn
+from cloud.errors import Forbidden, NotSignedIn
 from cloud.org.rules import Permission
 
 if TYPE_CHECKING:
@@ -114,9 +114,18 @@ class Ui:
         """The pages that the viewer is led to."""
         return nav.menu(self.principal) if self.principal else []
 
+    def tabs(self, group: str, thing: str = "") -> list[nav.Tab]:
+        """The pages beside this one."""
+        return nav.tabs(self.who, group, self.path, thing)
+
     def may(self, permission: str) -> bool:
         """Whether the viewer's role permits something."""
         return self.principal is not None and self.principal.may(Permission(permission))
+
+    def need(self, *permissions: Permission) -> None:
+        """Raises Forbidden when the viewer's role permits none of these."""
+        if not any(map(self.may, permissions)):
+            raise Forbidden(f"role {self.role} may not {' or '.join(permissions)}")
 
     def page_data(self) -> dict[str, Any]:
         """What scripts need to know; a block of JSON in the page."""
@@ -157,10 +166,13 @@ class Ui:
 
     # ---- things
 
+    def called(self, zh: str, en: str) -> str:
+        """A name in the viewer's language; the other one when there is none."""
+        return (zh or en) if self.t.code == "zh" else (en or zh)
+
     def person(self, label: str) -> str:
-        """Who did something, as people are called: a user by the name, a token as one, the platform by its word."""
-        kind, _, name = label.partition(":")
-        return self.t("actor.token", name=name) if kind == "token" and name else self.t.name("actor", label)
+        """Who did something, as people are called."""
+        return self.t.person(label)
 
     def place(self, text: str) -> str:
         """A place as it was written, in the viewer's language when it was written in both."""

@@ -153,7 +153,7 @@ class Writer:
         return [
             (self.word("node"), self.node(self.view.node).text), (self.word("period"), self.period()),
             (self.word("zone"), plain(self.view.zone)), (self.word("made"), self.time(self.view.created_at)),
-            (self.word("by"), plain(self.t.name("actor", self.view.created_by))),
+            (self.word("by"), plain(self.t.person(self.view.created_by))),
         ]  # fmt: skip
 
     def title(self) -> str:

@@ -91,6 +91,7 @@ def context(browser: Browser, watch: Watch) -> Iterator[BrowserContext]:
     made.on("console", watch.console)
     made.on("weberror", lambda error: watch.complaints.append(f"exception: {error.error}"))
     made.on("request", watch.request)
+    made.on("dialog", lambda dialog: dialog.accept())
     yield made
     made.close()
 

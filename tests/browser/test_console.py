@@ -147,13 +147,13 @@ def test_history_draws_for_figures_flags_and_texts(page: Page, site: Site, gatew
 
 def test_the_language_is_switched_and_remembered(page: Page, site: Site) -> None:
     expect(page.locator("h1")).to_have_text("总览")
-    page.get_by_role("link", name="切换到英文").click()
+    page.get_by_role("link", name="English").click()
     expect(page.locator("h1")).to_have_text("Overview")
     assert "lang" not in page.url
     live(page, site, "/devices/gw-0001/smk-0001")
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(page.locator("#device-now")).to_contain_text("Temperature")
-    page.get_by_role("link", name="Switch to Chinese").click()
+    page.get_by_role("link", name="中文").click()
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
 
 

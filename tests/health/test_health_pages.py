@@ -61,7 +61,7 @@ def test_the_list_and_the_gateway_say_what_is_wrong_S5(browser: Client) -> None:
     assert "&lt;script&gt;hit()" in page
     assert browser.get("/fleet/nothing").status_code == 404
     assert browser.get("/fleet", params={"node": "/77/"}).status_code == 404
-    assert "健康与台账" in browser.get(f"/gateways/{GATEWAY}").text
+    assert f'href="/fleet/{GATEWAY}"' in browser.get(f"/gateways/{GATEWAY}").text
 
 
 def test_every_word_that_a_measure_needs_is_there() -> None:

@@ -7,6 +7,7 @@
 //   data-device="gw/id"        holds [data-metric], [data-state] and [data-seen] of one device: changed in place
 //   time.age[data-at]          ticks; with data-stale it says when it is older than that many milliseconds
 
+import { toast } from "./forms.js";
 import { ago, fullTime, timeOfDay, value } from "./format.js";
 import { now, word } from "./page.js";
 import { canSound, chime, soundOn } from "./sound.js";
@@ -184,7 +185,7 @@ async function checkSession() {
 
 const everything = () => document.querySelectorAll("[data-live], [data-live-slow], [data-live-resume]").forEach((element) => refresh(element, FAST_MS));
 
-const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "incident", "presence", "level", "hazard", "drill", "walk", "command", "claim", "config", "campaign", "firmware", "reset"], {
+const stream = new Stream("/api/v1/stream", ["alarm", "gateway", "device", "incident", "presence", "level", "hazard", "drill", "walk", "command", "claim", "config", "campaign", "firmware", "release", "reset"], {
   state: lineState,
   resumed: everything,
   failed: checkSession,
@@ -205,18 +206,8 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (detail.successful && detail.elt.matches("form[data-reset]")) detail.elt.reset();
   if (detail.successful || detail.requestConfig.verb === "get") return; // a region's failure shows in the line's state
   const plain = detail.xhr.getResponseHeader("content-type")?.startsWith("text/plain");
-  toast(plain ? detail.xhr.responseText : detail.xhr.status || word("live.lost"));
+  toast(word("live.failed", { reason: plain ? detail.xhr.responseText : detail.xhr.status || word("live.unsent") }));
 });
-
-let fading;
-
-function toast(reason) {
-  const box = document.getElementById("toast");
-  box.textContent = word("live.failed", { reason });
-  box.hidden = false;
-  clearTimeout(fading);
-  fading = setTimeout(() => (box.hidden = true), 8000);
-}
 
 setInterval(tick, 1000);
 tick();

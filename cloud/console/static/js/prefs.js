@@ -10,12 +10,14 @@ function isDark() {
 }
 
 const theme = document.getElementById("theme");
-theme?.addEventListener("click", () => {
-  root.dataset.theme = isDark() ? "light" : "dark";
-  document.cookie = `patrol_theme=${root.dataset.theme}; path=/; max-age=${year}; samesite=lax`;
-  theme.setAttribute("aria-pressed", String(isDark()));
-  dispatchEvent(new Event("themechange"));
-});
+for (const button of document.querySelectorAll("#theme, [data-theme-switch]")) {
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    document.cookie = `patrol_theme=${root.dataset.theme}; path=/; max-age=${year}; samesite=lax`;
+    theme?.setAttribute("aria-pressed", String(isDark()));
+    dispatchEvent(new Event("themechange"));
+  });
+}
 theme?.setAttribute("aria-pressed", String(isDark()));
 
 const sound = document.getElementById("sound");
