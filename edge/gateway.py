@@ -147,7 +147,7 @@ class Gateway:
         for name, connector in built.items():
             self._start_connector(name, connector)
         self._task(self.intake.run_timers(), "rules")
-        self._task(self.outbox.keep(), "outbox-keeper")
+        self._task(self.outbox.budget.keep(), "outbox-keeper")
         self._task(self.discovery.run(), "discovery")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
@@ -183,7 +183,7 @@ class Gateway:
 
     def _start_uplink(self) -> None:
         self.uplink = Uplink(
-            gateway=self.plan.config.gateway, config=self.plan.config.uplink, outbox=self.outbox,
+            gateway=self.plan.config.gateway, config=self.plan.config.uplink, north=self.outbox.north,
             boot=self.clock.boot, status=self.status, reported=self.reported, desired=self.downlink.take,
             channel=self.channel,
         )  # fmt: skip
@@ -325,7 +325,7 @@ class Gateway:
         degraded = self.outbox.degraded or (f"config: {error}" if error else "")
         return Status(
             online=online, agent_version=VERSION, boot=self.clock.boot, config_hash=self._in_force.hash,
-            at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.status(),
+            at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.north.status(),
             connectors=dict(self.connectors), counters=self.counters(),
             vitals=self.vitals.now(self.plan.config) if online else None,
         )  # fmt: skip
@@ -360,11 +360,11 @@ class Gateway:
         gateway, budget = self.plan.config.gateway, self.plan.config.outbox.budget_mb * 1_000_000
         await asyncio.sleep(_SETTLE_S)
         while True:
-            lanes = self.outbox.status().values()
+            lanes = self.outbox.north.status().values()
             self.intake.accept(
                 gateway,
                 self._health.samples(
-                    sum(lane.waiting for lane in lanes), 100 * self.outbox.used_bytes / budget,
+                    sum(lane.waiting for lane in lanes), 100 * self.outbox.budget.used_bytes / budget,
                     self.intake.frames_refused, self.uplink.state == "up", self.vitals.now(self.plan.config),
                 ),
             )  # fmt: skip

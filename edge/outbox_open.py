@@ -1,8 +1,8 @@
 """Open the outbox whatever state the disk is in.
 
 Owns the quarantine: a damaged file is renamed with the time and never looked at again, a new one begins with a new
-epoch, and how much was lost is known from a small note beside it that is renewed every few seconds. A corrupt
-file never stops the gateway.
+epoch, and how much was lost is known from a small note beside it that is renewed every few seconds. The latest damaged
+file is kept for whoever wants to know why. A corrupt file never stops the gateway.
 """
 
 from __future__ import annotations
@@ -68,4 +68,15 @@ def quarantine(folder: Path) -> list[GapReport]:
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             (folder / (FILE + suffix)).rename(folder / f"outbox-{stamp}.corrupt{suffix}")
+    drop_damaged(folder, keep=1)
     return gaps or [GapReport(Lane.TELEMETRY, "unknown", 0, GapReason.QUARANTINED)]
+
+
+def drop_damaged(folder: Path, keep: int) -> None:
+    """Delete the damaged files but the latest `keep`: each may be as large as the budget."""
+    found = sorted(folder.glob("outbox-*.corrupt*"), reverse=True)
+    stamps = list(dict.fromkeys(path.name.partition(".")[0] for path in found))[:keep]
+    for path in found:
+        if path.name.partition(".")[0] not in stamps:
+            with contextlib.suppress(OSError):
+                path.unlink()
