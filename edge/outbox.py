@@ -196,7 +196,10 @@ class Outbox:
         self._fallback.dropped += readings
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call this once when all that a commit has to tell is told; for what acts on many of them at once."""
+        """Call this once when all that a commit, or the cloud's word on what no disk holds, has to tell is told.
+
+        For what acts on many of them at once.
+        """
         self._after.append(callback)
 
     def hold(self) -> None:
@@ -285,15 +288,18 @@ class Outbox:
         self.budget.grown(sum(len(chunk.body) for _, chunk in result))
         for committed in batch.callbacks:
             committed(True)
-        if self._after:
-            after, self._after = self._after, []
-            for callback in after:
-                callback()
+        self._told()
         self._room.set()
         if result:
             self.north.on_change()
         if self._batch and self._flush_at is None:
             self._flush()
+
+    def _told(self) -> None:
+        """All that there is to tell for now was told."""
+        after, self._after = self._after, []
+        for callback in after:
+            callback()
 
     def _make_room(
         self, file: OutboxFile, untouchable: int, batch: Batch, acked: dict[Lane, int]
@@ -335,6 +341,7 @@ class Outbox:
         if not self._fallback.has_room:
             self._room.clear()
         self._fallback.take(batch)
+        self._told()
         self.north.on_change()
 
     def _probe(self) -> None:
@@ -368,6 +375,7 @@ class Outbox:
 
     def _acknowledged(self) -> None:
         """The cloud has more: let go of it with the next commit, or with one of its own before long."""
+        self._told()
         if self.degraded and self._fallback.has_room:
             self._room.set()
         if self.north.acked and self._fold_at is None and not self._closing:

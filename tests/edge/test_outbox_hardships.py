@@ -183,3 +183,24 @@ async def test_a_defect_in_a_commit_is_seen_and_does_not_keep_the_agent_from_end
         await wait_until(lambda: not box.alive, 5, "the defect to be seen")
     async with asyncio.timeout(5), outbox(tmp_path) as box:
         assert box.alive
+
+
+async def test_D9_who_waits_for_the_end_of_a_commit_is_called_when_the_cloud_has_what_no_disk_holds(
+    tmp_path: Path, faults: Faults
+) -> None:
+    """A connector sends its PUBACKs then; a broker whose window is full says nothing more before it has them."""
+    async with outbox(tmp_path, VFS) as box:
+        faults.room = 0
+        told: list[str] = []
+
+        def committed(kept: bool) -> None:
+            if not told:
+                box.after_commit(lambda: told.append("joined"))
+            told.append(f"kept {kept}")
+
+        for number in range(3):
+            box.add([reading(number)], (), committed=committed)
+        await wait_until(lambda: box.degraded, what="the fault to be noticed")
+        acknowledge(box, await leased(box, Lane.TELEMETRY))
+        assert told == ["kept True", "kept True", "kept True", "joined"]
+        faults.room = None
