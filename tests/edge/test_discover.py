@@ -139,3 +139,19 @@ def test_the_cloud_is_told_of_news_and_not_of_every_frame(monkeypatch: pytest.Mo
     last = wire_fleet.decode(told[-1], Discovered)
     assert [each.address for each in last.devices] == ["sensors/b", "sensors/a"]
     assert last.devices[1].frames == 51
+
+
+def test_D1_thousands_of_strangers_at_once_are_tried_little_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discover, "TRIAL_EVERY_S", 0.002)
+
+    async def play() -> None:
+        found = made()
+        for n in range(5000):
+            found.note("sensors", "mqtt", f"sensors/{n}", WARM)
+        tried = sum(bool(each.profiles) for each in found.listed())
+        assert tried < MAX_DISCOVERED, "trying each at once takes seconds, in which no alarm is heard"
+        work = asyncio.ensure_future(found.run())
+        await wait_until(lambda: all(each.profiles for each in found.listed()), what="a guess at each that is listed")
+        work.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), 20))
