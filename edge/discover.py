@@ -20,8 +20,8 @@ from edge.codecs.lines import Heard
 from firmware_specs import wire_fleet
 from firmware_specs.codec import node_samples
 from firmware_specs.errors import FrameError, ProfileError
+from firmware_specs.layouts import NamedCodec, NodesCodec
 from firmware_specs.readings import Position
-from firmware_specs.schema import NamedCodec, NodesCodec
 from firmware_specs.wire_fleet import MAX_DISCOVERED, Discovered, DiscoveredDevice
 
 if TYPE_CHECKING:

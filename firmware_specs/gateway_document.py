@@ -23,7 +23,7 @@ from firmware_specs.gateway_file import (
     OutboxConfig,
     split_url,
 )
-from firmware_specs.schema import NamedCodec, NodesCodec
+from firmware_specs.layouts import NamedCodec, NodesCodec
 from firmware_specs.tomlfile import Model, parse_table, validate, validate_part
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge.codecs.lines import Frame, Heard, Refused, Scanner, degrees, sentence_fields, sentence_scanner
 from firmware_specs.errors import FrameError, ProfileError
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.readings import Position, Quality, Sample
-from firmware_specs.schema import NamedCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
