@@ -2,7 +2,7 @@
 
 Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
 `outbox`, `log`, or a verb that the agent gives; answers are JSON lines. A listener that is too slow
-misses lines, the agent never waits for one.
+misses lines and is told how many; the agent never waits for one.
 """
 
 from __future__ import annotations
@@ -54,28 +54,34 @@ class _Listeners:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._queues: set[asyncio.Queue[bytes]] = set()
+        self._missed: dict[asyncio.Queue[bytes], int] = {}
+        """By listener: lines that it was too slow for since it was last told."""
 
     async def stream(self, writer: asyncio.StreamWriter) -> None:
         """Write what is heard until the peer is gone."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE_LINES)
-        self._queues.add(queue)
+        self._missed[queue] = 0
         self._intake.listener = self._tell
         try:
             while True:
                 writer.write(await queue.get())
+                if missed := self._missed[queue]:
+                    self._missed[queue] = 0
+                    writer.write(msgspec.json.encode({"missed": missed}) + b"\n")
                 await writer.drain()
         finally:
-            self._queues.discard(queue)
-            if not self._queues:
+            del self._missed[queue]
+            if not self._missed:
                 self._intake.listener = None
 
     def _tell(self, readings: Sequence[Reading], events: Sequence[AlarmEvent]) -> None:
         items: list[Item] = [*readings, *events]
         for item in items:
             line = encode_item(item) + b"\n"
-            for queue in self._queues:
-                with contextlib.suppress(asyncio.QueueFull):
+            for queue in self._missed:
+                if queue.full():
+                    self._missed[queue] += 1
+                else:
                     queue.put_nowait(line)
 
 

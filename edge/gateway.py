@@ -196,12 +196,13 @@ class Gateway:
         self._task(self.remote.run(), "remote")
 
     async def restart_connector(self, name: str) -> None:
-        """End a connector and begin it anew. Raises ConfigError when it is changing already or cannot be served."""
-        if name not in self._running:
-            raise ConfigError(self._path, "connectors", f"{name!r} is not running")
-        await _ended(self._running.pop(name))
-        if name in self.plan.devices and name not in self._running:
-            self._start_connector(name, self._build(self.plan, [name])[name])
+        """End a connector and begin it anew. Raises ConfigError when it does not run or cannot be served."""
+        async with self.changing:
+            if name not in self._running:
+                raise ConfigError(self._path, "connectors", f"{name!r} is not running")
+            built = self._build(self.plan, [name])
+            await _ended(self._running.pop(name))
+            self._start_connector(name, built[name])
 
     def _start_connector(self, name: str, connector: Connector) -> None:
         config = next(c for c in self.plan.config.connectors if c.name == name)

@@ -84,9 +84,10 @@ class Track:
         if at <= self.newest:
             if (at, value) in self.seen:
                 return REPEAT
+            others = sum(known == at for known, _ in self.seen)
             self.seen.append((at, value))
             if at < self.newest:
-                return at
+                return at + others
             at = self.stored + 1 if at <= self.stored < at + _STEP_MS else at
         else:
             self.seen.append((at, value))

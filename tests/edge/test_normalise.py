@@ -101,6 +101,13 @@ def test_another_value_at_the_same_device_time_stays_visible() -> None:
     assert times == [NOW, NOW + 1, NOW + 2]
 
 
+def test_D8_values_of_one_second_stay_apart_after_a_clock_that_was_ahead_was_put_right() -> None:
+    device = tracks()
+    assert one(device, 20.0, NOW + 86_400_000)
+    times = [r.observed_at for value in (21.0, 22.0, 21.0, 23.0) if (r := one(device, value, NOW))]
+    assert times == [NOW, NOW + 1, NOW + 2]
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.none() | st.integers(NOW - 5, NOW + 5)), max_size=14))
 def test_no_two_new_values_of_a_metric_share_a_time_unless_they_came_late(frames: list[tuple[int, int | None]]) -> None:
     device = tracks()

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 import edge.outbox
-from edge import control
 from edge.outbox_live import LiveLane
 from edge.outbox_open import FILE, quarantine
 from firmware_specs.readings import Lane
@@ -91,16 +90,6 @@ def test_D9_a_repeat_of_what_is_only_in_memory_is_not_confirmed_before_it() -> N
     assert told == ["first True", "repeat True"]
     live.add([], "boot", 0, [lambda kept: told.append(f"alone {kept}")])
     assert told[-1] == "alone True"
-
-
-async def test_D9_a_folder_that_refuses_a_socket_does_not_end_the_agent(tmp_path: Path) -> None:
-    (tmp_path / control.SOCKET).mkdir()
-
-    async def answer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        return
-
-    assert await control._listen(tmp_path, answer) is None
-    assert not (tmp_path / FILE).exists()
 
 
 async def test_D9_a_disk_that_stays_full_is_not_left_locked_by_those_who_tried(tmp_path: Path, faults: Faults) -> None:
