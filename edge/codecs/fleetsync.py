@@ -8,7 +8,7 @@ Owns the STX…ETX frames and the `$PK…` sentences of the radio's PC interface
 - `A` is a fix; `V` is a stale last fix, kept with uncertain quality; `Z` is none.
 - A status is given without leading zeros. Which status means an emergency is radio programming, so configuration:
   every status of a unit says at the same time whether it is an emergency.
-- Text messages are not ours to read: they say that the unit is there, nothing else.
+- Text messages are not ours to read, and say nothing.
 
 Must not know devices, ports or clocks.
 Source: protocols.md section 1.
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 KNOT_M_S: Final = 1852 / 3600
 MAX_DMR_UNIT: Final = 16_776_415
-_STX: Final = re.compile(rb"\x02([^\x02\x03$\r\n]{1,200})\x03")
+_STX: Final = re.compile(rb"\x02(g?[FG][^\x02\x03\r\n]{1,200}|[^\x02\x03$\r\n]{1,200})\x03")
+"""A text is a frame to its end whatever is written in it: a sentence in it is no unit's position."""
 _FLEETSYNC: Final = re.compile(r"(\d{3})[-: ]?(\d{4})")
 _NEXEDGE: Final = re.compile(r"U?(\d{1,8})")
 _CALL: Final = re.compile(rb"I([01])(\d{3})(\d{4})(\d{3})(\d{4})")

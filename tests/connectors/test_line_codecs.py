@@ -173,7 +173,14 @@ def test_validity_is_quality(validity: str, expected: Quality | None) -> None:
     assert [s.quality for s in item.samples] == ([expected] if expected else [])
 
 
-@pytest.mark.parametrize("frame", [b"\x020\x03", b"\x021\x03", b"\x02F1001001meet me at the gate\x03"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x020\x03", b"\x021\x03", b"\x02F1001001meet me at the gate\x03", b"\x02G1001001it costs $5\x03",
+        b"\x02gFU00002$5\x03", b"\x02gFG00000$\x03",
+        b"\x02F1001001" + sentence("PKLSH,3412.0000,N,10854.0000,E,120000,A,100,1001,").strip() + b"\x03",
+    ],
+)  # fmt: skip
 def test_results_and_texts_are_not_ours_to_read(frame: bytes) -> None:
     assert radio(frame, fleetsync="100-1001") == []
 
