@@ -164,7 +164,11 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
 
 
 class BatchClient(paho.Client):
-    """A client on a socket that is already connected, with batches in both directions."""
+    """A client on a socket that is already connected, with batches in both directions.
+
+    Published is by `send`: what `publish` keeps until its PUBACK it would keep for ever, and after 65,535 messages it
+    would take no more.
+    """
 
     def __init__(self, client_id: str, v5: bool, clean: bool, on_messages: Callable[[list[Message]], None]) -> None:
         """on_messages: takes the publishes of one read; each QoS 1 one wants `acknowledge` later.
@@ -179,7 +183,7 @@ class BatchClient(paho.Client):
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        self.max_inflight_messages_set(0)
+        self._v5 = v5
         self._ready: socket.socket | None = None
         self._on_messages = on_messages
         self._splitter = PacketSplitter(v5, self._handle_other)
@@ -264,21 +268,30 @@ class BatchClient(paho.Client):
             packet, self._unsent_acks = self._unsent_acks, b""
             self._packet_queue(_PUBACK, packet, 0, 1)
 
-    def publish_properties(
-        self, topic: bytes, payload: bytes, content_type: bytes, user: Sequence[tuple[str, str]]
+    def send(
+        self,
+        topic: bytes,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        content_type: bytes = b"",
+        user: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Publish with QoS 1, a content type and user properties (MQTT 5), acknowledgements that wait ahead of it.
+        """Publish with QoS 1, acknowledgements that wait ahead of it; content type and user properties with MQTT 5.
 
         It is not kept for a resend: whoever publishes knows what was not answered.
         """
         if self._sock is None:
             return
-        properties = bytes([_CONTENT_TYPE]) + _text(content_type)
-        for name, value in user:
-            properties += bytes([_USER_PROPERTY]) + _text(name.encode()) + _text(value.encode())
         mid = self._mid_generate()
-        head = _text(topic) + mid.to_bytes(2, "big") + _length(len(properties)) + properties
-        packet = self._unsent_acks + b"\x32" + _length(len(head) + len(payload)) + head + payload
+        head = _text(topic) + mid.to_bytes(2, "big")
+        if self._v5:
+            properties = bytes([_CONTENT_TYPE]) + _text(content_type) if content_type else b""
+            for name, value in user:
+                properties += bytes([_USER_PROPERTY]) + _text(name.encode()) + _text(value.encode())
+            head += _length(len(properties)) + properties
+        first = bytes([_PUBLISH | 0x02 | (_RETAIN if retain else 0)])
+        packet = self._unsent_acks + first + _length(len(head) + len(payload)) + head + payload
         self._unsent_acks = b""
         self._packet_queue(_PUBLISH, packet, mid, 1)
 

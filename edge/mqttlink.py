@@ -209,13 +209,13 @@ class MqttLink:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1; the connection's loss is how a failure shows."""
-        self.client.publish(topic, payload, 1, retain)
+        self.client.send(topic.encode(), payload, retain=retain)
         if self.client.want_write():
             self.flush()
 
     def publish_pack(self, topic: bytes, payload: bytes, content_type: bytes, user: list[tuple[str, str]]) -> None:
         """Publish with QoS 1 and user properties."""
-        self.client.publish_properties(topic, payload, content_type, user)
+        self.client.send(topic, payload, content_type=content_type, user=user)
         if self.client.want_write():
             self.flush()
 

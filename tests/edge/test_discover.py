@@ -14,6 +14,7 @@ from edge import discover
 from edge.channel import Channel
 from edge.codecs.lines import Refused
 from edge.codecs.strangers import Strangers
+from edge.connectors import mqtt_discover
 from edge.discover import Discovery, suggest
 from firmware_specs import wire_fleet
 from firmware_specs.load import load_profiles
@@ -155,3 +156,10 @@ def test_D1_thousands_of_strangers_at_once_are_tried_little_by_little(monkeypatc
         work.cancel()
 
     asyncio.run(asyncio.wait_for(play(), 20))
+
+
+@given(st.text("abc-", min_size=1, max_size=140))
+def test_the_broker_can_tell_the_listener_from_the_connector(client_id: str) -> None:
+    """Of two clients of one id each ends the other's connection, for ever."""
+    assert mqtt_discover.listener_id(client_id) != client_id
+    assert len(mqtt_discover.listener_id(client_id)) <= 64

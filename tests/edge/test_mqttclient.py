@@ -106,11 +106,11 @@ def test_S8_a_publish_beyond_the_limit_is_handed_on_short_and_what_follows_it_wh
 
 
 def test_S8_a_large_packet_in_small_pieces_costs_no_more_than_its_bytes() -> None:
-    data = publish(b"t", bytes(4_000_000), 1)
+    data = publish(b"t", bytes(8_000_000), 1)
     splitter = PacketSplitter(False, refuse_other)
     began = time.process_time()
     messages = [message for at in range(0, len(data), 500) for message in splitter.feed(data[at : at + 500])]
-    assert [len(message.payload) for message in messages] == [4_000_000]
+    assert [len(message.payload) for message in messages] == [8_000_000]
     assert time.process_time() - began < 1, "joined anew for each piece it takes many seconds"
 
 
@@ -150,6 +150,7 @@ async def test_messages_are_heard_and_acknowledged(mosquitto: StartMosquitto, ve
             have = len(heard)
             await wait_until(lambda have=have: len(heard) > have)  # type: ignore[misc]
         assert [int(m.payload) for m in heard] == list(range(200))
+        assert not link.client._out_messages, "kept for ever, since its PUBACK is not handed on"
 
 
 async def use(endpoint: MqttConfig, then: Callable[[], None]) -> None:
