@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,14 @@ def test_bad_values_are_kept_and_marked(value: Value) -> None:
     reading = one(tracks(), value)
     assert reading
     assert (reading.value, reading.quality) == (value, Quality.BAD)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_a_number_that_a_scale_made_infinite_is_bad_without_a_range_too(value: float) -> None:
+    spec = PROFILE.metrics["temperature"].model_copy(update={"minimum": None, "maximum": None})
+    reading = one(DeviceTracks("t", PROFILE.model_copy(update={"metrics": {"temperature": spec}})), value)
+    assert reading
+    assert reading.quality is Quality.BAD
 
 
 @pytest.mark.parametrize(
