@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 KNOT_M_S: Final = 1852 / 3600
 MAX_DMR_UNIT: Final = 16_776_415
+MAX_CALLS: Final = 50
+"""Caller ids of a burst: a line that never falls quiet is judged after so many."""
 _STX: Final = re.compile(rb"\x02(g?[FG][^\x02\x03\r\n]{1,200}|[^\x02\x03$\r\n]{1,200})\x03")
 """A text is a frame to its end whatever is written in it: a sentence in it is no unit's position."""
 _FLEETSYNC: Final = re.compile(r"(\d{3})[-: ]?(\d{4})")
@@ -96,7 +98,7 @@ class RadioLine:
         self._scanner: Scanner = sentence_scanner(stx=_STX)
         self._calls: list[_Call] = []
 
-    def feed(self, chunk: bytes, now_ms: int) -> list[Heard | Refused]:  # noqa: ARG002 - radios tell the time or nothing
+    def feed(self, chunk: bytes, now_ms: int) -> list[Heard | Refused]:
         """Take the next bytes of the line."""
         out: list[Heard | Refused] = []
         for piece in self._scanner.feed(chunk):
@@ -110,6 +112,8 @@ class RadioLine:
             else:
                 if heard is not None:
                     out.append(self._named(*heard, piece.raw))
+            if len(self._calls) == MAX_CALLS:
+                out += self.settle(now_ms)
         return out
 
     def settle(self, now_ms: int) -> list[Heard | Refused]:  # noqa: ARG002 - the connector watches the time

@@ -151,6 +151,13 @@ def test_a_nexedge_unit_is_known_with_and_without_its_u(address: str) -> None:
         assert [item.address for item in radio(sentence(body), nexedge=address)] == [address]
 
 
+def test_a_line_that_never_falls_quiet_is_judged_all_the_same() -> None:
+    line = line_codec({"100-1001": FLEETSYNC})
+    heard = line.feed(b"\x02I110010011001001\x03" * 1000, 0)
+    assert len(heard) == 20
+    assert line.settle(0) == []
+
+
 def test_a_unit_that_is_not_configured_is_refused_by_its_name() -> None:
     assert told(radio(b"\x02gI0U03001U03001\x03", nexedge="U00002")) == ["unit U03001 is not configured on this line"]
 
