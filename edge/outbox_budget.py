@@ -46,6 +46,7 @@ class Budget:
         self._refused = refused
         self._thinned = thinned
         self._grown = 0
+        self._note = b""
         self._now = asyncio.Event()
         self.used_bytes = 0
         """What the file takes of its budget, as last measured."""
@@ -89,5 +90,5 @@ class Budget:
 
     def _keep(self, file: OutboxFile, untouchable: int) -> Kept:
         kept = self._keeper.step(file, untouchable)
-        write_note(self._folder, file)
+        self._note = write_note(self._folder, file, self._note)
         return kept

@@ -30,13 +30,19 @@ class Note(msgspec.Struct):
     lanes: dict[str, tuple[int, int]]
 
 
-def write_note(folder: Path, file: OutboxFile) -> None:
-    """Renew the note; a disk that refuses leaves the old one."""
+def write_note(folder: Path, file: OutboxFile, before: bytes = b"") -> bytes:
+    """Renew the note, unless it would say the same as before; a disk that refuses leaves the old one. What it says."""
     note = Note(file.epoch, {lane.value: (t.waiting, t.oldest_ms) for lane, t in file.totals.items()})
+    data = msgspec.json.encode(note)
+    if data == before:
+        return data
     draft = folder / (_NOTE + ".new")
-    with contextlib.suppress(OSError):
-        draft.write_bytes(msgspec.json.encode(note))
+    try:
+        draft.write_bytes(data)
         draft.replace(folder / _NOTE)
+    except OSError:
+        return before
+    return data
 
 
 def open_outbox(

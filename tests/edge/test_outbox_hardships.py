@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 import edge.outbox
 from edge.outbox_live import LiveLane
-from edge.outbox_open import FILE, quarantine
+from edge.outbox_open import FILE, open_outbox, quarantine, write_note
 from firmware_specs.readings import Lane
 from firmware_specs.wire import Ack
 from tests.edge.test_outbox import acknowledge, alarm, items, leased, outbox, reading
@@ -193,3 +193,15 @@ async def test_D9_who_waits_for_the_end_of_a_commit_is_called_when_the_cloud_has
         acknowledge(box, await leased(box, Lane.TELEMETRY))
         assert told == ["kept True", "kept True", "kept True", "joined"]
         faults.room = None
+
+
+def test_a_note_that_would_say_the_same_is_not_written_again(tmp_path: Path) -> None:
+    """Every two seconds of ten years, on an SD card."""
+    file, _ = open_outbox(tmp_path)
+    note = write_note(tmp_path, file)
+    (tmp_path / "outbox.note").unlink()
+    assert write_note(tmp_path, file, note) == note
+    assert not (tmp_path / "outbox.note").exists()
+    assert write_note(tmp_path, file) == note
+    assert (tmp_path / "outbox.note").read_bytes() == note
+    file.close()
