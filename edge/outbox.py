@@ -363,12 +363,13 @@ class Outbox:
             self._degrade(result)
             return
         file, gaps = result
-        renewed = self.north.epoch != file.epoch
+        states = self._fallback.states()  # they may have changed while the disk was tried
+        if self.north.epoch != file.epoch:
+            states = {**self.on_new_file(), **states}
+        self._batch.state = {**states, **self._batch.state}
         gaps = [*gaps, *self._fallback.end(file.epoch)]
         self._room.set()
         self._adopt(file, gaps)
-        if renewed:
-            self._batch.state = {**self.on_new_file(), **self._batch.state}
         self._schedule(hurry=True)
 
     # what the uplink says

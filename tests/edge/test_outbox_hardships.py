@@ -205,3 +205,18 @@ def test_a_note_that_would_say_the_same_is_not_written_again(tmp_path: Path) -> 
     assert write_note(tmp_path, file) == note
     assert (tmp_path / "outbox.note").read_bytes() == note
     file.close()
+
+
+async def test_D9_a_state_that_changes_while_the_disk_is_tried_again_is_kept(tmp_path: Path, faults: Faults) -> None:
+    async with outbox(tmp_path, VFS) as box:
+        faults.room = 0
+        box.add([reading(n) for n in range(100)], (), {"rule": b"old"})
+        await wait_until(lambda: box.degraded, what="the fault to be noticed")
+        faults.room = None
+        while not box._writer.busy:
+            await asyncio.sleep(0)
+        box.add((), [alarm(1)], {"rule": b"new"})
+        await wait_until(lambda: not box.degraded, 5, "the recovery")
+    state, _ = await (again := edge.outbox.Outbox(tmp_path, "boot")).open()
+    assert state["rule"] == b"new"
+    await again.close()
