@@ -213,7 +213,7 @@ async def test_D9_a_state_that_changes_while_the_disk_is_tried_again_is_kept(tmp
         box.add([reading(n) for n in range(100)], (), {"rule": b"old"})
         await wait_until(lambda: box.degraded, what="the fault to be noticed")
         faults.room = None
-        while not box._writer.busy:
+        for _ in iter(lambda: box._writer.busy, True):
             await asyncio.sleep(0)
         box.add((), [alarm(1)], {"rule": b"new"})
         await wait_until(lambda: not box.degraded, 5, "the recovery")
