@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -129,13 +130,26 @@ async def _listen(state_dir: Path, answer: Answer) -> asyncio.Server | None:
     """The socket, or None on a disk that refuses: that must not end the agent, only the technician's verbs miss it."""
     try:
         (state_dir / SOCKET).unlink(missing_ok=True)
-        with _Folder(state_dir) as path:
-            server = await asyncio.start_unix_server(answer, path, limit=_MAX_REQUEST_BYTES)
-        (state_dir / SOCKET).chmod(0o600)
+        server = await asyncio.start_unix_server(answer, sock=_bound(state_dir), limit=_MAX_REQUEST_BYTES)
     except OSError as e:
         _log.warning("no socket for a technician", reason=e.strerror or str(e))
         return None
     return server
+
+
+def _bound(state_dir: Path) -> socket.socket:
+    """A socket at its place, which never was anybody else's. Raises OSError."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with _Folder(state_dir) as path:
+            listening.bind(path)
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.umask(before)
+    return listening
 
 
 async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:
