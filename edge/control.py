@@ -2,7 +2,7 @@
 
 Owns `agent.sock` in the state folder, readable by the agent's user only. One request a connection, `listen`,
 `outbox`, `log`, or a verb that the agent gives; answers are JSON lines. A listener that is too slow
-misses lines, the agent never waits for one.
+misses lines and is told how many; the agent never waits for one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -53,28 +54,34 @@ class _Listeners:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._queues: set[asyncio.Queue[bytes]] = set()
+        self._missed: dict[asyncio.Queue[bytes], int] = {}
+        """By listener: lines that it was too slow for since it was last told."""
 
     async def stream(self, writer: asyncio.StreamWriter) -> None:
         """Write what is heard until the peer is gone."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE_LINES)
-        self._queues.add(queue)
+        self._missed[queue] = 0
         self._intake.listener = self._tell
         try:
             while True:
                 writer.write(await queue.get())
+                if missed := self._missed[queue]:
+                    self._missed[queue] = 0
+                    writer.write(msgspec.json.encode({"missed": missed}) + b"\n")
                 await writer.drain()
         finally:
-            self._queues.discard(queue)
-            if not self._queues:
+            del self._missed[queue]
+            if not self._missed:
                 self._intake.listener = None
 
     def _tell(self, readings: Sequence[Reading], events: Sequence[AlarmEvent]) -> None:
         items: list[Item] = [*readings, *events]
         for item in items:
             line = encode_item(item) + b"\n"
-            for queue in self._queues:
-                with contextlib.suppress(asyncio.QueueFull):
+            for queue in self._missed:
+                if queue.full():
+                    self._missed[queue] += 1
+                else:
                     queue.put_nowait(line)
 
 
@@ -122,13 +129,26 @@ async def _listen(state_dir: Path, answer: Answer) -> asyncio.Server | None:
     """The socket, or None on a disk that refuses: that must not end the agent, only the technician's verbs miss it."""
     try:
         (state_dir / SOCKET).unlink(missing_ok=True)
-        with _Folder(state_dir) as path:
-            server = await asyncio.start_unix_server(answer, path, limit=_MAX_REQUEST_BYTES)
-        (state_dir / SOCKET).chmod(0o600)
+        server = await asyncio.start_unix_server(answer, sock=_bound(state_dir), limit=_MAX_REQUEST_BYTES)
     except OSError as e:
         _log.warning("no socket for a technician", reason=e.strerror or str(e))
         return None
     return server
+
+
+def _bound(state_dir: Path) -> socket.socket:
+    """A socket at its place, which never was anybody else's. Raises OSError."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with _Folder(state_dir) as path:
+            listening.bind(path)
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.umask(before)
+    return listening
 
 
 async def ask(state_dir: Path, request: str) -> AsyncIterator[dict[str, Any]]:

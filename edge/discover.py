@@ -1,9 +1,10 @@
 """What connectors hear and no device has: a bounded list of addresses, each with the profiles that could read it.
 
 Owns the list, the choice of profiles by trial decoding, and how often the cloud is told: a new address or a new guess
-after at most 2 s, mere counts once a minute, so that a thousand strangers cost no line. No frame leaves the
-gateway, since it may say more than a profile reads in it: only the numbers and states that the best profile reads do,
-and of what holds a position (P1) or is read by no profile only the size.
+after at most 2 s, mere counts once a minute, so that a thousand strangers cost no line. Trials wait for each other,
+so that thousands of strangers at once keep no alarm waiting. No frame leaves the gateway, since it may say more than a
+profile reads in it: only the numbers and states that the best profile reads do, and of what holds a position (P1) or is
+read by no profile only the size.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from edge.codecs.lines import Heard
 from firmware_specs import wire_fleet
 from firmware_specs.codec import node_samples
 from firmware_specs.errors import FrameError, ProfileError
+from firmware_specs.layouts import NamedCodec, NodesCodec
 from firmware_specs.readings import Position
-from firmware_specs.schema import NamedCodec, NodesCodec
 from firmware_specs.wire_fleet import MAX_DISCOVERED, Discovered, DiscoveredDevice
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ MAX_SAMPLE: Final = 500
 MAX_ADDRESS: Final = 512
 TRIES: Final = 5
 """Frames of one address that are tried before it counts as one that nothing reads."""
+TRIALS_AT_ONCE: Final = 20
+TRIAL_EVERY_S: Final = 0.02
+"""After so many at once. A trial of all profiles takes up to a millisecond."""
 _SERIAL_ONLY: Final = frozenset({"nmea", "fleetsync", "nexedge"})
 
 
@@ -143,7 +147,12 @@ class Discovery:
         self._profiles: tuple[Profile, ...] = ()
         self._configured: frozenset[tuple[str, str]] = frozenset()
         self._heard: OrderedDict[tuple[str, str], _Heard] = OrderedDict()
+        self._untried: dict[tuple[str, str], bytes] = {}
+        """The latest frame of those whose trial waits."""
+        self._trials = float(TRIALS_AT_ONCE)
+        self._tried_at = time.monotonic()
         self._news = asyncio.Event()
+        self._waits = asyncio.Event()
         self._told = b""
 
     def configure(self, profiles: Mapping[str, Profile], configured: Iterable[tuple[str, str]]) -> None:
@@ -152,6 +161,7 @@ class Discovery:
         self._configured = frozenset(configured)
         for key in self._configured & self._heard.keys():
             del self._heard[key]
+            self._untried.pop(key, None)
             self._news.set()
         for heard in self._heard.values():
             heard.tries = 0
@@ -166,16 +176,31 @@ class Discovery:
         if heard is None:
             heard = self._heard[key] = _Heard(kind, now_ms, now_ms)
             while len(self._heard) > MAX_DISCOVERED:
-                self._heard.popitem(last=False)
+                gone, _ = self._heard.popitem(last=False)
+                self._untried.pop(gone, None)
             self._news.set()
         self._heard.move_to_end(key)
         heard.last_ms = now_ms
         heard.frames += 1
-        if heard.tries < TRIES:
-            heard.tries += 1
+        if heard.tries >= TRIES:
+            return
+        if self._may_try():
             self._guess(heard, frame, now_ms, address)
+        else:
+            self._untried[key] = frame
+            self._waits.set()
+
+    def _may_try(self) -> bool:
+        now = time.monotonic()
+        self._trials = min(TRIALS_AT_ONCE, self._trials + (now - self._tried_at) / TRIAL_EVERY_S)
+        self._tried_at = now
+        if self._trials < 1:
+            return False
+        self._trials -= 1
+        return True
 
     def _guess(self, heard: _Heard, frame: bytes, now_ms: int, address: str) -> None:
+        heard.tries += 1
         guess = suggest(self._profiles, heard.kind, frame, now_ms, address)
         if guess.profiles or not heard.sample:
             heard.sample = guess.sample
@@ -198,7 +223,25 @@ class Discovery:
         return Discovered(time.time_ns() // 1_000_000, self.listed())
 
     async def run(self) -> None:
-        """Tell the cloud until cancelled; a gateway that never heard a stranger tells nothing."""
+        """Try what waits and tell the cloud, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._try_what_waits(), name="discovery-trials")
+            group.create_task(self._tell(), name="discovery-tell")
+
+    async def _try_what_waits(self) -> None:
+        """One after the other, the latest first: the list may be full of those that are gone."""
+        while True:
+            await self._waits.wait()
+            await asyncio.sleep(TRIAL_EVERY_S)
+            if self._untried and self._may_try():
+                key, frame = self._untried.popitem()
+                heard = self._heard[key]
+                self._guess(heard, frame, heard.last_ms, key[1])
+            if not self._untried:
+                self._waits.clear()
+
+    async def _tell(self) -> None:
+        """A gateway that never heard a stranger tells nothing."""
         while True:
             try:
                 async with asyncio.timeout(COUNTS_EVERY_S):

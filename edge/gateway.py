@@ -147,7 +147,7 @@ class Gateway:
         for name, connector in built.items():
             self._start_connector(name, connector)
         self._task(self.intake.run_timers(), "rules")
-        self._task(self.outbox.keep(), "outbox-keeper")
+        self._task(self.outbox.budget.keep(), "outbox-keeper")
         self._task(self.discovery.run(), "discovery")
         self._task(self._measure(), "health")
         self._task(self._follow_files(), "reload")
@@ -183,7 +183,7 @@ class Gateway:
 
     def _start_uplink(self) -> None:
         self.uplink = Uplink(
-            gateway=self.plan.config.gateway, config=self.plan.config.uplink, outbox=self.outbox,
+            gateway=self.plan.config.gateway, config=self.plan.config.uplink, north=self.outbox.north,
             boot=self.clock.boot, status=self.status, reported=self.reported, desired=self.downlink.take,
             channel=self.channel,
         )  # fmt: skip
@@ -196,12 +196,13 @@ class Gateway:
         self._task(self.remote.run(), "remote")
 
     async def restart_connector(self, name: str) -> None:
-        """End a connector and begin it anew. Raises ConfigError when it is changing already or cannot be served."""
-        if name not in self._running:
-            raise ConfigError(self._path, "connectors", f"{name!r} is not running")
-        await _ended(self._running.pop(name))
-        if name in self.plan.devices and name not in self._running:
-            self._start_connector(name, self._build(self.plan, [name])[name])
+        """End a connector and begin it anew. Raises ConfigError when it does not run or cannot be served."""
+        async with self.changing:
+            if name not in self._running:
+                raise ConfigError(self._path, "connectors", f"{name!r} is not running")
+            built = self._build(self.plan, [name])
+            await _ended(self._running.pop(name))
+            self._start_connector(name, built[name])
 
     def _start_connector(self, name: str, connector: Connector) -> None:
         config = next(c for c in self.plan.config.connectors if c.name == name)
@@ -325,7 +326,7 @@ class Gateway:
         degraded = self.outbox.degraded or (f"config: {error}" if error else "")
         return Status(
             online=online, agent_version=VERSION, boot=self.clock.boot, config_hash=self._in_force.hash,
-            at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.status(),
+            at_ms=moment.wall_ms, clock=moment.clock, degraded=degraded, lanes=self.outbox.north.status(),
             connectors=dict(self.connectors), counters=self.counters(),
             vitals=self.vitals.now(self.plan.config) if online else None,
         )  # fmt: skip
@@ -360,11 +361,11 @@ class Gateway:
         gateway, budget = self.plan.config.gateway, self.plan.config.outbox.budget_mb * 1_000_000
         await asyncio.sleep(_SETTLE_S)
         while True:
-            lanes = self.outbox.status().values()
+            lanes = self.outbox.north.status().values()
             self.intake.accept(
                 gateway,
                 self._health.samples(
-                    sum(lane.waiting for lane in lanes), 100 * self.outbox.used_bytes / budget,
+                    sum(lane.waiting for lane in lanes), 100 * self.outbox.budget.used_bytes / budget,
                     self.intake.frames_refused, self.uplink.state == "up", self.vitals.now(self.plan.config),
                 ),
             )  # fmt: skip

@@ -144,7 +144,9 @@ async def _table(source: AsyncIterator[dict[str, Any]]) -> None:
         task = asyncio.ensure_future(redraw())
         try:
             async for line in source:
-                if "n" in line and "alarm_" not in line:
+                if "missed" in line:
+                    notes["missed"] = f"{line['missed']} lines"
+                elif "n" in line and "alarm_" not in line:
                     rows[line["n"]] = _Row(_value(line), line.get("q", "good"), time.monotonic())
                 else:
                     note = _plain(line)

@@ -25,6 +25,8 @@ _READ_BYTES: Final = 256 * 1024
 _READS_A_WAKEUP: Final = 4
 """After so many reads the loop gets a turn; the socket stays readable and calls again."""
 MAX_PACKET_BYTES: Final = 8 * 1024 * 1024
+KEPT_BYTES: Final = 256 * 1024
+"""Of a publish that is larger: what is handed on, more than any decoder takes."""
 _PUBLISH: Final = 0x30
 _PUBACK: Final = 0x40
 _QOS: Final = 0x06
@@ -54,41 +56,78 @@ class PacketSplitter:
     """Cuts a byte stream into packets; knows publishes of QoS 0 and 1, hands on the rest. Pure.
 
     A PUBACK without complaint is dropped: what we publish with QoS 1 is believed only when the cloud acknowledges.
+    Of a publish beyond the limit the beginning is handed on, to be refused and acknowledged, and the rest is let pass:
+    brokers send it whatever we say, and would send it again at each connection.
     """
 
     def __init__(self, v5: bool, other: Callable[[int, bytes], None]) -> None:
         """other: takes the first byte and the body of any other packet."""
         self._v5 = v5
         self._other = other
-        self._rest = b""
+        self._rest: list[bytes] = []
+        """The beginning of a packet, as it came."""
+        self._size = 0
+        self._wanted = 0
+        """Bytes that `_rest` needs before it is worth a look."""
+        self._skip = 0
 
     def feed(self, data: bytes) -> list[Message]:
         """The publishes that are complete now, in order. Raises MalformedError."""
-        if self._rest:
-            data = self._rest + data
+        if self._skip or self._rest:
+            data = self._joined(data)
         messages: list[Message] = []
         v5 = self._v5
-        position, end = 0, len(data)
+        position, end, beyond = 0, len(data), 0
         while end - position >= 2:
             first = data[position]
             length = data[position + 1]
             body = position + 2
             if length > 127:
-                length, body = _varint(data, position + 1, end)
-                if length > MAX_PACKET_BYTES:
-                    raise MalformedError(f"packet of {length} bytes")
+                length, body, beyond = _measured(data, first, position, end)
                 if length < 0:
                     break
             stop = body + length
             if stop > end:
+                self._wanted = stop - position
                 break
-            position = stop
             if first & 0xF0 == _PUBLISH and first & _QOS != 4:
                 messages.append(_publish(data, first, body, stop, v5))
             elif first != _PUBACK or (length > 2 and data[body + 2] >= _REFUSED):
                 self._other(first, data[body:stop])
-        self._rest = data[position:] if position < end else b""
+            position = stop
+            if beyond:
+                self._skip, beyond = beyond, 0
+                position = end - len(self._joined(data[stop:]))
+        if position < end:
+            self._rest.append(data[position:])
+            self._size = end - position
         return messages
+
+    def _joined(self, data: bytes) -> bytes:
+        """The next bytes with those that wait, less those to let pass; nothing while too few of a packet are there."""
+        passed = min(self._skip, len(data))
+        self._skip -= passed
+        data = data[passed:]
+        if not self._rest:
+            return data
+        self._rest.append(data)
+        self._size += len(data)
+        if self._size < self._wanted:
+            return b""
+        data = b"".join(self._rest)
+        self._rest.clear()
+        self._wanted = 0
+        return data
+
+
+def _measured(data: bytes, first: int, position: int, end: int) -> tuple[int, int, int]:
+    """Of a long packet: its length or -1, where its body begins, and how much of it is not to be looked at."""
+    length, body = _varint(data, position + 1, end)
+    if length <= MAX_PACKET_BYTES:
+        return length, body, 0
+    if first & 0xF0 != _PUBLISH:
+        raise MalformedError(f"packet of {length} bytes")
+    return KEPT_BYTES, body, length - KEPT_BYTES
 
 
 def _publish(data: bytes, first: int, body: int, stop: int, v5: bool) -> Message:
@@ -125,7 +164,11 @@ def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
 
 
 class BatchClient(paho.Client):
-    """A client on a socket that is already connected, with batches in both directions."""
+    """A client on a socket that is already connected, with batches in both directions.
+
+    Published is by `send`: what `publish` keeps until its PUBACK it would keep for ever, and after 65,535 messages it
+    would take no more.
+    """
 
     def __init__(self, client_id: str, v5: bool, clean: bool, on_messages: Callable[[list[Message]], None]) -> None:
         """on_messages: takes the publishes of one read; each QoS 1 one wants `acknowledge` later.
@@ -140,7 +183,7 @@ class BatchClient(paho.Client):
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        self.max_inflight_messages_set(0)
+        self._v5 = v5
         self._ready: socket.socket | None = None
         self._on_messages = on_messages
         self._splitter = PacketSplitter(v5, self._handle_other)
@@ -226,21 +269,30 @@ class BatchClient(paho.Client):
             packet, self._unsent_acks = self._unsent_acks, b""
             self._packet_queue(_PUBACK, packet, 0, 1)
 
-    def publish_properties(
-        self, topic: bytes, payload: bytes, content_type: bytes, user: Sequence[tuple[str, str]]
+    def send(
+        self,
+        topic: bytes,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        content_type: bytes = b"",
+        user: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Publish with QoS 1, a content type and user properties (MQTT 5), acknowledgements that wait ahead of it.
+        """Publish with QoS 1, acknowledgements that wait ahead of it; content type and user properties with MQTT 5.
 
         It is not kept for a resend: whoever publishes knows what was not answered.
         """
         if self._sock is None:
             return
-        properties = bytes([_CONTENT_TYPE]) + _text(content_type)
-        for name, value in user:
-            properties += bytes([_USER_PROPERTY]) + _text(name.encode()) + _text(value.encode())
         mid = self._mid_generate()
-        head = _text(topic) + mid.to_bytes(2, "big") + _length(len(properties)) + properties
-        packet = self._unsent_acks + b"\x32" + _length(len(head) + len(payload)) + head + payload
+        head = _text(topic) + mid.to_bytes(2, "big")
+        if self._v5:
+            properties = bytes([_CONTENT_TYPE]) + _text(content_type) if content_type else b""
+            for name, value in user:
+                properties += bytes([_USER_PROPERTY]) + _text(name.encode()) + _text(value.encode())
+            head += _length(len(properties)) + properties
+        first = bytes([_PUBLISH | 0x02 | (_RETAIN if retain else 0)])
+        packet = self._unsent_acks + first + _length(len(head) + len(payload)) + head + payload
         self._unsent_acks = b""
         self._packet_queue(_PUBLISH, packet, mid, 1)
 

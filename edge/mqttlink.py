@@ -1,7 +1,7 @@
 """One connection to one MQTT broker, driven by asyncio without a thread.
 
-Owns the socket (resolve, connect, TLS, all under one deadline), the event loop's reader and writer, keep-alive,
-and the words for every way a broker can refuse us. A link is used once: when it is lost, a new one is made.
+Owns the socket (resolve, connect, TLS, all under one deadline), writing, keep-alive, and the words for every way a
+broker can refuse us; when it is read is `mqttbeat`'s. A link is used once: when it is lost, a new one is made.
 Knows nothing of what is published or heard. Raises LinkError only.
 """
 
@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -21,6 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import read_secret
+from edge.mqttbeat import Beat
 from edge.mqttclient import MAX_PACKET_BYTES, BatchClient, Message
 from firmware_specs.errors import ConfigError, LinkError
 
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paho.mqtt.reasoncodes import ReasonCode
-
-_BEAT_S: Final = 0.010
-"""How often a link that has little to say at a time is read; all links of a process on the same beat."""
-_LITTLE: Final = 8
-"""Messages of one read. Less than brokers let wait for their PUBACK, so a backlog is never read on the beat."""
 
 
 class Endpoint(Protocol):
@@ -182,10 +178,7 @@ class MqttLink:
         self._fd = sock.fileno()
         """Kept apart: the client closes a broken socket before it says so, and a closed one has lost its number."""
         self._writing = False
-        self._paused = False
-        self._beat: asyncio.TimerHandle | None = None
-        self._missed = 0
-        """Beats in a row that brought nothing; the second ends them."""
+        self._beat = Beat(self._fd, self._read)
         self.client = client
         self.session_present = False
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -198,7 +191,7 @@ class MqttLink:
 
     async def start(self) -> None:
         """Send CONNECT and wait for the answer. Raises LinkError."""
-        self._loop.add_reader(self._fd, self._readable)
+        self._beat.start()
         self.client.start(self._sock)
         self.flush()
         try:
@@ -217,6 +210,8 @@ class MqttLink:
         else:
             rc, mid = self.client.subscribe(list(topics))
         if mid is None:
+            if self.lost.done():
+                await self.lost
             raise LinkError(self._endpoint.url, paho.error_string(rc))
         answer = self._subscribed[mid] = self._loop.create_future()
         self.flush()
@@ -238,13 +233,13 @@ class MqttLink:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1; the connection's loss is how a failure shows."""
-        self.client.publish(topic, payload, 1, retain)
+        self.client.send(topic.encode(), payload, retain=retain)
         if self.client.want_write():
             self.flush()
 
     def publish_pack(self, topic: bytes, payload: bytes, content_type: bytes, user: list[tuple[str, str]]) -> None:
         """Publish with QoS 1 and user properties."""
-        self.client.publish_properties(topic, payload, content_type, user)
+        self.client.send(topic, payload, content_type=content_type, user=user)
         if self.client.want_write():
             self.flush()
 
@@ -266,11 +261,6 @@ class MqttLink:
             else:
                 self._loop.remove_writer(self._fd)
 
-    def _readable(self) -> None:
-        if 0 < self._read() <= _LITTLE and not self._paused and not self.lost.done():
-            self._loop.remove_reader(self._fd)
-            self._wait_for_beat()
-
     def _read(self) -> int:
         """Read what is there; how many messages that was."""
         before = self.client.heard
@@ -279,42 +269,13 @@ class MqttLink:
             self.flush()
         return self.client.heard - before
 
-    def _wait_for_beat(self) -> None:
-        """Read next on the beat.
-
-        What comes after a silence is read at once. What then trickles in is read on the beat, for a wake-up and a
-        commit cost many times what a message does; and a flood is read as it comes.
-        """
-        self._beat = self._loop.call_at((self._loop.time() // _BEAT_S + 1) * _BEAT_S, self._on_beat)
-
-    def _on_beat(self) -> None:
-        self._beat = None
-        heard = self._read()
-        if self._paused or self.lost.done():
-            return
-        self._missed = 0 if heard else self._missed + 1
-        if heard > _LITTLE or self._missed > 1:
-            self._missed = 0
-            self._loop.add_reader(self._fd, self._readable)
-        else:
-            self._wait_for_beat()
-
-    def _stop_reading(self) -> None:
-        self._loop.remove_reader(self._fd)
-        if self._beat:
-            self._beat.cancel()
-            self._beat = None
-
     def pause(self) -> None:
         """Stop reading; the broker is held back by TCP."""
-        self._paused = True
-        self._stop_reading()
+        self._beat.pause()
 
     def resume(self) -> None:
         """Read on after `pause`."""
-        self._paused = False
-        if not self.lost.done():
-            self._loop.add_reader(self._fd, self._readable)
+        self._beat.resume()
 
     async def keep_alive(self) -> None:
         """Ping as agreed until the link is lost. Raises LinkError."""
@@ -326,7 +287,7 @@ class MqttLink:
 
     def close(self, graceful: bool) -> None:
         """Leave; without grace the broker publishes our will."""
-        self._stop_reading()
+        self._beat.stop()
         self._loop.remove_writer(self._fd)
         self.client.on_disconnect = None
         if graceful and not self.lost.done():
@@ -353,7 +314,7 @@ class MqttLink:
     def _on_disconnect(
         self, _client: paho.Client, _data: object, flags: paho.DisconnectFlags, code: ReasonCode, _p: Properties | None
     ) -> None:
-        self._stop_reading()
+        self._beat.stop()
         self._loop.remove_writer(self._fd)
         said = f"the broker ended it: {str(code).lower()}" if flags.is_disconnect_packet_from_server else ""
         cause = said or self.client.cause or str(code).lower()

@@ -13,6 +13,7 @@ Owns these rules; pure, the moment of receipt is handed in.
 from __future__ import annotations
 
 from collections import deque
+from sys import float_info
 from typing import TYPE_CHECKING, Final
 
 from firmware_specs.carried import TRACK_METRICS
@@ -50,8 +51,8 @@ class Track:
         self.device = device
         self.metric = metric
         self.unit = spec.unit.value
-        self.minimum = float("-inf") if spec.minimum is None else spec.minimum
-        self.maximum = float("inf") if spec.maximum is None else spec.maximum
+        self.minimum = -float_info.max if spec.minimum is None else spec.minimum
+        self.maximum = float_info.max if spec.maximum is None else spec.maximum
         self.is_number = spec.type == "number"
         self.deadband = spec.deadband
         self.plain = spec.deadband is None
@@ -84,9 +85,10 @@ class Track:
         if at <= self.newest:
             if (at, value) in self.seen:
                 return REPEAT
+            others = sum(known == at for known, _ in self.seen)
             self.seen.append((at, value))
             if at < self.newest:
-                return at
+                return at + others
             at = self.stored + 1 if at <= self.stored < at + _STEP_MS else at
         else:
             self.seen.append((at, value))

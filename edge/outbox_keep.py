@@ -35,7 +35,7 @@ class Keeper:
     """See the module."""
 
     def __init__(self, budget_bytes: int) -> None:
-        self._budget = budget_bytes
+        self.budget_bytes = budget_bytes
         self._merged_to = 0
         self._thinned_to = 0
         self._level = 0
@@ -45,7 +45,7 @@ class Keeper:
     def step(self, file: OutboxFile, untouchable: int, fresh: int = _FRESH_ITEMS) -> Kept:
         """One step on telemetry from `untouchable` on, the newest `fresh` items left alone. Raises StoreError."""
         used = file.used_bytes()
-        budget = min(self._budget, file.room_bytes)
+        budget = min(self.budget_bytes, file.room_bytes)
         end = file.totals[Lane.TELEMETRY].next - fresh
         if used <= budget * THIN_BELOW:
             self._thinning = False

@@ -1,8 +1,8 @@
 """Open the outbox whatever state the disk is in.
 
 Owns the quarantine: a damaged file is renamed with the time and never looked at again, a new one begins with a new
-epoch, and how much was lost is known from a small note beside it that is renewed every few seconds. A corrupt
-file never stops the gateway.
+epoch, and how much was lost is known from a small note beside it that is renewed every few seconds. The latest damaged
+file is kept for whoever wants to know why. A corrupt file never stops the gateway.
 """
 
 from __future__ import annotations
@@ -30,13 +30,19 @@ class Note(msgspec.Struct):
     lanes: dict[str, tuple[int, int]]
 
 
-def write_note(folder: Path, file: OutboxFile) -> None:
-    """Renew the note; a disk that refuses leaves the old one."""
+def write_note(folder: Path, file: OutboxFile, before: bytes = b"") -> bytes:
+    """Renew the note, unless it would say the same as before; a disk that refuses leaves the old one. What it says."""
     note = Note(file.epoch, {lane.value: (t.waiting, t.oldest_ms) for lane, t in file.totals.items()})
+    data = msgspec.json.encode(note)
+    if data == before:
+        return data
     draft = folder / (_NOTE + ".new")
-    with contextlib.suppress(OSError):
-        draft.write_bytes(msgspec.json.encode(note))
+    try:
+        draft.write_bytes(data)
         draft.replace(folder / _NOTE)
+    except OSError:
+        return before
+    return data
 
 
 def open_outbox(
@@ -68,4 +74,15 @@ def quarantine(folder: Path) -> list[GapReport]:
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             (folder / (FILE + suffix)).rename(folder / f"outbox-{stamp}.corrupt{suffix}")
+    drop_damaged(folder, keep=1)
     return gaps or [GapReport(Lane.TELEMETRY, "unknown", 0, GapReason.QUARANTINED)]
+
+
+def drop_damaged(folder: Path, keep: int) -> None:
+    """Delete the damaged files but the latest `keep`: each may be as large as the budget."""
+    found = sorted(folder.glob("outbox-*.corrupt*"), reverse=True)
+    stamps = list(dict.fromkeys(path.name.partition(".")[0] for path in found))[:keep]
+    for path in found:
+        if path.name.partition(".")[0] not in stamps:
+            with contextlib.suppress(OSError):
+                path.unlink()

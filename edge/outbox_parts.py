@@ -90,10 +90,21 @@ class Writer:
         self._loop = loop
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = SimpleQueue()
         self._waiting = 0
+        self._failed = False
         self._took_s = _QUICK_S
         self._wary_until = 0.0
         self.thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
         self.thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether jobs are done: an error that is none of the store's is a defect, and ends them."""
+        return self.thread.is_alive() and not self._failed
+
+    @property
+    def busy(self) -> bool:
+        """Whether jobs wait."""
+        return self._waiting > 0
 
     def submit(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run a job in the thread and hand its result, or its StoreError, to `done` here."""
@@ -106,7 +117,12 @@ class Writer:
         if not small or self._waiting or self._took_s > _QUICK_S or began < self._wary_until:
             self.submit(partial(self._timed, job), done)
             return
-        done(self._timed(job))
+        try:
+            result = self._timed(job)
+        except BaseException:
+            self._failed = True
+            raise
+        done(result)
 
     def _timed(self, job: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the job returns
         began = time.monotonic()

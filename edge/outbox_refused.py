@@ -7,13 +7,15 @@ and the two jobs by which a file comes back. Must not know when they run: `outbo
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from edge.outbox_file import DISK_FULL
 from edge.outbox_live import LiveLane
-from edge.outbox_open import open_outbox, quarantine
+from edge.outbox_open import drop_damaged, open_outbox, quarantine
 from edge.outbox_parts import leased
+from firmware_specs.errors import StoreError
 from firmware_specs.readings import GapReason, GapReport, Lane
 
 if TYPE_CHECKING:
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from edge.outbox_file import OutboxFile
     from edge.outbox_keep import Keeper
     from edge.outbox_parts import Batch, Lease
-    from firmware_specs.errors import StoreError
 
+_TRIAL: Final = "trial"
+_TRIAL_BYTES: Final = 256 * 1024
+"""A commit that a disk must take before it is believed: one that has room for a state only would refuse the next
+readings, and so every second."""
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("outbox")
 Begun = tuple["OutboxFile", list[GapReport]]
 
@@ -120,11 +125,32 @@ def try_again(
     keeper: Keeper,
     untouchable: int,
     states: dict[str, bytes | None],
+    acked: dict[Lane, int],
 ) -> Begun:
-    """Open the file again, make room, and commit the states that could not be kept. Raises StoreError."""
+    """Open the file again, make room, commit the states that could not be kept, and see that there is room for more.
+
+    acked: what the cloud has of the old file. Raises StoreError.
+    """
     if old:
         old.close()
-    file, gaps = open_outbox(folder, vfs=vfs, max_bytes=budget_bytes)
-    gaps += keeper.steps(file, untouchable)
-    file.commit((), states, b"", {})
+    try:
+        file, gaps = open_outbox(folder, vfs=vfs, max_bytes=budget_bytes)
+    except StoreError as e:
+        _spare(folder, e)
+        raise
+    try:
+        gaps += keeper.steps(file, untouchable)
+        file.commit((), states, b"", acked if old and old.epoch == file.epoch else {})
+        file.commit((), {_TRIAL: bytes(_TRIAL_BYTES)}, b"", {})
+        file.commit((), {_TRIAL: None}, b"", {})
+    except StoreError as e:
+        file.close()  # else the next try finds it in use
+        _spare(folder, e)
+        raise
     return file, gaps
+
+
+def _spare(folder: Path, error: StoreError) -> None:
+    """On a disk that is full, what was damaged makes room for what is not."""
+    if error.reason == DISK_FULL:
+        drop_damaged(folder, keep=0)

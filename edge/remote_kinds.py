@@ -103,7 +103,7 @@ def _diagnostics(agent: Agent) -> Run:
         facts = diagnostics.Facts(
             plan=agent.plan,
             status=agent.status(True),
-            positions={lane.value: agent.outbox.position(lane) for lane in Lane},
+            positions={lane.value: agent.outbox.north.position(lane) for lane in Lane},
             log=RING.last(diagnostics.LOG_LINES),
             findings=[finding async for finding in findings(agent.path)],
         )

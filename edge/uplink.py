@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edge.channel import Channel
     from edge.config import UplinkConfig
     from edge.mqttclient import Message
-    from edge.outbox import Outbox
+    from edge.outbox_north import North
     from edge.outbox_parts import Lease
     from firmware_specs.wire import Reported, Status
 
@@ -63,7 +63,7 @@ class Uplink:
         *,
         gateway: str,
         config: UplinkConfig,
-        outbox: Outbox,
+        north: North,
         boot: str,
         status: Callable[[bool], Status],
         reported: Callable[[], Reported],
@@ -78,7 +78,7 @@ class Uplink:
         self._loop = asyncio.get_running_loop()
         self._gateway = gateway
         self._config = config
-        self._outbox = outbox
+        self._north = north
         self._boot = boot
         self._status = status
         self._reported = reported
@@ -150,7 +150,7 @@ class Uplink:
                 await link.subscribe([(topic(self._gateway, order), 1) for order in orders])
                 self._channel.attach(self._publish_below)
                 self.publish_state()
-                self._outbox.on_change = self.pump
+                self._north.on_change = self.pump
                 self.pump()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(link.keep_alive(), name="uplink-keepalive")
@@ -158,7 +158,7 @@ class Uplink:
             except* LinkError as errors:
                 raise errors.exceptions[0] from errors
             finally:
-                self._outbox.on_change = lambda: None
+                self._north.on_change = lambda: None
                 self._channel.detach()
                 self._link = None
                 if not link.lost.done():
@@ -216,9 +216,9 @@ class Uplink:
         for lane in Lane:
             flight = self._flights.get(lane)
             if flight is None or flight.lease is None:
-                if not self._outbox.has(lane) or (lane is Lane.TELEMETRY and self._too_soon()):
+                if not self._north.has(lane) or (lane is Lane.TELEMETRY and self._too_soon()):
                     continue
-                lease = self._outbox.lease(lane)
+                lease = self._north.lease(lane)
                 if lease:
                     self._send(lane, lease)
 
@@ -244,7 +244,7 @@ class Uplink:
         self._publish(header, lease.bodies)
 
     def _send_canary(self, now: float) -> None:
-        epoch, following = self._outbox.position(Lane.TELEMETRY)
+        epoch, following = self._north.position(Lane.TELEMETRY)
         header = PackHeader(epoch, Lane.TELEMETRY, following, 0, following, self._boot)
         self._flights[Lane.TELEMETRY] = _Flight(None, epoch, following - 1, now, self._config.ack_timeout_s)
         self._publish(header, [])
@@ -274,7 +274,7 @@ class Uplink:
             except PackError:
                 self.counters["acks_refused"] += 1
                 continue
-            if not self._outbox.acknowledge(ack):
+            if not self._north.acknowledge(ack):
                 self.counters["acks_refused"] += 1
                 continue
             self.counters["acks"] += 1

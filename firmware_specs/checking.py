@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from firmware_specs.codec import decoder
 from firmware_specs.errors import ProfileError
 from firmware_specs.golden import golden_path, load_golden, mismatches
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.load import load_profile
-from firmware_specs.schema import NamedCodec
 
 if TYPE_CHECKING:
     from pathlib import Path

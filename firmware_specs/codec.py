@@ -18,8 +18,8 @@ from firmware_specs import senml
 from firmware_specs.codec_binary import binary_decoder, encode_binary
 from firmware_specs.codec_json import encode_json_object, json_decoder, plain_number, refused
 from firmware_specs.errors import FrameError, PackError, ProfileError
+from firmware_specs.layouts import BinaryCodec, JsonCodec, NamedCodec, NodesCodec, SenmlCodec
 from firmware_specs.readings import Position, Sample
-from firmware_specs.schema import BinaryCodec, JsonCodec, NamedCodec, NodesCodec, SenmlCodec
 from firmware_specs.values import MAX_FRAME_BYTES
 from firmware_specs.values import sample as to_sample
 from firmware_specs.wire import geo, parse_geo

@@ -15,8 +15,9 @@ from firmware_specs.values import sample as to_sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from firmware_specs.layouts import BinaryCodec, BinaryField
     from firmware_specs.readings import Sample
-    from firmware_specs.schema import BinaryCodec, BinaryField, Profile
+    from firmware_specs.schema import Profile
 
 _FLOATS: Final = {"f32": "f", "f64": "d"}
 

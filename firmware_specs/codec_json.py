@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 
 from firmware_specs.errors import FrameError, ProfileError
+from firmware_specs.layouts import JsonCodec, JsonPosition
 from firmware_specs.readings import Position, Sample
-from firmware_specs.schema import JsonCodec, JsonPosition
 from firmware_specs.values import MAX_FRAME_BYTES, MAX_TEXT, device_time, position
 
 if TYPE_CHECKING:

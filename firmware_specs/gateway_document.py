@@ -8,6 +8,7 @@ and passwords stay where they are, in the gateway's own files. Pure: reads no fi
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -23,7 +24,7 @@ from firmware_specs.gateway_file import (
     OutboxConfig,
     split_url,
 )
-from firmware_specs.schema import NamedCodec, NodesCodec
+from firmware_specs.layouts import NamedCodec, NodesCodec
 from firmware_specs.tomlfile import Model, parse_table, validate, validate_part
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ FROM_CLOUD: Final = ("connectors", "devices")
 """Tables that a managed gateway's own file may not have."""
 _JOINED: Final = ("uplink", "outbox", "metrics")
 _IDENTITY: Final = ("gateway", "state_dir", "profiles_dir", "managed")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SERIAL_ONLY: Final = frozenset({"nmea", "fleetsync", "nexedge"})
 
 
@@ -144,8 +146,11 @@ def check_devices(
 
 
 def _is_filter(address: str) -> bool:
-    """Whether it can be subscribed to (MQTT 5, 4.7.1): wildcards stand alone in their level, `#` in the last one."""
+    """Whether it can be subscribed to: wildcards stand alone in their level, `#` in the last one (MQTT 5, 4.7.1).
+
+    A broker may end the connection for a control character (1.5.4), and with it all that the connector hears.
+    """
     *levels, last = address.split("/")
-    return "\0" not in address and not any(
+    return not _CONTROL.search(address) and not any(
         "#" in level or ("+" in level and level != "+") for level in (*levels, "" if last == "#" else last)
     )

@@ -11,7 +11,8 @@ from typing import Final
 
 from firmware_specs.codec import decoder
 from firmware_specs.errors import ProfileError
-from firmware_specs.schema import NamedCodec, Profile
+from firmware_specs.layouts import NamedCodec
+from firmware_specs.schema import Profile
 from firmware_specs.tomlfile import load_toml
 
 BUILTIN: Final = Path(__file__).parent / "profiles"

@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Column, Table
 
-from firmware_specs.schema import (
-    Above,
-    Below,
-    BinaryCodec,
-    Equals,
-    JsonCodec,
-    JsonPosition,
-    NodesCodec,
-    OneOf,
-    RateOfRise,
-    SenmlCodec,
-)
+from firmware_specs.layouts import BinaryCodec, JsonCodec, JsonPosition, NodesCodec, SenmlCodec
+from firmware_specs.schema import Above, Below, Equals, OneOf, RateOfRise
 
 if TYPE_CHECKING:
-    from firmware_specs.schema import Codec, Condition, FirmwareChannel, MetricSpec, Profile
+    from firmware_specs.layouts import Codec
+    from firmware_specs.schema import Condition, FirmwareChannel, MetricSpec, Profile
 
 
 def show_profile(profile: Profile, console: Console | None = None) -> None:

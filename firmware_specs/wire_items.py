@@ -57,7 +57,8 @@ _GEO: Final = re.compile(
 )
 _MUST_UNDERSTAND: Final = re.compile(rb'(?:_|\\u005[fF])"\s*:')
 _UNDERSTOOD: Final = re.compile(rb'(?<!\\)"(?:tms_|alarm_|gap_)"\s*:')
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""One that does not end takes all that follows, so that no byte is looked at twice."""
 
 _Ms = Annotated[int, msgspec.Meta(ge=-MAX_MS, le=MAX_MS)]
 _Short = Annotated[str, msgspec.Meta(max_length=160)]

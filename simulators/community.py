@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from firmware_specs.errors import ConfigError, PatrolError, ProfileError, nearest
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.load import load_profiles
 from firmware_specs.readings import Position
-from firmware_specs.schema import NamedCodec
 from simulators.device import Device, Outing, RoundPath, minutes_since
 from simulators.peers.firmware import UpdatableCoapPeer, UpdatableMqttPeer
 from simulators.peers.gnss import GnssPeer

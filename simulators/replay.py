@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -91,7 +92,7 @@ def _nmea_records(data: bytes) -> Iterator[Record]:
 
 def _csv_records(path: Path, data: bytes) -> Iterator[Record]:
     try:
-        rows = csv.reader(data.decode("utf-8-sig").splitlines())
+        rows = _rows(path, data.decode("utf-8-sig"))
         header = next(rows)
     except UnicodeDecodeError as e:
         raise PatrolError(f"{path}: byte {e.start}: not UTF-8") from e
@@ -101,6 +102,14 @@ def _csv_records(path: Path, data: bytes) -> Iterator[Record]:
     if len(columns) != len(header):
         raise PatrolError(f"{path}: row 1: a column is `name` or `name [unit]`")
     return _csv_rows(path, rows, [(str(name), unit or "") for name, unit in columns])
+
+
+def _rows(path: Path, text: str) -> Iterator[list[str]]:
+    rows = csv.reader(text.splitlines())
+    try:
+        yield from rows
+    except csv.Error as e:
+        raise PatrolError(f"{path}: row {rows.line_num}: {e}") from e
 
 
 def _csv_rows(path: Path, rows: Iterator[list[str]], columns: list[tuple[str, str]]) -> Iterator[Record]:
@@ -153,6 +162,8 @@ def parse_time(text: str) -> float:
         except ValueError as e:
             raise ValueError(f"time {text!r} is neither RFC 3339 nor a number") from e
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(number):
+        raise ValueError(f"time {text!r} is no time")
     return number / 1000 if number > 1e11 else number
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from firmware_specs.errors import ConfigError, nearest
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.load import load_profile, load_profiles
-from firmware_specs.schema import NamedCodec
 from simulators import community as model
 from simulators import organisation, site
 from simulators.device import Device

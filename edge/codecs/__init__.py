@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from firmware_specs.errors import ProfileError
-from firmware_specs.schema import NamedCodec, NodesCodec
+from firmware_specs.layouts import NamedCodec, NodesCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ Owns the STX…ETX frames and the `$PK…` sentences of the radio's PC interface
 - `A` is a fix; `V` is a stale last fix, kept with uncertain quality; `Z` is none.
 - A status is given without leading zeros. Which status means an emergency is radio programming, so configuration:
   every status of a unit says at the same time whether it is an emergency.
-- Text messages are not ours to read: they say that the unit is there, nothing else.
+- Text messages are not ours to read, and say nothing.
 
 Must not know devices, ports or clocks.
 Source: protocols.md section 1.
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge.codecs.lines import Frame, Heard, Refused, Scanner, degrees, sentence_fields, sentence_scanner
 from firmware_specs.errors import FrameError, ProfileError
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.readings import Position, Quality, Sample
-from firmware_specs.schema import NamedCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 KNOT_M_S: Final = 1852 / 3600
 MAX_DMR_UNIT: Final = 16_776_415
-_STX: Final = re.compile(rb"\x02([^\x02\x03$\r\n]{1,200})\x03")
+MAX_CALLS: Final = 50
+"""Caller ids of a burst: a line that never falls quiet is judged after so many."""
+_STX: Final = re.compile(rb"\x02(g?[FG][^\x02\x03\r\n]{1,200}|[^\x02\x03$\r\n]{1,200})\x03")
+"""A text is a frame to its end whatever is written in it: a sentence in it is no unit's position."""
 _FLEETSYNC: Final = re.compile(r"(\d{3})[-: ]?(\d{4})")
 _NEXEDGE: Final = re.compile(r"U?(\d{1,8})")
 _CALL: Final = re.compile(rb"I([01])(\d{3})(\d{4})(\d{3})(\d{4})")
@@ -95,7 +98,7 @@ class RadioLine:
         self._scanner: Scanner = sentence_scanner(stx=_STX)
         self._calls: list[_Call] = []
 
-    def feed(self, chunk: bytes, now_ms: int) -> list[Heard | Refused]:  # noqa: ARG002 - radios tell the time or nothing
+    def feed(self, chunk: bytes, now_ms: int) -> list[Heard | Refused]:
         """Take the next bytes of the line."""
         out: list[Heard | Refused] = []
         for piece in self._scanner.feed(chunk):
@@ -109,6 +112,8 @@ class RadioLine:
             else:
                 if heard is not None:
                     out.append(self._named(*heard, piece.raw))
+            if len(self._calls) == MAX_CALLS:
+                out += self.settle(now_ms)
         return out
 
     def settle(self, now_ms: int) -> list[Heard | Refused]:  # noqa: ARG002 - the connector watches the time

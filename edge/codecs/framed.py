@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge.codecs.lines import MAX_SAMPLE_BYTES, Frame, Heard, Refused, Scanner, sentence_fields, sentence_scanner
 from firmware_specs.errors import FrameError, ProfileError
-from firmware_specs.schema import BinaryCodec
+from firmware_specs.layouts import BinaryCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

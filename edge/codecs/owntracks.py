@@ -16,8 +16,8 @@ import msgspec
 
 from edge.codecs import BY_THE_BROKER
 from firmware_specs.errors import FrameError
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.readings import Position, Sample
-from firmware_specs.schema import NamedCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

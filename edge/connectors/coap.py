@@ -4,6 +4,7 @@ Owns the endpoint. Its rules:
 - 2.04 Changed follows the group commit that holds the readings; a commit that failed is 5.03. aiocoap sends the empty
   acknowledgement meanwhile and absorbs repeats of a message for 247 s.
 - Errors are one line of text: 4.00 what is wrong with the payload, 4.04 no such device, 4.13 too large.
+- A datagram that is not CoAP is refused and counted (`edge/connectors/coap_shelter.py`).
 - A device whose address begins with `coap://` is observed (`edge/connectors/coap_observe.py`).
 
 Must not know what a payload means.
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 from edge.codecs import frame_decoder
 from edge.connectors.base import unnoted
 from edge.connectors.coap_observe import Observed, observe
+from edge.connectors.coap_shelter import logger_for, shelter
 from firmware_specs.errors import FrameError, LinkError
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class CoapConnector:
             server = self._server = await self._listen(sink)
             contexts.push_async_callback(server.shutdown)
             if self._observed:
-                client = self._client_context = await self._client()
+                client = self._client_context = await self._client(sink)
                 contexts.push_async_callback(client.shutdown)
                 async with asyncio.TaskGroup() as observers:
                     for observed in self._observed:
@@ -91,13 +93,19 @@ class CoapConnector:
                 started()
                 await asyncio.get_running_loop().create_future()
 
-    @staticmethod
-    async def _client() -> Context:
+    async def _client(self, sink: Sink) -> Context:
         """A socket of its own: one that is bound to loopback cannot reach sensors elsewhere."""
         from aiocoap.protocol import Context  # noqa: PLC0415 - only when something is observed
 
-        client: Context = await Context.create_client_context(transports=["udp6" if _has_ipv6() else "simple6"])
+        transports = ["udp6" if _has_ipv6() else "simple6"]
+        refuse = self._refusing(sink)
+        name = logger_for(f"{self.name} observing", refuse)
+        client: Context = await Context.create_client_context(loggername=name, transports=transports)
+        shelter(client, self.name, refuse)
         return client
+
+    def _refusing(self, sink: Sink) -> Callable[[FrameError], None]:
+        return lambda error: sink.refuse(self.name, b"", error)
 
     async def _listen(self, sink: Sink) -> Context:
         from aiocoap import error  # noqa: PLC0415 - only when CoAP is configured
@@ -109,10 +117,15 @@ class CoapConnector:
         root = _root(
             lambda path, payload, sender: self._post(sink, path, payload, sender), self._config.max_payload_bytes
         )
+        refuse = self._refusing(sink)
+        name = logger_for(self._config.bind, refuse)
         try:
-            context: Context = await Context.create_server_context(root, bind=(host, port), transports=[transport])
+            context: Context = await Context.create_server_context(
+                root, bind=(host, port), loggername=name, transports=[transport]
+            )
         except (OSError, ValueError, error.Error) as e:  # ValueError: any-address without IPv6
             raise LinkError(self._config.bind, _reason(e)) from e
+        shelter(context, self._config.bind, refuse)
         return context
 
     def way_to(self, device: str) -> tuple[Context, Any, str, tuple[str, ...]]:

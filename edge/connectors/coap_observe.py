@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT_S: Final = 30.0
 BACKOFF_MAX_S: Final = 60.0
+MAX_WAITING: Final = 1000
+"""Notifications of a sensor that wait to be taken; more are refused."""
 DEFAULT_MAX_AGE_S: Final = 60
 """RFC 7252, 5.10.5."""
 
@@ -62,9 +64,17 @@ async def _follow(context: Context, observed: Observed, sink: Sink) -> None:
     from aiocoap.numbers.codes import GET  # noqa: PLC0415
 
     arrived: asyncio.Queue[Any] = asyncio.Queue()
+
+    def notified(message: Any) -> None:  # noqa: ANN401 - aiocoap's
+        if arrived.qsize() < MAX_WAITING:
+            arrived.put_nowait(message)
+        else:
+            error = FrameError(observed.uri, 0, f"more than {MAX_WAITING} notifications wait")
+            sink.refuse(observed.device, message.payload, error)
+
     request: Any = context.request(Message(code=GET, uri=observed.uri, observe=0), handle_blockwise=False)
     # Not by `async for`: that keeps the latest of a burst only, and an alarm may be the one before.
-    request.observation.callbacks.append(arrived.put_nowait)
+    request.observation.callbacks.append(notified)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             message = await request.response

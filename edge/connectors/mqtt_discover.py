@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 RETRY_S: Final = 30.0
 """The longest wait between two tries; nobody waits for a stranger."""
+_SUFFIX: Final = "-discover"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("discover")
+
+
+def listener_id(client_id: str) -> str:
+    """What the broker knows this link by: another name than the connector's, also when that takes all 64 characters."""
+    return client_id[: 64 - len(_SUFFIX)] + _SUFFIX
 
 
 async def listen(config: MqttConfig, client_id: str, known: Callable[[bytes], bool], noted: Noted) -> None:
@@ -37,9 +43,7 @@ async def listen(config: MqttConfig, client_id: str, known: Callable[[bytes], bo
 
     while True:
         try:
-            async with mqtt_link(
-                config, f"{client_id}-discover"[:64], heard, v5=config.version == "5", clean=True
-            ) as link:
+            async with mqtt_link(config, listener_id(client_id), heard, v5=config.version == "5", clean=True) as link:
                 await link.subscribe([(topic, 0) for topic in config.discover])
                 await link.keep_alive()
         except LinkError as e:

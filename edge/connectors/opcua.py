@@ -27,8 +27,8 @@ from edge.connectors.opcua_browse import browse
 from edge.connectors.opcua_link import ODDITIES, connect, disconnect, reason
 from firmware_specs.codec import node_samples
 from firmware_specs.errors import FrameError, LinkError, ProfileError
+from firmware_specs.layouts import NodesCodec
 from firmware_specs.readings import Quality
-from firmware_specs.schema import NodesCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -61,7 +61,7 @@ class SerialConnector:
         self._profiles = {device.address: device.profile for device in devices}
         self._ids = {device.address: device.id for device in devices}
         self._noted = noted
-        self._codec_for_check = self._codec()
+        self._codec()  # refuses devices that cannot share a line
         self._loans: deque[tuple[Use, asyncio.Future[None]]] = deque()
         self._turn: asyncio.Future[None] | None = None
         self._open = False
@@ -120,8 +120,7 @@ class SerialConnector:
         patience_s = min(PATH_CHECK_S, self._config.silence_s or PATH_CHECK_S)
         while True:
             if self._loans:
-                if codec is not None:
-                    self._hand_on(codec.settle(_now_ms()), sink)
+                self._hand_on(codec.settle(_now_ms()), sink)
                 await self._serve_loans(fd)
                 codec, settled, heard_at = self._codec(), True, time.monotonic()
             if await self._readable(fd, patience_s if settled else SETTLE_S):

@@ -16,7 +16,7 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from firmware_specs.errors import LinkError
-from firmware_specs.schema import NamedCodec
+from firmware_specs.layouts import NamedCodec
 from simulators.device import encoder
 from simulators.peers import owntracks
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from asyncua import ua
 from asyncua.server.server import Server
 
-from firmware_specs.schema import NodesCodec
+from firmware_specs.layouts import NodesCodec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.readings import Position
-from firmware_specs.schema import NamedCodec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

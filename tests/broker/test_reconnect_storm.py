@@ -47,7 +47,7 @@ class Dialler(Uplink):
             raise AssertionError("it has nothing to say")
 
         super().__init__(
-            gateway=name, config=config, outbox=outbox, boot="b", status=nothing, reported=nothing,  # type: ignore[arg-type]
+            gateway=name, config=config, north=outbox.north, boot="b", status=nothing, reported=nothing,  # type: ignore[arg-type]
             desired=nothing, channel=Channel(),  # type: ignore[arg-type]
         )  # fmt: skip
         self._seen = seen

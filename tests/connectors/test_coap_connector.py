@@ -177,8 +177,13 @@ def test_a_repeated_message_is_answered_again_and_taken_once(port: int, memory: 
     assert len(memory.heard) == 1
 
 
-def test_hostile_datagrams_leave_the_server_answering(port: int, memory: Memory, tmp_path: Path) -> None:
-    """S8: datagrams that are not CoAP at all, or that break off in an option."""
+@pytest.mark.parametrize("has_ipv6", [True, False])
+def test_hostile_datagrams_leave_the_server_answering(
+    port: int, memory: Memory, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    *, has_ipv6: bool,
+) -> None:  # fmt: skip
+    """S8: datagrams that are not CoAP, or that break off in an option: counted, and not a line of the log each."""
+    monkeypatch.setattr(coap, "_has_ipv6", lambda: has_ipv6)
     junk = [
         b"",
         b"\x00",
@@ -187,6 +192,7 @@ def test_hostile_datagrams_leave_the_server_answering(port: int, memory: Memory,
         b"\x41\x02\x12\x35\x07\xb1\xff",
         b"\x4f\x02\x00\x01",
         bytes(range(256)),
+        b"\x40\x02\x12\x36\xb2\xf5\xf5",
     ]
 
     async def scenario() -> str:
@@ -198,6 +204,9 @@ def test_hostile_datagrams_leave_the_server_answering(port: int, memory: Memory,
 
     assert asyncio.run(scenario()) == ""
     assert len(memory.heard) == 1
+    assert len(memory.refused) == len(junk)
+    assert "not CoAP: 'utf-8' codec can't decode" in str(memory.refused[-1])
+    assert caplog.records == []
 
 
 class Thermometer:

@@ -151,6 +151,13 @@ def test_a_nexedge_unit_is_known_with_and_without_its_u(address: str) -> None:
         assert [item.address for item in radio(sentence(body), nexedge=address)] == [address]
 
 
+def test_a_line_that_never_falls_quiet_is_judged_all_the_same() -> None:
+    line = line_codec({"100-1001": FLEETSYNC})
+    heard = line.feed(b"\x02I110010011001001\x03" * 1000, 0)
+    assert len(heard) == 20
+    assert line.settle(0) == []
+
+
 def test_a_unit_that_is_not_configured_is_refused_by_its_name() -> None:
     assert told(radio(b"\x02gI0U03001U03001\x03", nexedge="U00002")) == ["unit U03001 is not configured on this line"]
 
@@ -173,7 +180,14 @@ def test_validity_is_quality(validity: str, expected: Quality | None) -> None:
     assert [s.quality for s in item.samples] == ([expected] if expected else [])
 
 
-@pytest.mark.parametrize("frame", [b"\x020\x03", b"\x021\x03", b"\x02F1001001meet me at the gate\x03"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x020\x03", b"\x021\x03", b"\x02F1001001meet me at the gate\x03", b"\x02G1001001it costs $5\x03",
+        b"\x02gFU00002$5\x03", b"\x02gFG00000$\x03",
+        b"\x02F1001001" + sentence("PKLSH,3412.0000,N,10854.0000,E,120000,A,100,1001,").strip() + b"\x03",
+    ],
+)  # fmt: skip
 def test_results_and_texts_are_not_ours_to_read(frame: bytes) -> None:
     assert radio(frame, fleetsync="100-1001") == []
 

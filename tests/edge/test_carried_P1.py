@@ -66,11 +66,11 @@ class Bench:
         """What ever was in the outbox, both lanes."""
         await self.outbox.settled()
         for lane in Lane:
-            while self.outbox.has(lane):
-                lease = self.outbox.lease(lane)
+            while self.outbox.north.has(lane):
+                lease = self.outbox.north.lease(lane)
                 assert lease
                 self.taken += items(lease)
-                self.outbox.acknowledge(Ack(lease.epoch, lane, lease.through))
+                self.outbox.north.acknowledge(Ack(lease.epoch, lane, lease.through))
         return self.taken
 
     async def metrics(self, device: str = "arm-1") -> list[str]:

@@ -14,6 +14,7 @@ from edge import discover
 from edge.channel import Channel
 from edge.codecs.lines import Refused
 from edge.codecs.strangers import Strangers
+from edge.connectors import mqtt_discover
 from edge.discover import Discovery, suggest
 from firmware_specs import wire_fleet
 from firmware_specs.load import load_profiles
@@ -144,3 +145,26 @@ def test_the_cloud_is_told_of_news_and_not_of_every_frame(monkeypatch: pytest.Mo
     last = wire_fleet.decode(told[-1], Discovered)
     assert [each.address for each in last.devices] == ["sensors/b", "sensors/a"]
     assert last.devices[1].frames == 51
+
+
+def test_D1_thousands_of_strangers_at_once_are_tried_little_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discover, "TRIAL_EVERY_S", 0.002)
+
+    async def play() -> None:
+        found = made()
+        for n in range(5000):
+            found.note("sensors", "mqtt", f"sensors/{n}", WARM)
+        tried = sum(bool(each.profiles) for each in found.listed())
+        assert tried < MAX_DISCOVERED, "trying each at once takes seconds, in which no alarm is heard"
+        work = asyncio.ensure_future(found.run())
+        await wait_until(lambda: all(each.profiles for each in found.listed()), what="a guess at each that is listed")
+        work.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), 20))
+
+
+@given(st.text("abc-", min_size=1, max_size=140))
+def test_the_broker_can_tell_the_listener_from_the_connector(client_id: str) -> None:
+    """Of two clients of one id each ends the other's connection, for ever."""
+    assert mqtt_discover.listener_id(client_id) != client_id
+    assert len(mqtt_discover.listener_id(client_id)) <= 64

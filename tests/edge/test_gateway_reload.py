@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from paho.mqtt import subscribe
 
+from edge.gateway import Gateway
+from firmware_specs.errors import ConfigError
 from firmware_specs.wire import Reported, Status, decode_reported, decode_status
-from tests.support import wait_for
+from tests.support import free_port, wait_for
 
 if TYPE_CHECKING:
     from tests.support import StartMosquitto, StartProcess
@@ -41,6 +44,19 @@ def reported(port: int) -> Reported:
 
 def status(port: int) -> Status:
     return decode_status(retained(port, "status"))
+
+
+async def test_a_restart_by_hand_waits_for_a_change_that_is_under_way(tmp_path: Path) -> None:
+    """Else both begin the connector, and two of it run."""
+    config = tmp_path / "gateway.toml"
+    write(config, free_port(), free_port(), "a")
+    agent = Gateway(config)
+    async with agent.changing:
+        restart = asyncio.create_task(agent.restart_connector("mqtt"))
+        done, _ = await asyncio.wait({restart}, timeout=0.1)
+        assert not done
+    with pytest.raises(ConfigError, match="'mqtt' is not running"):
+        await restart
 
 
 def test_reload_applies_what_changed_and_keeps_the_last_good(

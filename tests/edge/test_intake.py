@@ -98,12 +98,12 @@ async def test_D9_a_frame_that_nothing_can_keep_is_not_judged_and_counts_once_wh
         intake.accept("d", [Sample("alarm", False, NOW_MS + 300)], told.append)
         await wait_until(lambda: told == [True, True], 5, "both kept")
         events = []
-        while outbox.has(Lane.ALARMS):
-            await wait_until(lambda: outbox.lease(Lane.ALARMS), 5, "what there is of alarms")
-            lease = outbox.lease(Lane.ALARMS)
+        while outbox.north.has(Lane.ALARMS):
+            await wait_until(lambda: outbox.north.lease(Lane.ALARMS), 5, "what there is of alarms")
+            lease = outbox.north.lease(Lane.ALARMS)
             assert lease
             events += [e for e in items(lease) if isinstance(e, AlarmEvent)]
-            outbox.acknowledge(Ack(lease.epoch, lease.lane, lease.through))
+            outbox.north.acknowledge(Ack(lease.epoch, lease.lane, lease.through))
         assert [(e.kind, e.phase) for e in events] == [("fire", AlarmPhase.RAISED), ("fire", AlarmPhase.CLEARED)]
         assert events[0].observed_at == NOW_MS + 200
     finally:

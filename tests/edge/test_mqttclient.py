@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 from paho.mqtt import client as paho
 
 from edge.config import MqttConfig
-from edge.mqttclient import MAX_PACKET_BYTES, BatchClient, MalformedError, Message, PacketSplitter
+from edge.mqttclient import KEPT_BYTES, MAX_PACKET_BYTES, BatchClient, MalformedError, Message, PacketSplitter
 from edge.mqttlink import mqtt_link
 from firmware_specs.errors import LinkError
+from firmware_specs.values import MAX_FRAME_BYTES
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -90,7 +92,26 @@ def test_S8_arbitrary_bytes_are_messages_or_malformed(data: bytes, v5: bool) -> 
 
 def test_S8_a_packet_beyond_the_limit_is_refused_before_it_is_buffered() -> None:
     with pytest.raises(MalformedError, match=f"packet of {MAX_PACKET_BYTES + 1} bytes"):
-        PacketSplitter(True, refuse_other).feed(b"\x32" + _length(MAX_PACKET_BYTES + 1))
+        PacketSplitter(True, refuse_other).feed(b"\x92" + _length(MAX_PACKET_BYTES + 1))
+
+
+@pytest.mark.parametrize("cut", [100_000, 3 * KEPT_BYTES, 2 * MAX_PACKET_BYTES])
+def test_S8_a_publish_beyond_the_limit_is_handed_on_short_and_what_follows_it_whole(cut: int) -> None:
+    payload = bytes(MAX_PACKET_BYTES)
+    data = publish(b"t", payload, 1) + publish(b"u", b"next", 2)
+    splitter = PacketSplitter(False, refuse_other)
+    large, following = [message for at in range(0, len(data), cut) for message in splitter.feed(data[at : at + cut])]
+    assert (large.topic, large.mid, following) == (b"t", 1, Message(b"u", b"next", 2, dup=False, retain=False))
+    assert MAX_FRAME_BYTES < len(large.payload) < KEPT_BYTES
+
+
+def test_S8_a_large_packet_in_small_pieces_costs_no_more_than_its_bytes() -> None:
+    data = publish(b"t", bytes(8_000_000), 1)
+    splitter = PacketSplitter(False, refuse_other)
+    began = time.process_time()
+    messages = [message for at in range(0, len(data), 500) for message in splitter.feed(data[at : at + 500])]
+    assert [len(message.payload) for message in messages] == [8_000_000]
+    assert time.process_time() - began < 1, "joined anew for each piece it takes many seconds"
 
 
 def test_paho_still_has_what_the_client_relies_on() -> None:
@@ -129,6 +150,7 @@ async def test_messages_are_heard_and_acknowledged(mosquitto: StartMosquitto, ve
             have = len(heard)
             await wait_until(lambda have=have: len(heard) > have)  # type: ignore[misc]
         assert [int(m.payload) for m in heard] == list(range(200))
+        assert not link.client._out_messages, "kept for ever, since its PUBACK is not handed on"
 
 
 async def use(endpoint: MqttConfig, then: Callable[[], None]) -> None:

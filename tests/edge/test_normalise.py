@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,14 @@ def test_bad_values_are_kept_and_marked(value: Value) -> None:
     reading = one(tracks(), value)
     assert reading
     assert (reading.value, reading.quality) == (value, Quality.BAD)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_a_number_that_a_scale_made_infinite_is_bad_without_a_range_too(value: float) -> None:
+    spec = PROFILE.metrics["temperature"].model_copy(update={"minimum": None, "maximum": None})
+    reading = one(DeviceTracks("t", PROFILE.model_copy(update={"metrics": {"temperature": spec}})), value)
+    assert reading
+    assert reading.quality is Quality.BAD
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,13 @@ def test_values_without_time_that_come_together_stay_apart_and_in_order() -> Non
 def test_another_value_at_the_same_device_time_stays_visible() -> None:
     device = tracks()
     times = [r.observed_at for value in (20.0, 21.0, 22.0, 21.0) if (r := one(device, value, NOW))]
+    assert times == [NOW, NOW + 1, NOW + 2]
+
+
+def test_D8_values_of_one_second_stay_apart_after_a_clock_that_was_ahead_was_put_right() -> None:
+    device = tracks()
+    assert one(device, 20.0, NOW + 86_400_000)
+    times = [r.observed_at for value in (21.0, 22.0, 21.0, 23.0) if (r := one(device, value, NOW))]
     assert times == [NOW, NOW + 1, NOW + 2]
 
 

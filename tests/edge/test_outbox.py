@@ -60,14 +60,14 @@ async def outbox(folder: Path, vfs: str | None = None) -> AsyncIterator[Outbox]:
 
 
 async def leased(box: Outbox, lane: Lane) -> Lease:
-    await wait_until(lambda: box.lease(lane), what=f"a lease of {lane}")
-    lease = box.lease(lane)
+    await wait_until(lambda: box.north.lease(lane), what=f"a lease of {lane}")
+    lease = box.north.lease(lane)
     assert lease
     return lease
 
 
 def acknowledge(box: Outbox, lease: Lease) -> bool:
-    return box.acknowledge(Ack(lease.epoch, lease.lane, lease.through))
+    return box.north.acknowledge(Ack(lease.epoch, lease.lane, lease.through))
 
 
 async def test_nothing_is_told_or_leased_before_it_is_committed(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ async def test_nothing_is_told_or_leased_before_it_is_committed(tmp_path: Path) 
         told: list[bool] = []
         box.add([reading(1)], (), committed=told.append)
         assert not told
-        assert box.lease(Lane.TELEMETRY) is None
+        assert box.north.lease(Lane.TELEMETRY) is None
         await wait_until(lambda: told)
         assert told == [True]
-        assert items(box.lease(Lane.TELEMETRY)) == [reading(1)]
+        assert items(box.north.lease(Lane.TELEMETRY)) == [reading(1)]
 
 
 async def test_order_and_lanes_hold_and_an_acknowledgement_deletes(tmp_path: Path) -> None:
@@ -89,12 +89,12 @@ async def test_order_and_lanes_hold_and_an_acknowledgement_deletes(tmp_path: Pat
         await box.settled()
         lease = await leased(box, Lane.TELEMETRY)
         assert (lease.first, lease.base, items(lease)) == (1, 1, [reading(1), reading(2), reading(3)])
-        assert box.lease(Lane.TELEMETRY) is lease, "the same again until it is acknowledged"
+        assert box.north.lease(Lane.TELEMETRY) is lease, "the same again until it is acknowledged"
         assert items(await leased(box, Lane.ALARMS)) == [alarm(1)]
         assert acknowledge(box, lease)
-        assert box.lease(Lane.TELEMETRY) is None
-        await wait_until(lambda: box.status()["telemetry"].waiting == 0, what="the fold")
-        assert box.status()["alarms"].waiting == 1
+        assert box.north.lease(Lane.TELEMETRY) is None
+        await wait_until(lambda: box.north.status()["telemetry"].waiting == 0, what="the fold")
+        assert box.north.status()["alarms"].waiting == 1
         box.add([reading(4)], ())
         await box.settled()
         assert (await leased(box, Lane.TELEMETRY)).first == 4
@@ -105,9 +105,9 @@ async def test_acknowledgements_that_are_not_ours_change_nothing(tmp_path: Path)
         box.add([reading(1)], ())
         await box.settled()
         lease = await leased(box, Lane.TELEMETRY)
-        assert not box.acknowledge(Ack("another-epoch", Lane.TELEMETRY, 1))
-        assert box.acknowledge(Ack(lease.epoch, Lane.TELEMETRY, 0)), "an old one"
-        assert box.lease(Lane.TELEMETRY) is lease
+        assert not box.north.acknowledge(Ack("another-epoch", Lane.TELEMETRY, 1))
+        assert box.north.acknowledge(Ack(lease.epoch, Lane.TELEMETRY, 0)), "an old one"
+        assert box.north.lease(Lane.TELEMETRY) is lease
 
 
 async def test_what_was_not_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_what_was_not_acknowledged_is_there_after_a_restart(tmp_path: Path
             await box.settled()
         lease = await leased(box, Lane.TELEMETRY)
         epoch = lease.epoch
-        assert box.acknowledge(Ack(epoch, Lane.TELEMETRY, 15))
+        assert box.north.acknowledge(Ack(epoch, Lane.TELEMETRY, 15))
     again = Outbox(tmp_path, "boot-2")
     state, marks = await again.open()
     assert state["k"] == b"40"
@@ -141,7 +141,7 @@ async def test_a_backlog_larger_than_memory_comes_back_in_order(tmp_path: Path) 
                 assert item.value == expected
                 expected += 1
             acknowledge(box, lease)
-        assert box.lease(Lane.TELEMETRY) is None
+        assert box.north.lease(Lane.TELEMETRY) is None
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ async def test_D9_alarms_go_out_live_while_the_disk_refuses_and_it_recovers(
             live = await leased(box, Lane.ALARMS)
             assert items(live) == [alarm(2)]
             telemetry = await leased(box, Lane.TELEMETRY)
-            assert telemetry.epoch == live.epoch != box.epoch, "never a sequence number of the file"
+            assert telemetry.epoch == live.epoch != box.north.epoch, "never a sequence number of the file"
             acknowledge(box, live)
             assert not told, "half of it is not with the cloud yet"
             acknowledge(box, telemetry)
@@ -179,7 +179,7 @@ async def test_D9_alarms_go_out_live_while_the_disk_refuses_and_it_recovers(
             box.add([reading(3)], [alarm(3)])
             await box.settled()
             kept = await leased(box, Lane.TELEMETRY)
-            assert (kept.epoch, items(kept)) == (box.epoch, [reading(1), reading(3)])
+            assert (kept.epoch, items(kept)) == (box.north.epoch, [reading(1), reading(3)])
             assert items(await leased(box, Lane.ALARMS)) == [alarm(3)]
         state, _ = await (again := Outbox(tmp_path, "boot")).open()
         assert state["rule"] == b"new", "states that changed meanwhile are kept"
@@ -207,8 +207,8 @@ async def test_D9_memory_is_bounded_and_what_is_refused_is_told_and_counted(tmp_
                 await box.settled()
             assert refused
             assert not told, "nothing of it is safe"
-            assert 200_000 - box.status()["telemetry"].waiting == box.dropped + refused
-            assert box.status()["telemetry"].waiting <= 101_000
+            assert 200_000 - box.north.status()["telemetry"].waiting == box.dropped + refused
+            assert box.north.status()["telemetry"].waiting <= 101_000
             box.add((), [alarm(1)])
             assert items(await leased(box, Lane.ALARMS)) == [alarm(1)], "alarms are taken all the same"
             faults.write = None
@@ -244,7 +244,7 @@ async def test_D10_a_file_that_turns_corrupt_is_replaced_while_running(tmp_path:
     for number in range(400):
         box.add([reading(number * 100 + i) for i in range(100)], ())
         await box.settled()
-    before = box.epoch
+    before = box.north.epoch
     path = tmp_path / FILE
     size = path.stat().st_size
     with path.open("r+b") as f:
@@ -252,15 +252,15 @@ async def test_D10_a_file_that_turns_corrupt_is_replaced_while_running(tmp_path:
         f.write(b"\xa5" * (size - 8192))
     (tmp_path / (FILE + "-wal")).write_bytes(b"")
     number = 50_000
-    while box.epoch == before:
+    while box.north.epoch == before:
         number += 1
         box.add([reading(number)], [alarm(number)])
         await box.settled()
-        lease = box.lease(Lane.TELEMETRY)
+        lease = box.north.lease(Lane.TELEMETRY)
         if lease:
             acknowledge(box, lease)
         assert number < 60_000, "the damage was never noticed"
-        await wait_until(lambda: not box.degraded or box.epoch != before, 5, "a new file")
+        await wait_until(lambda: not box.degraded or box.north.epoch != before, 5, "a new file")
     await wait_until(lambda: not box.degraded, 5, "the new file in use")
     assert any("corrupt" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - a loop that only tests
     await box.close()
@@ -270,11 +270,11 @@ async def merged(folder: Path) -> None:
     """An outbox whose readings all stand in compressed chunks, closed."""
     box = Outbox(folder, "boot")
     await box.open()
-    keeper = asyncio.create_task(box.keep())
+    keeper = asyncio.create_task(box.budget.keep())
     for number in range(150):
         box.add([reading(number * 100 + i) for i in range(100)], ())
         await box.settled()
-    await wait_until(lambda: box.status()["telemetry"].bytes < 1_000_000, 10, "the merge")
+    await wait_until(lambda: box.north.status()["telemetry"].bytes < 1_000_000, 10, "the merge")
     keeper.cancel()
     await box.close()
 
@@ -290,10 +290,10 @@ async def test_D10_a_damaged_pack_that_the_check_cannot_see_is_set_aside_and_the
     assert file.changes()
     file.close()
     async with outbox(tmp_path) as box:
-        before = box.epoch
+        before = box.north.epoch
         box.add((), [alarm(1)])
-        while box.epoch in {before, ""}:
-            lease = box.lease(Lane.TELEMETRY)
+        while box.north.epoch in {before, ""}:
+            lease = box.north.lease(Lane.TELEMETRY)
             if lease:
                 acknowledge(box, lease)
             await asyncio.sleep(0)

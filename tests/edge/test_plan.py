@@ -23,7 +23,7 @@ def plan(folder: Path, address: str = "s/a", south: str = "127.0.0.1:1") -> None
     make_plan(path)
 
 
-@pytest.mark.parametrize("address", ["s/#/b", "s/a+", "s#", "#/s", "+s/a", "s/\\u0000"])
+@pytest.mark.parametrize("address", ["s/#/b", "s/a+", "s#", "#/s", "+s/a", "s/\\u0000", "s/\\u0001", "s/\\u009f"])
 def test_a_topic_that_cannot_be_subscribed_to_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match=r"devices\[0\]\.address: .* is not a topic or topic filter"):
         plan(tmp_path, address)

@@ -99,6 +99,10 @@ class Faults:
     """What the disk does now: `write` is raised by every write, or nothing is."""
 
     write: type[apsw.Error] | None = None
+    room: int | None = None
+    """Bytes that files may still grow by; no limit when None."""
+    opened = 0
+    """How often a file was opened."""
 
 
 class FaultyVFS(apsw.VFS):
@@ -109,6 +113,7 @@ class FaultyVFS(apsw.VFS):
         super().__init__(name, base="")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> FaultyFile:
+        self.faults.opened += 1
         return FaultyFile(self.faults, name, flags)
 
 
@@ -120,6 +125,11 @@ class FaultyFile(apsw.VFSFile):
     def xWrite(self, data: bytes, offset: int) -> None:
         if self._faults.write:
             raise self._faults.write("injected")
+        if self._faults.room is not None:
+            grows = max(0, offset + len(data) - self.xFileSize())
+            if grows > self._faults.room:
+                raise apsw.FullError("injected")
+            self._faults.room -= grows
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:

@@ -82,6 +82,8 @@ def test_csv_rows_become_senml_or_their_own_payload(tmp_path: Path) -> None:
         ("a.csv", "", "empty"),
         ("a.csv", "time,temperature\n1,2,3\n", "row 2: 3 cells where 2 are named"),
         ("a.csv", "time,temperature\nyesterday,2\n", "row 2: time 'yesterday' is neither RFC 3339 nor a number"),
+        ("a.csv", "time,temperature\nnan,2\n", "row 2: time 'nan' is no time"),
+        ("a.csv", "temperature\n" + "1" * 200_000, "row 2: field larger than field limit (131072)"),
         ("a.csv", "a b\n1\n", "row 1: a column is `name` or `name [unit]`"),
         ("a.txt", "hello", "neither a .csv file nor an NMEA log"),
     ],

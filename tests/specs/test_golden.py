@@ -14,8 +14,8 @@ from edge.codecs import frame_decoder, line_codec
 from edge.codecs.lines import Refused
 from firmware_specs.codec import decoder
 from firmware_specs.golden import Frame, golden_path, load_golden, mismatches
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.load import BUILTIN, load_profile
-from firmware_specs.schema import NamedCodec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from firmware_specs.codec import decoder
 from firmware_specs.errors import ConfigError, FrameError, PackError, PatrolError, ProfileError
 from firmware_specs.golden import Golden, load_golden
+from firmware_specs.layouts import NamedCodec
 from firmware_specs.load import BUILTIN, load_profile
 from firmware_specs.readings import Sample
-from firmware_specs.schema import NamedCodec, Profile
+from firmware_specs.schema import Profile
 from firmware_specs.senml import Resolved, decode_cbor, decode_json
 from firmware_specs.skeleton import SKELETONS, write_skeleton
 from firmware_specs.tomlfile import parse_toml

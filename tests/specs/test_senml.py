@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import cbor2
 import pytest
@@ -173,6 +174,14 @@ def test_cbor_refusals_name_the_cause_in_one_line(pack: bytes, words: str) -> No
         decode_cbor(pack, NOW)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [b'\\"' * 10_000, b'_"' * 10_000, b"\\u005f" * 5000, b"\\" * 20_000, b"_" * 20_000])
+def test_s8_the_look_for_labels_takes_no_longer_than_the_bytes_are_many(text: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(FrameError):
+        decode_json(b'[{"n":"' + text + b'_" ', NOW)
+    assert time.process_time() - began < 0.5
 
 
 def test_more_records_than_allowed_are_refused() -> None:

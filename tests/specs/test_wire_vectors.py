@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +45,7 @@ from firmware_specs.wire import (
     split_topic,
     up_topic,
 )
+from firmware_specs.wire_items import decode_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +224,13 @@ def test_s8_sizes_are_refused_before_they_are_decoded() -> None:
 def test_braces_in_texts_are_no_records() -> None:
     item = Reading("d", "label", "{" * 200 + '"}', "", T, T)
     assert pack(encode_item(item).decode()) == [(7, item)]
+
+
+def test_s8_a_string_that_never_ends_is_refused_in_no_time() -> None:
+    began = time.process_time()
+    with pytest.raises(PackError, match="more than the 1 records"):
+        decode_items(b"[" + b"{" * 10 + b'"' + b'\\"' * 20_000, 1, 1)
+    assert time.process_time() - began < 0.5
 
 
 def test_one_odd_value_does_not_cost_a_pack() -> None:
