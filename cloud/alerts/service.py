@@ -8,11 +8,10 @@ import sqlalchemy as sa
 
 from cloud import timers
 from cloud.alerts import escalation, explanation, hooks, quiet, views
-from cloud.alerts.apply import apply_events, clear_own, raise_own, resettle, standing
+from cloud.alerts.apply import Merged, apply_events, clear_own, raise_own, resettle
 from cloud.alerts.filters import conditions
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmView, ClearReason, OpenCounts
-from cloud.alerts.rules import family_key
 from cloud.alerts.store import alarms, history
 from cloud.devices.places import hold, touch
 from cloud.errors import Forbidden, NotFound
@@ -144,9 +143,10 @@ def _done(
     touch(tx, row.gateway, row.device, now_ms)
     changed = {row.id, *also}
     if action == "cleared":
-        changed |= resettle(tx, row.gateway, row.device, row.kind, row.id)
-        follows = standing(tx, family_key(row.gateway, row.device, row.kind)) if row.open_key is not None else None
-        follow = [] if follows is None else [follows]
+        mine = Merged(row.id, row.kind, row.rule, row.rank, row.open_key is not None)
+        settled = resettle(tx, row.gateway, row.device, mine)
+        changed |= settled.changed
+        follow = [] if settled.after in {None, settled.before} else [settled.after]
         followed = quiet.follow(tx, changed, follow, now_ms)
         hooks.tell(tx, Happening.CLEARED, row.id, now_ms)
         for alarm_id in [*follow, *followed.returned]:

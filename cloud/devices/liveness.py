@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-BATCH: Final = 500
+BATCH: Final = 100
 WATCH_GAP_MS: Final = 5000
 """A longer pause between two looks means that the cloud was away and could not have heard."""
 AWAY: Final[list[Callable[[Connection, int, int], None]]] = []
@@ -67,7 +67,7 @@ def attend(tx: Connection, now_ms: int) -> None:
 
 
 def tick(tx: Connection, now_ms: int, allowed: Allowed) -> int:
-    """Judge the deadlines that are due, at most 500. Gives how many were looked at.
+    """Judge the deadlines that are due, at most 100. Gives how many were looked at.
 
     Several workers may call it: on PostgreSQL each takes rows that no other holds.
     """

@@ -161,7 +161,7 @@ def close(tx: Connection, actor: Principal, incident: int, now_ms: int, *, cause
         follow_up=follow_up, open_key=None,
     )  # fmt: skip
     tell(
-        tx, row, "incident.closed", f"closed/{now_ms}", node=row.node, roles=clocks.TOLD, cause=cause,
+        tx, row, "incident.closed", f"closed/{now_ms}", node=row.node, roles=clocks.TOLD, now_ms=now_ms, cause=cause,
         follow_up=follow_up,
     )  # fmt: skip
     return done(tx, actor, incident, "closed", now_ms, cause=cause, follow_up=follow_up)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
 from cloud import metrics
+from cloud.db import in_turn
 from cloud.errors import NotSignedIn, TooManyTries
 from cloud.org import audit
 from cloud.org.account_models import TokenView, UserView
@@ -46,9 +46,6 @@ __all__ = [
     "reset_password", "revoke_token", "revoke_token_id", "session_principal", "sign_in", "sign_out",
     "token_principal", "user_names",
 ]  # fmt: skip
-
-TRIES_LOCK: Final = 0x50617472
-"""First half of the PostgreSQL advisory lock under which the tries of one account and address are counted."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -115,10 +112,7 @@ def begin_session(
 
 def _count_try(tx: Connection, name: str, address: str, now_ms: int, throttle: Throttle) -> int:
     since = now_ms - throttle.window_ms
-    if tx.dialect.name == "postgresql":
-        # Tries at the same moment must see each other; SQLite writes one at a time anyway.
-        one = zlib.crc32(f"{name}\0{address}".encode()) - 2**31
-        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TRIES_LOCK, one)))
+    in_turn(tx, f"try\0{name}\0{address}")  # tries at the same moment must see each other
     tx.execute(tries.delete().where(tries.c.at <= since))
     put = tries.insert().values(account=name, address=address, at=now_ms).returning(tries.c.id)
     mine = int(tx.execute(put).scalar_one())

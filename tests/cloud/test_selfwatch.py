@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from cloud import timers
 from cloud.alerts import selfwatch, service
@@ -12,7 +14,7 @@ from cloud.alerts.models import AlarmFilter, AlarmState
 from cloud.alerts.selfwatch import INGEST_LAG, NOTIFY_FAILING, TIMER_LATE
 from cloud.devices import service as fleet
 from cloud.org.rules import SYSTEM, Principal, Role
-from tests.cloud.cloud_support import NOW, know
+from tests.cloud.cloud_support import NOW, know, wait_for
 
 if TYPE_CHECKING:
     from cloud.db import Database
@@ -122,3 +124,25 @@ def test_each_has_hysteresis_words_and_one_alarm_at_a_time(db: Database, limit: 
         alarm = service.list_alarms(tx, SYSTEM, AlarmFilter()).items[0]
         assert alarm.title_zh != alarm.kind
         assert service.explain(tx, SYSTEM, alarm.id, NOW).rule.text_en
+
+
+def test_two_workers_that_look_at_once_raise_one_alarm(db: Database) -> None:
+    with db.begin() as tx:
+        timers.set_timer(tx, "nothing", "x", NOW + MINUTE)
+    other = threading.Thread(target=look, args=(db, NOW + 2 * MINUTE))
+    with db.begin() as tx:
+        selfwatch.look(tx, NOW + 2 * MINUTE, NOW)
+        other.start()
+        wait_for(lambda: waits(db), 10, "the other worker's transaction")
+    other.join(10)
+    assert open_kinds(db) == ["self-timer-late"]
+    with db.read() as tx:
+        assert len(service.list_alarms(tx, SYSTEM, AlarmFilter()).items) == 1
+
+
+def waits(db: Database) -> bool:
+    """Whether somebody waits for another's transaction."""
+    if db.sqlite:
+        return bool(db._writer and db._writer._waiting)
+    with db.read() as tx:
+        return bool(tx.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())

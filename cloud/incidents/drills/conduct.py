@@ -27,6 +27,8 @@ from firmware_specs.readings import Severity
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
+    from cloud.alerts.facts import Facts
+
 START: Final = "drill-start"
 END: Final = "drill-end"
 HEARERS: Final = (Role.PROPERTY, Role.DISPATCHER, Role.SUPERVISOR)
@@ -144,18 +146,13 @@ def _notify(tx: Connection, row: Row[Any], template: str, words: tuple[str, str]
     )  # fmt: skip
 
 
-def mark(tx: Connection, alarm: int, now_ms: int) -> int | None:
-    """Tie an alarm that its gateway marked as drill to the script that covers it; the drill's id.
-
-    None for a real alarm, whatever runs around it, and for a marked one while no script covers it.
-    """
-    marked = drilled.marked(tx, alarm)
-    if marked is None or marked.drill is not None:
-        return marked.drill if marked else None
-    drill = views.running(tx, marked.node, now_ms)
+def mark(tx: Connection, alarm: Facts, now_ms: int) -> None:
+    """Tie an alarm that its gateway marked as drill to the script that covers it, if one does; a real one never."""
+    if not alarm.drill or alarm.drill_id is not None:
+        return
+    drill = views.running(tx, alarm.node, now_ms)
     if drill is not None:
-        drilled.tie(tx, alarm, drill, now_ms)
-    return drill
+        drilled.tie(tx, alarm.id, drill, now_ms)
 
 
 def _due(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
