@@ -27,6 +27,7 @@ from cloud.org.accounts import (
     reset_password,
     revoke_token,
     revoke_token_id,
+    same_person,
     user_names,
 )
 from cloud.org.keys import NOBODY, hash_of, new_password, new_secret, right
@@ -43,7 +44,7 @@ __all__ = [
     "Session", "Throttle", "TokenView", "UserView", "add_token", "add_user", "begin_session", "change_user", "csrf_of",
     "disable_user", "find_token", "find_user", "get_user", "list_tokens", "list_users", "new_password",
     "page_tokens", "page_users",
-    "reset_password", "revoke_token", "revoke_token_id", "session_principal", "sign_in", "sign_out",
+    "reset_password", "revoke_token", "revoke_token_id", "same_person", "session_principal", "sign_in", "sign_out",
     "token_principal", "user_names",
 ]  # fmt: skip
 
@@ -83,16 +84,26 @@ def sign_in(
     with db.begin() as tx:
         mine = _count_try(tx, name, address, now_ms, throttle)
         user = tx.execute(sa.select(users).where(users.c.name == name)).first()
-    if not right(user.password if user else NOBODY, password) or user is None or user.disabled_at is not None:
-        metrics.SIGN_INS.labels("refused").inc()
-        with db.begin() as tx:
-            audit.record(tx, SYSTEM, "sign-in.refused", f"user/{name}", at=now_ms, detail=address)
-        raise NotSignedIn("wrong user or password")
+    if not right(user.password if user else NOBODY, password) or user is None:
+        raise _refused(db, name, address, now_ms)
     with db.begin() as tx:
-        tx.execute(tries.delete().where(tries.c.account == name, tries.c.address == address, tries.c.id <= mine))
-        session = begin_session(tx, user, address=address, now_ms=now_ms, session_ms=throttle.session_ms)
+        # What was right when it was looked at may have been replaced meanwhile, and its sessions ended.
+        same = (users.c.id == user.id, users.c.password == user.password, users.c.disabled_at.is_(None))
+        still = tx.execute(sa.select(users).where(*same).with_for_update(read=True)).first()
+        if still is not None:
+            tx.execute(tries.delete().where(tries.c.account == name, tries.c.address == address, tries.c.id <= mine))
+            session = begin_session(tx, still, address=address, now_ms=now_ms, session_ms=throttle.session_ms)
+    if still is None:
+        raise _refused(db, name, address, now_ms)
     metrics.SIGN_INS.labels("ok").inc()
     return session
+
+
+def _refused(db: Database, name: str, address: str, now_ms: int) -> NotSignedIn:
+    metrics.SIGN_INS.labels("refused").inc()
+    with db.begin() as tx:
+        audit.record(tx, SYSTEM, "sign-in.refused", f"user/{name}", at=now_ms, detail=address)
+    return NotSignedIn("wrong user or password")
 
 
 def begin_session(
@@ -148,4 +159,4 @@ def token_principal(tx: Connection, token: str, now_ms: int) -> Principal | None
     alive = sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now_ms)
     mine = (tokens.c.hash == hash_of(token), tokens.c.revoked_at.is_(None), alive)
     row = tx.execute(sa.select(tokens).where(*mine)).first()
-    return Principal("token", row.id, row.name, Role(row.role), row.node) if row else None
+    return Principal("token", row.id, row.name, Role(row.role), row.node, row.owner or "") if row else None

@@ -93,6 +93,27 @@ def test_who_is_changed_is_signed_out(db: Database) -> None:
         assert service.session_principal(tx, session.secret, NOW) is None
 
 
+def test_the_tokens_of_who_is_disabled_end_and_no_others(db: Database) -> None:
+    boss = Principal("user", 1, "boss", Role.ADMINISTRATOR)
+    with db.begin() as tx:
+        service.add_user(tx, SYSTEM, "boss", Role.ADMINISTRATOR, NOW)
+        service.add_user(tx, SYSTEM, "other", Role.ADMINISTRATOR, NOW)
+        secret = service.add_token(tx, boss, "one", Role.ADMINISTRATOR, now_ms=NOW)
+        token = service.token_principal(tx, secret, NOW)
+        assert token
+        assert token.person == "boss"
+        more = [
+            service.add_token(tx, who, name, Role.AUDITOR, now_ms=NOW)
+            for who, name in ((token, "two"), (SYSTEM, "cli"))
+        ]
+        assert [each.owner for each in service.list_tokens(tx, NOW)] == [None, "boss", "boss"]
+        service.disable_user(tx, SYSTEM, "boss", NOW)
+        assert [service.token_principal(tx, each, NOW) is not None for each in (secret, *more)] == [False, False, True]
+    with db.read() as tx:
+        gone = audit.rows_after(tx, SYSTEM, audit.Query(action="token.revoke"), 0, 10)
+    assert [row["target"] for row in gone] == ["token/one", "token/two"]
+
+
 def test_an_account_of_the_provider_is_linked_to_one_user(db: Database) -> None:
     with db.begin() as tx:
         for name in ("li", "wu"):
