@@ -90,7 +90,7 @@ def family_key(gateway: str, device: str, kind: str) -> str:
 
 PROTECTED: Final = frozenset({
     "fire", "smoke", "heat", "gas", "gas-leak", "gas-high", "co", "co-high", "explosion", "sos", "emergency", "duress",
-    "panic", "trapped",
+    "panic", "trapped", "lift-trapped",
 })  # fmt: skip
 """Kinds that nothing silences: a life may hang on them."""
 
@@ -297,7 +297,7 @@ FAMILIES: Final = {
     "mains-lost": "power", "power-lost": "power",
 }  # fmt: skip
 """Kinds that one event makes together; every other kind is a family by itself."""
-ALONE: Final = frozenset({"sos", "duress", "emergency", "panic", "trapped"})
+ALONE: Final = frozenset({"sos", "duress", "emergency", "panic", "trapped", "lift-trapped"})
 """Each is a person: one message must not stand for two."""
 
 

@@ -16,13 +16,13 @@ from cloud.incidents.models import (  # noqa: TC001 - FastAPI reads annotations
     IncidentDetail,
     IncidentView,
     MissedView,
-    NodePath,
     PlanView,
 )
 from cloud.incidents.rules import Category, ClockName  # noqa: TC001 - the same
 from cloud.incidents.views import plan_view
 from cloud.org import tree
 from cloud.org.auth import SignedIn, State, Viewer, require
+from cloud.org.node_models import NodePath  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission, Principal
 from cloud.paging import MAX_LIMIT, Page, to_ms
 from cloud.problems import documented

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cloud.devices import service as devices
 from cloud.devices.models import DeviceName  # noqa: TC001 - FastAPI reads annotations
 from cloud.errors import Invalid
-from cloud.org import node_files, tree
+from cloud.org import node_files, tree, zones
 from cloud.org.auth import State, Viewer, require
 from cloud.org.node_models import (
     ChangedNode,
@@ -130,7 +130,7 @@ def get_node(state: State, who: Viewer, node_id: NodeId) -> NodeDetail:
     with state.db.read() as tx:
         node = tree.find_id(tx, who, node_id)
         settlement = tree.inherited(tx, node.path, "settlement")
-        zone = tree.inherited(tx, node.path, "time_zone") or state.config.time_zone
+        zone = zones.zone_of(tx, node.path).key
     return detail_of(node, settlement, zone)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +101,10 @@ def test_each_gateway_is_told_of_once_the_last_cause_of_its_node_ends(db: Databa
     assert links(db)[0].quiet is Why.NOTHING
 
 
+def queued(turns: Turns, many: int) -> bool:
+    return len(turns._waiting) == many
+
+
 def test_the_lock_of_writers_is_given_in_order() -> None:
     turns, order = Turns(), list[int]()
 
@@ -111,7 +116,7 @@ def test_the_lock_of_writers_is_given_in_order() -> None:
     with turns:
         for number, thread in enumerate(threads, 1):
             thread.start()
-            wait_for(lambda number=number: len(turns._waiting) == number, 5, "its place in the queue")
+            wait_for(partial(queued, turns, number), 5, "its place in the queue")
     with turns:  # who lets go and asks again comes last
         order.append(99)
     for thread in threads:

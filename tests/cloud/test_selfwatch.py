@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
 
 from cloud import timers
 from cloud.alerts import selfwatch, service
@@ -14,7 +13,7 @@ from cloud.alerts.models import AlarmFilter, AlarmState
 from cloud.alerts.selfwatch import INGEST_LAG, NOTIFY_FAILING, TIMER_LATE
 from cloud.devices import service as fleet
 from cloud.org.rules import SYSTEM, Principal, Role
-from tests.cloud.cloud_support import NOW, know, wait_for
+from tests.cloud.cloud_support import NOW, know, wait_for, waits
 
 if TYPE_CHECKING:
     from cloud.db import Database
@@ -138,11 +137,3 @@ def test_two_workers_that_look_at_once_raise_one_alarm(db: Database) -> None:
     assert open_kinds(db) == ["self-timer-late"]
     with db.read() as tx:
         assert len(service.list_alarms(tx, SYSTEM, AlarmFilter()).items) == 1
-
-
-def waits(db: Database) -> bool:
-    """Whether somebody waits for another's transaction."""
-    if db.sqlite:
-        return bool(db._writer and db._writer._waiting)
-    with db.read() as tx:
-        return bool(tx.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())

@@ -14,7 +14,8 @@ from cloud import timers
 from cloud.alerts import drilled
 from cloud.alerts.notify import service as notify
 from cloud.errors import Conflict, Forbidden, Invalid
-from cloud.incidents.drills import gather, production, rules, views
+from cloud.incidents import service as incidents
+from cloud.incidents.drills import gather, rules, views
 from cloud.incidents.drills.models import DrillKind, DrillState, DrillView, Plan
 from cloud.incidents.drills.store import drills
 from cloud.incidents.levels import service as levels
@@ -98,7 +99,10 @@ def _begin(tx: Connection, actor: Principal, row: Row[Any], now_ms: int) -> Dril
     timers.drop_timer(tx, START, str(row.id))
     audit.record(tx, actor, "drill.start", f"drill/{row.id}", at=now_ms)
     if row.kind == DrillKind.INCIDENT:
-        production.open_incident(tx, actor, row, now_ms)
+        incidents.open_by_hand(
+            tx, actor, node=row.node, category=row.category, title=row.name, place=row.place, lat=row.lat, lon=row.lon,
+            now_ms=now_ms, drill=row.id,
+        )  # fmt: skip
     _notify(tx, row, "drill-started", ("演练开始", "Drill started"), now_ms)
     return views.announce(tx, row.id, now_ms)
 
@@ -121,7 +125,7 @@ def _finish(tx: Connection, actor: Principal, row: Row[Any], ended_at: int, now_
     for kind in (START, END):
         timers.drop_timer(tx, kind, str(row.id))
     for incident in gather.incidents_of(tx, row.id, open_only=True):
-        production.close_incident(tx, incident, row.id, now_ms)
+        incidents.close(tx, SYSTEM, incident, now_ms, cause=f"drill {row.id} has ended", follow_up="")
     drilled.clear_all(tx, row.id, now_ms)
     levels.end_drill(tx, SYSTEM, row.id, now_ms)
     audit.record(tx, actor, "drill.end", f"drill/{row.id}", at=now_ms)

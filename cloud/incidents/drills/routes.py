@@ -12,11 +12,11 @@ from cloud.incidents.drills.models import (  # noqa: TC001 - FastAPI reads annot
     DrillDetail,
     DrillState,
     DrillView,
-    NodePath,
     Plan,
 )
 from cloud.incidents.levels.models import DeclarationView, Declare  # noqa: TC001
 from cloud.org.auth import State, Viewer, require
+from cloud.org.node_models import NodePath  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import ROOT, Permission, Principal
 from cloud.paging import MAX_LIMIT, Page, to_ms
 from cloud.problems import documented

@@ -15,7 +15,6 @@ from cloud.incidents.levels.models import (  # noqa: TC001 - FastAPI reads annot
     DeclarationView,
     Declare,
     NodeLevel,
-    NodePath,
     PolicyTable,
     PutApprover,
     PutPolicies,
@@ -23,6 +22,7 @@ from cloud.incidents.levels.models import (  # noqa: TC001 - FastAPI reads annot
     Renew,
 )
 from cloud.org.auth import SignedIn, State, Viewer, require
+from cloud.org.node_models import NodePath  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import ROOT, Permission, Principal
 from cloud.paging import MAX_LIMIT, Page, to_ms
 from cloud.problems import documented
