@@ -14,8 +14,9 @@ from cloud.alerts.hooks import Happening
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmView, ClearReason, OpenCounts
 from cloud.alerts.store import alarms, history
 from cloud.devices.places import hold, touch
-from cloud.errors import Forbidden, NotFound
+from cloud.errors import Forbidden
 from cloud.org import audit
+from cloud.org.rows import row_of
 from cloud.org.rules import SYSTEM, Permission, Principal, scope
 from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor
 from cloud.text import clean
@@ -66,12 +67,7 @@ def explain(tx: Connection, principal: Principal, alarm_id: int, now_ms: int) ->
 
 
 def _row(tx: Connection, principal: Principal, alarm_id: int, *, lock: bool = False) -> Row[Any]:
-    wanted = sa.select(alarms).where(alarms.c.id == alarm_id, scope(principal, alarms.c.node))
-    wanted = wanted.with_for_update() if lock else wanted
-    row = tx.execute(wanted).first() if 0 < alarm_id < 2**63 else None
-    if row is None:
-        raise NotFound(f"alarm {alarm_id}: not found")
-    return row
+    return row_of(tx, alarms, principal, alarm_id, "alarm", lock=lock)
 
 
 def open_counts(tx: Connection, principal: Principal, now_ms: int) -> OpenCounts:

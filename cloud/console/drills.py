@@ -14,7 +14,8 @@ from cloud.console.pages import PageRoute, back_to, render, viewer_ui
 from cloud.console.ui import Ui
 from cloud.errors import Invalid
 from cloud.incidents.drills import service
-from cloud.incidents.drills.models import Category, DrillKind, DrillState, Plan
+from cloud.incidents.drills.models import DrillKind, DrillState, Plan
+from cloud.incidents.rules import Category
 from cloud.org import auth
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.paging import MAX_LIMIT, at

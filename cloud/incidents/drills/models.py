@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from cloud.incidents.rules import Category
 from cloud.org.node_models import Latitude, Longitude, NodePath  # noqa: TC001 - pydantic reads them
 from cloud.paging import View
 
@@ -19,16 +20,6 @@ class DrillKind(StrEnum):
     """One incident that the drill opens itself."""
     SCRIPT = "script"
     """Every alarm that gateways mark as drill while it runs."""
-
-
-class Category(StrEnum):
-    """What the incident is."""
-
-    FIRE = "fire"
-    VIOLENCE = "violence"
-    CROWD = "crowd"
-    MEDICAL = "medical"
-    FACILITY = "facility"
 
 
 class DrillState(StrEnum):
