@@ -22,7 +22,7 @@ from cloud.db import metadata, work_of
 from firmware_specs.errors import PatrolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sqlalchemy import Connection
 
@@ -103,10 +103,10 @@ def due_of(tx: Connection, kind: str, key: str) -> int | None:
     return due
 
 
-def get_timer(tx: Connection, kind: str, key: str) -> Timer | None:
-    """A timer that waits, None when there is none."""
-    row = tx.execute(sa.select(timers).where(timers.c.kind == kind, timers.c.key == key)).first()
-    return Timer(row.kind, row.key, row.due_at, json.loads(row.data)) if row else None
+def get_timers(tx: Connection, kind: str, keys: Collection[str]) -> dict[str, Timer]:
+    """Those of a kind that wait, by key."""
+    rows = tx.execute(sa.select(timers).where(timers.c.kind == kind, timers.c.key.in_(keys))) if keys else ()
+    return {row.key: Timer(row.kind, row.key, row.due_at, json.loads(row.data)) for row in rows}
 
 
 def late_since(tx: Connection, since_ms: int) -> int:

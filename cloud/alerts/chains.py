@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cloud import importing
 from cloud.alerts.ops_models import ChainBody, ChainView, StepView
-from cloud.alerts.rules import BUILT_IN, Chain, Step, chain_for
+from cloud.alerts.rules import BUILT_IN, Chain, Step
 from cloud.alerts.store import chains
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
@@ -37,10 +37,9 @@ def chain(row: Row[Any]) -> Chain:
     return Chain(row.id, row.node, row.name, kinds, Severity(row.min_severity), steps, row.repeat_s)
 
 
-def of_alarm(tx: Connection, node: str, kind: str, severity: Severity) -> Chain:
-    """The chain of an alarm: one that somebody made for its node or one above, else the built-in one."""
-    made = tx.execute(sa.select(chains).where(chains.c.node.in_(ancestors(node))))
-    return chain_for([chain(row) for row in made], node, kind, severity)
+def above(tx: Connection, node: str) -> list[Chain]:
+    """What somebody made for a node or one above; which of them an alarm has is `rules.chain_for`."""
+    return [chain(row) for row in tx.execute(sa.select(chains).where(chains.c.node.in_(ancestors(node))))]
 
 
 def _view(row: Row[Any]) -> ChainView:

@@ -26,6 +26,8 @@ from cloud.org import tree
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Row
 
     from cloud.alerts.facts import Facts
@@ -67,8 +69,11 @@ def _step(tx: Connection, timer: Timer, now_ms: int) -> None:
 
 def chain_of(tx: Connection, row: Row[Any], now_ms: int) -> tuple[Chain, int]:
     """The chain of an alarm, and the percentage of its times that the response level demands."""
-    chain = chains.of_alarm(tx, row.node, row.kind, Severity(row.severity))
-    return chain, beyond.escalation_percent(tx, row.node, now_ms)
+    return _chosen(row, chains.above(tx, row.node)), beyond.escalation_percent(tx, row.node, now_ms)
+
+
+def _chosen(row: Row[Any], made: Sequence[Chain]) -> Chain:
+    return rules.chain_for(made, row.node, row.kind, Severity(row.severity))
 
 
 def _advance(tx: Connection, row: Row[Any], of: tuple[Chain, int], *, begun: int, last: int, now_ms: int) -> None:
@@ -128,11 +133,17 @@ def _tell(tx: Connection, row: Row[Any], chain: Chain, taken: int, now_ms: int) 
 def level_changed(tx: Connection, node: str, now_ms: int) -> None:
     """Another level demands other times: what waits for its next step is due at another time."""
     below = alarms.c.node.startswith(node, autoescape=True)
-    for row in tx.execute(sa.select(alarms).where(below, *TELLS).order_by(alarms.c.id)).all():
-        timer = timers.get_timer(tx, STEP, _key(row))
+    rows = tx.execute(sa.select(alarms).where(below, *TELLS).order_by(alarms.c.id)).all()
+    waiting = timers.get_timers(tx, STEP, [_key(row) for row in rows])
+    at = {
+        each: (chains.above(tx, each), beyond.escalation_percent(tx, each, now_ms)) for each in {r.node for r in rows}
+    }
+    for row in rows:
+        timer = waiting.get(_key(row))
         if timer is None:
             continue
-        chain, percent = chain_of(tx, row, now_ms)
+        made, percent = at[row.node]
+        chain = _chosen(row, made)
         begun, last = timer.data["begun"], timer.data["last"]
         due = rules.due_at(chain, row.escalation, begun_ms=begun, last_ms=last, percent=percent)
         if due is not None and due != timer.due_at:
