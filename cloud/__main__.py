@@ -156,7 +156,8 @@ def token_list(config: ConfigFile = Default, as_json: AsJson = False) -> None:
     from cloud import admin  # noqa: PLC0415
 
     found = admin.list_tokens(_load(config))
-    _rows([{"name": t.name, "role": t.role.value, "node": t.node, "in_force": t.in_force} for t in found], as_json)
+    columns = ("name", "role", "node", "owner", "in_force")
+    _rows([{name: t.model_dump(mode="json")[name] for name in columns} for t in found], as_json)
 
 
 @tokens.command("revoke")

@@ -9,7 +9,7 @@ from cloud import importing, loaded, schema
 from cloud.db import open_database
 from cloud.devices import service as devices
 from cloud.org import service as org
-from cloud.org import tree
+from cloud.org import tree, zones
 from cloud.org.rules import ROOT, Principal, Role
 from cloud.state import now_ms
 
@@ -32,6 +32,7 @@ FIRST_USER: Final = "admin"
 @contextmanager
 def database(config: Config) -> Iterator[Database]:
     """The database, migrated. Raises StoreError."""
+    zones.use(config.time_zone)
     db = open_database(config.database.url, config.data_dir, config.database.password())
     try:
         schema.migrate(db)

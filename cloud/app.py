@@ -31,6 +31,7 @@ from cloud.http import Guard
 from cloud.ingest.consumer import IngestService
 from cloud.ingest.metrics import IngestMetrics
 from cloud.listen import listen
+from cloud.org import zones
 from cloud.state import AppState
 from cloud.telemetry.store import Retention, open_store
 
@@ -76,6 +77,7 @@ def create_app(config: Config, role: Role = Role.ALL, failed: Failed | None = No
     failed: called with a task's name and its error when background work ends by one.
     Raises StoreError when a store cannot be reached.
     """
+    zones.use(config.time_zone)
     for error in catalogue.use(config.profiles_dir):
         log.warning("profile refused", error=str(error))
     db, telemetry = open_stores(config)

@@ -1,65 +1,24 @@
 """cloud.toml: read once, checked, frozen.
 
-Owns every limit of the cloud with its unit. Secrets come by file or environment, never inline. A wrong key is an
-error that names the file, the key and the nearest valid one.
+Owns the tables of the file and every limit of the cloud with its unit; `devices.settings` has those of the fleet.
+Secrets come by file or environment, never inline. A wrong key is an error that names the file, the key and the nearest
+valid one.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import re
 from pathlib import Path  # noqa: TC003 - pydantic reads it
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from cloud.devices.broker.settings import BrokerHttpConfig, MosquittoConfig
-from firmware_specs.errors import ConfigError
+from cloud.devices.settings import AuthorityConfig, EnrolmentConfig, EstConfig, UpdatesConfig
+from cloud.settings import Bind, TimeZone, WebAddress, secret, web_address
+from firmware_specs.gateway_file import is_loopback
 from firmware_specs.tomlfile import Model, load_toml
-
-
-def _bind(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f'{text!r} is not "address:port"')
-    return text
-
-
-def _zone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
-        raise ValueError(f"no such time zone: {text!r}") from e
-    return text
-
-
-Bind = Annotated[str, AfterValidator(_bind)]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address of a `bind` or a URL is this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _web(text: str) -> str:
-    """An address of the web: https, or http on loopback, without user and fragment."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment or parts.query:
-        raise ValueError(f"{text!r} is not https://host")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(f"{text!r}: plain http:// is accepted on loopback only; use https://")
-    return text
-
-
-WebAddress = Annotated[str, AfterValidator(_web)]
 
 
 class HttpConfig(Model):
@@ -251,7 +210,7 @@ class MapConfig(Model):
             return self
         if any(part not in self.tiles_url for part in ("{z}", "{x}", "{y}")):
             raise ValueError(f"tiles_url: {self.tiles_url!r} has no {{z}}, {{x}} and {{y}}")
-        _web(self.tiles_url.partition("?")[0])
+        web_address(self.tiles_url.partition("?")[0])
         if not re.fullmatch(r"https?://([*]\.)?[A-Za-z0-9.:-]+", self.host):
             raise ValueError(
                 f"tiles_url: {self.tiles_url!r}: the host may have {{s}}. in front and nothing else in braces"
@@ -291,82 +250,12 @@ class OidcConfig(Model):
         return self
 
 
-class AuthorityConfig(Model):
-    """The certificate authority of the gateways, below `data_dir/authority`."""
-
-    key: str = Field(default="file", pattern=r"^(file|pkcs11:.+)$")
-    """Where the intermediate's key is: `file`, or `pkcs11:token=…;object=…?module-path=…`."""
-    pin_file: Path | None = None
-    """Of the token; or the environment variable PATROL_HSM_PIN."""
-
-    def pin(self) -> str | None:
-        """The token's PIN, when one is configured."""
-        return secret(self.pin_file, "PATROL_HSM_PIN")
-
-
-class EnrolmentConfig(Model):
-    """What gateways are given, and how often one may fail."""
-
-    certificate_days: int = Field(default=90, ge=1, le=825)
-    """How long a gateway's certificate holds; it renews it by itself at two thirds."""
-    broker_url: str | None = Field(default=None, pattern=r"^mqtts?://\S+$")
-    """Where gateways reach the broker; `broker.url` when left out."""
-    tries: int = Field(default=10, ge=1)
-    """Failed enrolments from one address within `window_s`."""
-    all_tries: int = Field(default=200, ge=1)
-    """The same from everywhere."""
-    window_s: float = Field(default=900, gt=0)
-    """The time in which failed enrolments are counted."""
-
-
-class EstConfig(Model):
-    """The TLS port that gateways enrol at."""
-
-    bind: Bind = "127.0.0.1:8443"
-    """Address and port; port 0 takes a free one."""
-    public_url: WebAddress | None = None
-    """Where gateways reach it, `https://enrol.example:8443`; `bind` when left out, or the first of `hosts` when that is
-    every address."""
-    hosts: tuple[str, ...] = ()
-    """More DNS names and addresses of its certificate, beside those of `public_url` and `bind`."""
-
-    @property
-    def anywhere(self) -> bool:
-        """Whether it listens at every address, which none can be called by."""
-        return self.bind.rpartition(":")[0].strip("[]") in {"0.0.0.0", "::"}  # noqa: S104 - names no host
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if self.public_url and not self.public_url.startswith("https://"):
-            raise ValueError(f"public_url: {self.public_url!r} is not https://host:port")
-        if self.anywhere and not self.public_url and not self.hosts:
-            raise ValueError(f"public_url: needed with bind = {self.bind!r}, which names no host")
-        return self
-
-
-class UpdatesConfig(Model):
-    """The update repository of agents and firmware below `data_dir/updates`."""
-
-    url: WebAddress | None = None
-    """Where gateways reach this service; `http.public_url`, else `http.bind`, when left out."""
-    root_days: int = Field(default=365, ge=30, le=3650)
-    """How long the root is good for; its keys are with people."""
-    targets_days: int = Field(default=90, ge=7, le=3650)
-    """How long the list of targets is good for; its keys are with people."""
-    snapshot_days: float = Field(default=7, ge=0.5, le=365)
-    """How long a snapshot is good for; renewed by itself at half of it."""
-    timestamp_hours: float = Field(default=24, ge=1, le=24 * 30)
-    """How long a gateway may be shown the same state; renewed by itself at half of it."""
-    downloads: int = Field(default=64, ge=1, le=10_000)
-    """Targets that are sent at a time; who comes then is told when to come again."""
-
-
 class Config(Model):
     """cloud.toml."""
 
     data_dir: Path
     """Where the embedded databases live; made when it is missing."""
-    time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    time_zone: TimeZone = "Asia/Shanghai"
     """The site's zone; pages and reports name it."""
     profiles_dir: Path | None = None
     """More profiles; they override built-in ones of the same name."""
@@ -412,13 +301,3 @@ def load_config(path: Path) -> Config:
             "mosquitto": config.mosquitto.below(base) if config.mosquitto else None,
         }
     )
-
-
-def secret(file: Path | None, variable: str) -> str | None:
-    """A secret from its file, else from the environment. Raises ConfigError when the file cannot be read."""
-    if file is None:
-        return os.environ.get(variable) or None
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(file, "", getattr(e, "strerror", None) or str(e)) from e

@@ -1,7 +1,7 @@
 """The relational database: one metadata, one way to open it, two kinds of transaction.
 
 Owns the engine. SQLite runs with WAL and `synchronous=FULL`; a write transaction begins IMMEDIATE, and writers of one
-process queue on a lock, since SQLite's own waiting polls. PostgreSQL runs READ COMMITTED; whoever changes the state
+process wait in a queue, since SQLite's own waiting polls. PostgreSQL runs READ COMMITTED; whoever changes the state
 of a gateway locks that gateway's row first.
 
 What a transaction wants to say to the rest of the system (event-stream rows, audit rows) is buffered in its `Work` and
@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import sys
 import threading
+import zlib
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -26,7 +28,7 @@ from firmware_specs.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from types import ModuleType
+    from types import ModuleType, TracebackType
 
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -51,6 +53,8 @@ BUSY_TIMEOUT_MS: Final = 10_000
 FINISH_LOCK: Final = 0x5061747200000001
 """PostgreSQL advisory lock under which buffered rows are written."""
 MIGRATE_LOCK: Final = 0x5061747200000002
+TURN_LOCK: Final = 0x50617472
+"""First half of the PostgreSQL advisory locks of `in_turn`."""
 
 
 @dataclass
@@ -81,13 +85,44 @@ finishers: Final[list[Callable[[Connection, Work], None]]] = []
 """Called in order before a commit whose Work has buffered rows; `cloud.stream` and `cloud.org.audit` add theirs."""
 
 
+class Turns:
+    """A lock that is given in the order in which it was asked for.
+
+    Whoever works off a queue asks again as soon as it has let go; by an ordinary lock it would be first each time, and
+    a person who acknowledges an alarm would wait until a storm of them is over.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def __enter__(self) -> Self:
+        turn = threading.Lock()
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return self
+            turn.acquire()
+            self._waiting.append(turn)
+        turn.acquire()
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _at: TracebackType | None) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
 class Database:
     """An open database. Safe to share between threads."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.sqlite = engine.dialect.name == "sqlite"
-        self._writer = threading.Lock() if self.sqlite else None
+        self._writer = Turns() if self.sqlite else None
         self.committed: list[Callable[[], None]] = []
         """Called, in the committing thread, after each commit that wrote event rows."""
 
@@ -166,6 +201,12 @@ def sqlite_module() -> ModuleType:
 def insert(tx: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that can say ON CONFLICT, in the database's own dialect."""
     return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def in_turn(tx: Connection, name: str) -> None:
+    """Let transactions that name the same thing follow one another. SQLite's writers do so anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TURN_LOCK, zlib.crc32(name.encode()) - 2**31)))
 
 
 def many(tx: Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:

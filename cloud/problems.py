@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from cloud.errors import RequestRefused, TooManyTries
@@ -71,6 +72,19 @@ async def _store(_request: Request, e: Exception) -> JSONResponse:
     return problem(503, "Not available", "a store cannot be reached now; try again", headers={"Retry-After": "5"})
 
 
+def is_race(e: IntegrityError) -> bool:
+    """Whether something that has to be unique was there already."""
+    return getattr(e.orig, "sqlstate", "") == "23505" or "UNIQUE constraint failed" in str(e.orig)
+
+
+async def _raced(_request: Request, e: Exception) -> JSONResponse:
+    """What was looked for and not there came in between; told as it would have been a moment later."""
+    if not isinstance(e, IntegrityError) or not is_race(e):
+        raise e
+    log.warning("two made the same at once", error=str(e).splitlines()[0][:300])
+    return problem(409, _title(409), "another request made the same at this moment")
+
+
 async def _patrol(_request: Request, e: Exception) -> JSONResponse:
     return problem(422, "Not valid", str(e))
 
@@ -97,6 +111,7 @@ def install(app: FastAPI) -> None:
     """Answer every error of the application with a problem document."""
     app.add_exception_handler(RequestRefused, _refused)
     app.add_exception_handler(StoreError, _store)
+    app.add_exception_handler(IntegrityError, _raced)
     app.add_exception_handler(PatrolError, _patrol)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)

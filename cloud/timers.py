@@ -21,11 +21,12 @@ from cloud.db import insert, metadata, work_of
 from firmware_specs.errors import PatrolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from sqlalchemy import Connection
 
-BATCH: Final = 200
+BATCH: Final = 25
+"""Whoever else writes waits while a tick's transaction is open: with this many, for a quarter of a second."""
 NOTED_MS: Final = 2_000
 """Lateness below it is not written down: a tick in good order writes nothing of its own."""
 RETRY_MS: Final = 60_000
@@ -66,9 +67,13 @@ HANDLERS: Final[dict[str, Callable[[Connection, Timer, int], None]]] = {}
 """By kind: what to do, within the caller's transaction; given the timer and the present in milliseconds UTC."""
 
 
+def _text(data: dict[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False)
+
+
 def set_timer(tx: Connection, kind: str, key: str, due_at: int, data: dict[str, Any] | None = None) -> None:
     """Have the handler of `kind` called at a time; a timer of the same kind and key is set anew."""
-    values = {"kind": kind, "key": key, "due_at": due_at, "data": json.dumps(data or {}, ensure_ascii=False)}
+    values = {"kind": kind, "key": key, "due_at": due_at, "data": _text(data or {})}
     changed = {"due_at": values["due_at"], "data": values["data"]}
     tx.execute(insert(tx, timers).values(values).on_conflict_do_update(index_elements=["kind", "key"], set_=changed))
 
@@ -93,16 +98,28 @@ def drop_timer(tx: Connection, kind: str, key: str) -> None:
     tx.execute(timers.delete().where(timers.c.kind == kind, timers.c.key == key))
 
 
+def drop_alike(tx: Connection, timer: Timer, now_ms: int) -> None:
+    """Forget the other timers that are due with the same kind and data: one call of the handler is for all of them.
+
+    For a handler to call before it reads anything: what is set from then on is due once more.
+    """
+    same = (timers.c.kind == timer.kind, timers.c.data == _text(timer.data), timers.c.due_at <= now_ms)
+    mine = sa.select(timers.c.key).where(*same).with_for_update(skip_locked=True)
+    keys = tx.execute(mine).scalars().all()
+    if keys:
+        tx.execute(timers.delete().where(timers.c.kind == timer.kind, timers.c.key.in_(keys)))
+
+
 def due_of(tx: Connection, kind: str, key: str) -> int | None:
     """When a timer is due, None when there is none."""
     due: int | None = tx.execute(sa.select(timers.c.due_at).where(timers.c.kind == kind, timers.c.key == key)).scalar()
     return due
 
 
-def get_timer(tx: Connection, kind: str, key: str) -> Timer | None:
-    """A timer that waits, None when there is none."""
-    row = tx.execute(sa.select(timers).where(timers.c.kind == kind, timers.c.key == key)).first()
-    return Timer(row.kind, row.key, row.due_at, json.loads(row.data)) if row else None
+def get_timers(tx: Connection, kind: str, keys: Collection[str]) -> dict[str, Timer]:
+    """Those of a kind that wait, by key."""
+    rows = tx.execute(sa.select(timers).where(timers.c.kind == kind, timers.c.key.in_(keys))) if keys else ()
+    return {row.key: Timer(row.kind, row.key, row.due_at, json.loads(row.data)) for row in rows}
 
 
 def late_since(tx: Connection, since_ms: int) -> int:
@@ -118,7 +135,7 @@ def next_due(tx: Connection) -> int | None:
 
 
 def tick(tx: Connection, now_ms: int, watched_ms: int = 0) -> int:
-    """Call the handlers of what is due, oldest first, at most 200. Gives how many were due.
+    """Call the handlers of what is due, oldest first, at most 25. Gives how many were due.
 
     Several workers may call it: on PostgreSQL each takes rows that no other holds.
     watched_ms: since when somebody looks. What was due before was late for want of a worker, not for want of speed.

@@ -32,31 +32,34 @@ async def judge(state: AppState, allowed: Allowed) -> None:
     """Look at due deadlines until cancelled. A store that refuses is asked again; nothing due is forgotten."""
     attended, watched = 0, now_ms()
     while True:
+        more = False
         try:
-            attended = await in_thread(judge_once, state, allowed, attended, watched)
+            attended, more = await in_thread(judge_once, state, allowed, attended, watched)
         except StoreError as e:
             log.warning("deadlines cannot be judged", error=str(e))
-        await asyncio.sleep(state.config.liveness.tick_s)
+        if not more:
+            await asyncio.sleep(state.config.liveness.tick_s)
 
 
-def judge_once(state: AppState, allowed: Allowed, attended: int, watched: int = 0) -> int:
-    """One look. attended: when the cloud's own presence was last noted; gives when it is now. watched: since when."""
+def judge_once(state: AppState, allowed: Allowed, attended: int, watched: int = 0) -> tuple[int, bool]:
+    """One look, by the clock of now, however long the looks before it took. watched: since when somebody looks.
+
+    attended: when the cloud's own presence was last noted. Gives when it is now, and whether more is due at once.
+    """
     now = now_ms()
     if not 0 <= now - attended < ATTEND_EVERY_MS:
         with state.db.begin() as tx:
             liveness.attend(tx, now)
         attended = now
-    while True:
-        with state.db.read() as tx:
-            due = [each for each in (liveness.next_due(tx), timers.next_due(tx)) if each is not None]
-        if not due or min(due) > now:
-            return attended
-        with state.db.begin() as tx:
-            judged = liveness.tick(tx, now, allowed)
-        with state.db.begin() as tx:
-            acted = timers.tick(tx, now, watched)
-        if judged < liveness.BATCH and acted < timers.BATCH:
-            return attended
+    with state.db.read() as tx:
+        due = [each for each in (liveness.next_due(tx), timers.next_due(tx)) if each is not None]
+    if not due or min(due) > now:
+        return attended, False
+    with state.db.begin() as tx:
+        judged = liveness.tick(tx, now, allowed)
+    with state.db.begin() as tx:
+        acted = timers.tick(tx, now, watched)
+    return attended, judged >= liveness.BATCH or acted >= timers.BATCH
 
 
 async def keep_house(state: AppState) -> None:

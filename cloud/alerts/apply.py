@@ -6,7 +6,7 @@ Owns the writing side of `rules.settle`. Runs inside the caller's transaction.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from cloud.alerts import hooks, quiet, views
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import ClearReason
-from cloud.alerts.rules import Occurrence, family_key, is_late, settle
+from cloud.alerts.rules import ONCE, Occurrence, family_key, is_late, settle
 from cloud.alerts.store import alarms
+from cloud.db import in_turn
 from cloud.devices.places import Place, hold, place_of, touch
 from cloud.order import ordinal_of, rank
 from cloud.text import clean, clean_ms
@@ -29,7 +30,25 @@ if TYPE_CHECKING:
 LATE_MS: Final = 15 * 60 * 1000
 GATEWAY_ACTOR: Final = "gateway"
 CLOUD_RULE: Final = "cloud/"
-SELF_KINDS: Final = "self-"
+
+
+class Merged(NamedTuple):
+    """A row that an event, or somebody's hand, changed. stood: for its family, before."""
+
+    id: int
+    kind: str
+    rule: str
+    rank: int | None
+    stood: bool
+
+
+class Settled(NamedTuple):
+    """What came of a family. changed: rows. before, after: who stood and stands for it. ended: whether `before` did."""
+
+    changed: frozenset[int]
+    before: int | None
+    after: int | None
+    ended: bool
 
 
 def apply_events(
@@ -55,13 +74,15 @@ def raise_own(
     gateway: empty for what no gateway has to do with; then `device` names the thing (`post:12`) and `where` its place.
     """
     key = family_key(gateway, device, kind)
+    if not gateway:
+        in_turn(tx, key)  # no gateway's row is held that would keep two processes from judging it at once
     if tx.execute(sa.select(alarms.c.id).where(alarms.c.open_key == key)).first():
         return None
-    occurrence = f"cloud-{uuid.uuid4().hex}"
-    event = msgspec.structs.replace(_raised(occurrence, device, kind, severity, at_ms), drill=drill)
-    _apply(tx, gateway, [(rank(0, max(now_ms, 0)), event)], now_ms, where)
-    wanted = sa.select(alarms.c.id).where(alarms.c.gateway == gateway, alarms.c.occurrence == occurrence)
-    return int(tx.execute(wanted).scalar_one())
+    event = _raised(f"cloud-{uuid.uuid4().hex}", device, kind, severity, at_ms)
+    (made,) = _apply(
+        tx, gateway, [(rank(0, max(now_ms, 0)), msgspec.structs.replace(event, drill=drill))], now_ms, where
+    )
+    return made
 
 
 def clear_own(tx: Connection, gateway: str, device: str, kind: str, now_ms: int) -> None:
@@ -85,19 +106,21 @@ def _raised(occurrence: str, device: str, kind: str, severity: Severity, at_ms: 
 
 def _apply(
     tx: Connection, gateway: str, items: Iterable[tuple[int, AlarmEvent]], now_ms: int, where: Place | None = None
-) -> None:
+) -> list[int]:
+    """Gives the rows of the events that said something new, in their order."""
+    told: list[int] = []
     changed: set[int] = set()
     touched: set[str] = set()
     happened: list[tuple[Happening, int]] = []
     for place, event in items:
         row = _find(tx, gateway, event.occurrence)
-        family = family_key(gateway, event.device, _kind(event))
-        stood = standing(tx, family)
-        alarm_id = _merge(tx, gateway, row, (place, event), now_ms=now_ms, where=where)
-        if alarm_id is None:
+        merged = _merge(tx, gateway, row, (place, event), now_ms=now_ms, where=where)
+        if merged is None:
             continue
-        changed |= {alarm_id} | resettle(tx, gateway, event.device, _kind(event), alarm_id)
-        happened += _happenings(tx, stood, standing(tx, family))
+        settled = resettle(tx, gateway, event.device, merged)
+        told.append(merged.id)
+        changed |= {merged.id} | settled.changed
+        happened += _happenings(settled)
         touched.add(event.device)
     for device in touched:
         touch(tx, gateway, device, now_ms)
@@ -106,22 +129,18 @@ def _apply(
     for happening, alarm_id in happened + [(Happening.RAISED, alarm_id) for alarm_id in followed.returned]:
         hooks.tell(tx, happening, alarm_id, now_ms)
     views.announce(tx, changed | followed.changed, now_ms)
+    return told
 
 
-def standing(tx: Connection, family: str) -> int | None:
-    """The id of the alarm that stands open for a family."""
-    return tx.execute(sa.select(alarms.c.id).where(alarms.c.open_key == family)).scalar()
-
-
-def _happenings(tx: Connection, before: int | None, after: int | None) -> list[tuple[Happening, int]]:
+def _happenings(settled: Settled) -> list[tuple[Happening, int]]:
     """What it means that another alarm, or none, stands for a family."""
-    if before == after:
+    if settled.before == settled.after:
         return []
     happened = []
-    if before is not None and tx.execute(sa.select(alarms.c.cleared_at).where(alarms.c.id == before)).scalar():
-        happened.append((Happening.CLEARED, before))
-    if after is not None:
-        happened.append((Happening.RAISED, after))
+    if settled.before is not None and settled.ended:
+        happened.append((Happening.CLEARED, settled.before))
+    if settled.after is not None:
+        happened.append((Happening.RAISED, settled.after))
     return happened
 
 
@@ -136,7 +155,7 @@ def _find(tx: Connection, gateway: str, occurrence: str) -> Row[Any] | None:
 def _merge(
     tx: Connection, gateway: str, row: Row[Any] | None, item: tuple[int, AlarmEvent], *, now_ms: int,
     where: Place | None,
-) -> int | None:  # fmt: skip
+) -> Merged | None:  # fmt: skip
     """Put one event into its occurrence's row. None when the row knew it already."""
     place, event = item
     raised = event.phase is AlarmPhase.RAISED
@@ -151,8 +170,7 @@ def _merge(
             "late": is_late(event.observed_at, event.received_at, now_ms, LATE_MS),
         }  # fmt: skip
     if raised:
-        where = Place(row.node, row.location) if row is not None else where or place_of(tx, gateway, event.device)
-        values |= {"rank": place, "drill": event.drill}
+        values |= {"rank": place, "flap": ONCE}
     else:
         values |= {
             "cleared_at": clean_ms(event.observed_at), "cleared_by": GATEWAY_ACTOR,
@@ -160,13 +178,15 @@ def _merge(
         }  # fmt: skip
     if row is not None:
         tx.execute(alarms.update().where(alarms.c.id == row.id).values(values))
-        return int(row.id)
+        known = {"kind": row.kind, "rule": row.rule, "rank": row.rank} | values
+        return Merged(row.id, known["kind"], known["rule"], known["rank"], row.open_key is not None)
     where = where or place_of(tx, gateway, event.device)
     values |= {
         "gateway": gateway, "device": event.device, "node": where.node, "location": where.location,
         "occurrence": event.occurrence,
     }  # fmt: skip
-    return int(tx.execute(alarms.insert().values(values).returning(alarms.c.id)).scalar_one())
+    made = int(tx.execute(alarms.insert().values(values).returning(alarms.c.id)).scalar_one())
+    return Merged(made, values["kind"], values["rule"], values.get("rank"), stood=False)
 
 
 def _ended(row: Row[Any]) -> bool:
@@ -177,15 +197,14 @@ def _evidence(event: AlarmEvent) -> str:
     return msgspec.json.encode([(e.metric, e.value, clean_ms(e.observed_at)) for e in event.evidence[-8:]]).decode()
 
 
-def resettle(tx: Connection, gateway: str, device: str, kind: str, alarm_id: int) -> set[int]:
-    """Bring a family in order after one of its rows changed. Gives the ids of the rows that changed with it."""
-    family = (alarms.c.gateway == gateway, alarms.c.device == device, alarms.c.kind == kind)
-    me = tx.execute(sa.select(alarms.c.rank, alarms.c.rule).where(alarms.c.id == alarm_id)).one()
-    relevant = [alarms.c.cleared_at.is_(None), alarms.c.id == alarm_id]
-    if me.rank is not None:
-        before = sa.select(sa.func.max(alarms.c.rank)).where(*family, alarms.c.rule == me.rule, alarms.c.rank < me.rank)
-        low = tx.execute(before).scalar()
-        relevant.append(alarms.c.rank >= (me.rank if low is None else low))
+def resettle(tx: Connection, gateway: str, device: str, merged: Merged) -> Settled:
+    """Bring a family in order after one of its rows changed."""
+    family = (alarms.c.gateway == gateway, alarms.c.device == device, alarms.c.kind == merged.kind)
+    relevant = [alarms.c.cleared_at.is_(None), alarms.c.id == merged.id]
+    if merged.rank is not None:
+        mine = (*family, alarms.c.rule == merged.rule, alarms.c.rank < merged.rank)
+        low = sa.select(sa.func.max(alarms.c.rank)).where(*mine).scalar_subquery()
+        relevant.append(alarms.c.rank >= sa.func.coalesce(low, merged.rank))
     rows = tx.execute(sa.select(alarms).where(*family, sa.or_(*relevant))).all()
     standings = settle(
         Occurrence(row.id, row.rule, row.rank, row.raised_at, row.cleared_at if _ended(row) else None) for row in rows
@@ -193,12 +212,15 @@ def resettle(tx: Connection, gateway: str, device: str, kind: str, alarm_id: int
     updates: list[tuple[bool, int, dict[str, Any]]] = []
     for row in rows:
         values = _values(row, standings[row.id].superseded_at, standings[row.id].folded_into)
-        values["open_key"] = family_key(gateway, device, kind) if standings[row.id].stands else None
+        values["open_key"] = family_key(gateway, device, merged.kind) if standings[row.id].stands else None
         if any(getattr(row, name) != value for name, value in values.items()):
             updates.append((values["open_key"] is not None, row.id, values))
     for _, row_id, values in sorted(updates, key=lambda u: u[:2]):
         tx.execute(alarms.update().where(alarms.c.id == row_id).values(values))
-    return {row_id for _, row_id, _ in updates}
+    before = merged.id if merged.stood else next((row.id for row in rows if row.open_key is not None), None)
+    after = next((row.id for row in rows if standings[row.id].stands), None)
+    ended = any(row.id == before and not standings[row.id].active for row in rows)
+    return Settled(frozenset(row_id for _, row_id, _ in updates), before, after, ended)
 
 
 def _values(row: Row[Any], superseded_at: int | None, folded_into: int | None) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from cloud import importing
 from cloud.alerts.ops_models import ChainBody, ChainView, StepView
-from cloud.alerts.rules import BUILT_IN, Chain, Step, chain_for
+from cloud.alerts.rules import BUILT_IN, Chain, Step
 from cloud.alerts.store import chains
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
+from cloud.org.rows import row_of
 from cloud.org.rules import Permission, Principal, ancestors, scope
 from cloud.paging import MAX_LIMIT, Page, at, decode_cursor, encode_cursor
 from cloud.text import clean
@@ -36,10 +37,9 @@ def chain(row: Row[Any]) -> Chain:
     return Chain(row.id, row.node, row.name, kinds, Severity(row.min_severity), steps, row.repeat_s)
 
 
-def of_alarm(tx: Connection, node: str, kind: str, severity: Severity) -> Chain:
-    """The chain of an alarm: one that somebody made for its node or one above, else the built-in one."""
-    made = tx.execute(sa.select(chains).where(chains.c.node.in_(ancestors(node))))
-    return chain_for([chain(row) for row in made], node, kind, severity)
+def above(tx: Connection, node: str) -> list[Chain]:
+    """What somebody made for a node or one above; which of them an alarm has is `rules.chain_for`."""
+    return [chain(row) for row in tx.execute(sa.select(chains).where(chains.c.node.in_(ancestors(node))))]
 
 
 def _view(row: Row[Any]) -> ChainView:
@@ -70,15 +70,7 @@ def list_chains(tx: Connection, who: Principal, *, limit: int = 100, cursor: str
 
 def get_chain(tx: Connection, who: Principal, chain_id: int) -> ChainView:
     """One chain. Raises NotFound."""
-    return _view(_row(tx, who, chain_id))
-
-
-def _row(tx: Connection, who: Principal, chain_id: int, *, lock: bool = False) -> Row[Any]:
-    wanted = sa.select(chains).where(chains.c.id == chain_id, scope(who, chains.c.node))
-    row = tx.execute(wanted.with_for_update() if lock else wanted).first()
-    if row is None:
-        raise NotFound(f"chain {chain_id}: not found")
-    return row
+    return _view(row_of(tx, chains, who, chain_id, "chain"))
 
 
 def _may(actor: Principal) -> None:
@@ -123,7 +115,7 @@ def add_chain(tx: Connection, actor: Principal, body: ChainBody, now_ms: int) ->
 def put_chain(tx: Connection, actor: Principal, chain_id: int, body: ChainBody, now_ms: int) -> ChainView:
     """Replace a chain. Raises Forbidden, NotFound, Conflict."""
     _may(actor)
-    row = _row(tx, actor, chain_id, lock=True)
+    row = row_of(tx, chains, actor, chain_id, "chain", lock=True)
     values = _values(tx, actor, body, now_ms)
     other = _named(tx, values)
     if other is not None and other.id != chain_id:
@@ -137,7 +129,7 @@ def put_chain(tx: Connection, actor: Principal, chain_id: int, body: ChainBody, 
 def remove_chain(tx: Connection, actor: Principal, chain_id: int, now_ms: int) -> None:
     """Take a chain away; what it told of goes on with the next that fits. Raises Forbidden, NotFound."""
     _may(actor)
-    row = _row(tx, actor, chain_id, lock=True)
+    row = row_of(tx, chains, actor, chain_id, "chain", lock=True)
     tx.execute(chains.delete().where(chains.c.id == chain_id))
     audit.record(tx, actor, "chain.remove", f"chain/{chain_id}", at=now_ms, detail=row.name)
 

@@ -28,14 +28,6 @@ class DrilledAlarm(NamedTuple):
     drill: int | None
 
 
-def marked(tx: Connection, alarm: int) -> DrilledAlarm | None:
-    """An alarm that its gateway marked as drill; None for any other, and so for every real one."""
-    row = tx.execute(sa.select(alarms).where(alarms.c.id == alarm, alarms.c.drill.is_(True))).first()
-    if row is None:
-        return None
-    return DrilledAlarm(row.id, row.node, row.received_at, row.acknowledged_at, row.acknowledged_by, row.drill_id)
-
-
 def tie(tx: Connection, alarm: int, drill: int, now_ms: int) -> None:
     """Let a marked alarm belong to a drill; nothing happens to a real one."""
     tied = alarms.update().where(alarms.c.id == alarm, alarms.c.drill.is_(True)).values(drill_id=drill)

@@ -26,8 +26,11 @@ from cloud.org import tree
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Row
 
+    from cloud.alerts.facts import Facts
     from cloud.alerts.rules import Chain, Step
     from cloud.timers import Timer
 
@@ -35,13 +38,17 @@ STEP: Final = "alarm-step"
 TELLS: Final = (*OPEN, alarms.c.acknowledged_at.is_(None), alarms.c.quiet == "")
 
 
-def heard(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) -> None:
+def heard(tx: Connection, happening: Happening, alarm: Facts, now_ms: int) -> None:
     """Begin a round when an alarm is raised or returns. Acknowledged and cleared end it by themselves."""
-    if happening is not Happening.RAISED:
+    if happening is not Happening.RAISED or alarm.quiet:
         return
-    row = tx.execute(sa.select(alarms).where(alarms.c.id == alarm_id, *TELLS)).first()
-    if row is not None and row.escalation == 0 and timers.due_of(tx, STEP, _key(row)) is None:
-        _advance(tx, row, begun=now_ms, last=now_ms, now_ms=now_ms)
+    row = tx.execute(sa.select(alarms).where(alarms.c.id == alarm.id, *TELLS)).first()
+    if row is None or row.escalation:
+        return
+    chain = chain_of(tx, row, now_ms)
+    first = rules.due_at(chain[0], 0, begun_ms=now_ms, last_ms=now_ms, percent=chain[1])
+    if first == now_ms or timers.due_of(tx, STEP, _key(row)) is None:
+        _advance(tx, row, chain, begun=now_ms, last=now_ms, now_ms=now_ms)
 
 
 def _key(row: Row[Any]) -> str:
@@ -55,19 +62,23 @@ def _step(tx: Connection, timer: Timer, now_ms: int) -> None:
     mine = sa.select(alarms).where(alarms.c.id == int(alarm_id), alarms.c.round == int(number), *TELLS)
     row = tx.execute(mine.with_for_update()).first()
     if row is not None:
-        _advance(tx, row, begun=timer.data["begun"], last=timer.data["last"], now_ms=now_ms)
+        of = chain_of(tx, row, now_ms)
+        _advance(tx, row, of, begun=timer.data["begun"], last=timer.data["last"], now_ms=now_ms)
         views.announce(tx, [row.id], now_ms)
 
 
 def chain_of(tx: Connection, row: Row[Any], now_ms: int) -> tuple[Chain, int]:
     """The chain of an alarm, and the percentage of its times that the response level demands."""
-    chain = chains.of_alarm(tx, row.node, row.kind, Severity(row.severity))
-    return chain, beyond.escalation_percent(tx, row.node, now_ms)
+    return _chosen(row, chains.above(tx, row.node)), beyond.escalation_percent(tx, row.node, now_ms)
 
 
-def _advance(tx: Connection, row: Row[Any], *, begun: int, last: int, now_ms: int) -> None:
+def _chosen(row: Row[Any], made: Sequence[Chain]) -> Chain:
+    return rules.chain_for(made, row.node, row.kind, Severity(row.severity))
+
+
+def _advance(tx: Connection, row: Row[Any], of: tuple[Chain, int], *, begun: int, last: int, now_ms: int) -> None:
     """Take every telling that is due, and set the timer of the next."""
-    chain, percent = chain_of(tx, row, now_ms)
+    chain, percent = of
     taken = row.escalation
     while True:
         due = rules.due_at(chain, taken, begun_ms=begun, last_ms=last, percent=percent)
@@ -89,18 +100,16 @@ def node_of(row: Row[Any], step: Step) -> str:
 
 
 def leader_of(tx: Connection, row: Row[Any]) -> int | None:
-    """The alarm of the same group that tells for this one, None when it tells for itself."""
+    """The alarm of its group that tells for it: an earlier one, as urgent at least; None when it tells for itself."""
     if row.group_key is None:
         return None
-    mine = (rules.urgency(Severity(row.severity)), row.raised_at, row.id)
-    others = tx.execute(
-        sa.select(alarms.c.severity, alarms.c.raised_at, alarms.c.id).where(
-            alarms.c.group_key == row.group_key, alarms.c.id != row.id, *TELLS
-        )
+    as_urgent = [each.value for each in Severity if rules.urgency(each) <= rules.urgency(Severity(row.severity))]
+    earlier = sa.tuple_(alarms.c.raised_at, alarms.c.id) < sa.tuple_(row.raised_at, row.id)
+    ahead = sa.select(alarms.c.id).where(
+        alarms.c.group_key == row.group_key, alarms.c.severity.in_(as_urgent), earlier, *TELLS
     )
-    ahead = [(at_ms, alarm) for severity, at_ms, alarm in others
-             if rules.leads((rules.urgency(Severity(severity)), at_ms, alarm), mine)]  # fmt: skip
-    return min(ahead)[1] if ahead else None
+    first: int | None = tx.execute(ahead.order_by(alarms.c.raised_at, alarms.c.id).limit(1)).scalar()
+    return first
 
 
 def _tell(tx: Connection, row: Row[Any], chain: Chain, taken: int, now_ms: int) -> None:
@@ -124,11 +133,17 @@ def _tell(tx: Connection, row: Row[Any], chain: Chain, taken: int, now_ms: int) 
 def level_changed(tx: Connection, node: str, now_ms: int) -> None:
     """Another level demands other times: what waits for its next step is due at another time."""
     below = alarms.c.node.startswith(node, autoescape=True)
-    for row in tx.execute(sa.select(alarms).where(below, *TELLS).order_by(alarms.c.id)).all():
-        timer = timers.get_timer(tx, STEP, _key(row))
+    rows = tx.execute(sa.select(alarms).where(below, *TELLS).order_by(alarms.c.id)).all()
+    waiting = timers.get_timers(tx, STEP, [_key(row) for row in rows])
+    at = {
+        each: (chains.above(tx, each), beyond.escalation_percent(tx, each, now_ms)) for each in {r.node for r in rows}
+    }
+    for row in rows:
+        timer = waiting.get(_key(row))
         if timer is None:
             continue
-        chain, percent = chain_of(tx, row, now_ms)
+        made, percent = at[row.node]
+        chain = _chosen(row, made)
         begun, last = timer.data["begun"], timer.data["last"]
         due = rules.due_at(chain, row.escalation, begun_ms=begun, last_ms=last, percent=percent)
         if due is not None and due != timer.due_at:

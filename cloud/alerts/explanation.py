@@ -75,7 +75,8 @@ def _evidence(row: Row[Any]) -> list[EvidenceView]:
 
 def _reasons(tx: Connection, who: Principal, row: Row[Any], found: Suppression) -> Iterator[Reason]:
     covers = silences.find_silences(tx, (found.silence, found.maintenance, found.spared_by))
-    seen = _visible(tx, who, {row.folded_into, found.inhibited_by})
+    leader = escalation.leader_of(tx, row) if row.cleared_at is None else None
+    seen = _visible(tx, who, {row.folded_into, found.inhibited_by, leader})
     if row.folded_into is not None:
         yield _about(ReasonKind.FOLDED, row.folded_into, seen, "已并入告警 {id}：由它代表", "alarm {id} stands for it")
     if row.shelved_until is not None and found.why is Why.SHELVED:
@@ -93,12 +94,9 @@ def _reasons(tx: Connection, who: Principal, row: Row[Any], found: Suppression) 
     if found.inhibited_by is not None:
         zh, en = "由告警 {id} 的起因造成", "explained by the cause of alarm {id}"
         yield _about(ReasonKind.INHIBITED, found.inhibited_by, seen, zh, en)
-    leader = escalation.leader_of(tx, row) if row.cleared_at is None else None
     if leader is not None and found.loud:
-        yield Reason(
-            kind=ReasonKind.GROUPED, id=leader, text_zh=f"同组告警 {leader} 代为通知",
-            text_en=f"alarm {leader} of its group tells for it",
-        )  # fmt: skip
+        zh, en = "同组告警 {id} 代为通知", "alarm {id} of its group tells for it"
+        yield _about(ReasonKind.GROUPED, leader, seen, zh, en)
     if row.flapping:
         never = row.kind in rules.PROTECTED
         flapping = (

@@ -9,10 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from cloud.alerts.facts import facts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection
+
+    from cloud.alerts.facts import Facts
 
 
 class Happening(StrEnum):
@@ -25,11 +29,13 @@ class Happening(StrEnum):
     CLEARED = "cleared"
 
 
-LISTENERS: Final[list[Callable[[Connection, Happening, int, int], None]]] = []
-"""Each is given the transaction, what happened, the alarm's id and the present in milliseconds UTC."""
+LISTENERS: Final[list[Callable[[Connection, Happening, Facts, int], None]]] = []
+"""Each is given the transaction, what happened, the alarm as it stood before the first of them acted, and the present
+in milliseconds UTC."""
 
 
 def tell(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) -> None:
     """Tell every listener, in the order in which they entered."""
+    alarm = facts(tx, [alarm_id])[alarm_id]
     for listener in LISTENERS:
-        listener(tx, happening, alarm_id, now_ms)
+        listener(tx, happening, alarm, now_ms)

@@ -10,12 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from cloud.alerts.models import AlarmState, Command, EvidenceView, OneLine
 from cloud.alerts.rules import Purpose, Why
+from cloud.org.node_models import NodePath  # noqa: TC001 - pydantic reads it
 from cloud.org.rules import Role  # noqa: TC001 - pydantic reads it
 from cloud.paging import View
 from firmware_specs.readings import NAME_PATTERN, Severity
 
-NODE_PATTERN: Final = r"^/([0-9]{1,19}/)*$"
-NodePath = Annotated[str, StringConstraints(pattern=NODE_PATTERN, max_length=255)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
 KindName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 MAX_S: Final = 30 * 86400

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, StringConstraints
+from fastapi import APIRouter, Query
 
 from cloud.alerts import chains, service, silences
 from cloud.alerts.ops_models import ChainBody, ChainView, Explanation, SilenceBody, SilenceFilter, SilenceView
-from cloud.org.auth import SignedIn, State, Viewer, require
-from cloud.org.rules import Permission, Principal
-from cloud.paging import MAX_LIMIT, Page
+from cloud.org.auth import Administrator, SignedIn, State, Viewer  # noqa: TC001 - FastAPI reads annotations
+from cloud.paging import Page  # noqa: TC001 - FastAPI reads annotations
 from cloud.problems import documented
+from cloud.routing import Id, Part, Wanted
 from cloud.state import now_ms
 
 router = APIRouter(tags=["alarms"], responses=documented(401, 403, 422, 503))
 
-Id = Annotated[int, Path(ge=1, lt=2**63)]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query(max_length=500)]
-Administrator = Annotated[Principal, Depends(require(Permission.ADMINISTER))]
 
-
-class SilenceQuery(SilenceFilter):
+class SilenceQuery(SilenceFilter, Part):
     """The query of a list of silences."""
-
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 @router.get("/alarms/{alarm_id}/explanation", responses=documented(404))
@@ -70,10 +61,10 @@ def end_silence(state: State, who: SignedIn, silence_id: Id) -> SilenceView:
 
 
 @router.get("/chains")
-def list_chains(state: State, who: Viewer, limit: Limit = 100, cursor: Cursor = None) -> Page[ChainView]:
+def list_chains(state: State, who: Viewer, part: Wanted) -> Page[ChainView]:
     """The escalation chains that somebody made; where none fits, built-in ones hold."""
     with state.db.read() as tx:
-        return chains.list_chains(tx, who, limit=limit, cursor=cursor)
+        return chains.list_chains(tx, who, limit=part.limit, cursor=part.cursor)
 
 
 @router.post("/chains", status_code=201, responses=documented(404, 409))

@@ -21,9 +21,8 @@ from cloud.alerts.hooks import Happening
 from cloud.alerts.rules import Cover, Purpose, Subject, Suppression, Why
 from cloud.alerts.store import alarms, history, silences
 from cloud.devices.places import hold, touch
-from cloud.errors import NotFound
 from cloud.org import tree
-from cloud.org.rules import SYSTEM, ancestors
+from cloud.org.rules import ROOT, SYSTEM, ancestors
 from cloud.org.tree import Kind
 
 if TYPE_CHECKING:
@@ -77,15 +76,19 @@ def covers_of(tx: Connection, rows: Iterable[Row[Any]], now_ms: int) -> list[Cov
 
 
 def causes_of(tx: Connection, rows: Iterable[Row[Any]]) -> list[Subject]:
-    """The open alarms that may explain one of these."""
+    """The open alarms that may explain one of these: all of their gateways, and of each node above the first alike."""
     explicable = [row for row in rows if row.kind in rules.EFFECT_KINDS]
     if not explicable:
         return []
-    near = sa.or_(
-        alarms.c.gateway.in_({row.gateway for row in explicable} - {""}),
-        alarms.c.node.in_({node for row in explicable for node in ancestors(row.node)}),
-    )
-    return [subject(row) for row in tx.execute(sa.select(alarms).where(*OPEN, near, _kinds(rules.CAUSE_KINDS)))]
+    gateways = {row.gateway for row in explicable} - {""}
+    own = sa.select(alarms).where(*OPEN, alarms.c.gateway.in_(gateways), _kinds(rules.CAUSE_KINDS))
+    alike = (alarms.c.node, alarms.c.kind, alarms.c.drill)
+    place = sa.func.row_number().over(partition_by=alike, order_by=(alarms.c.gateway, alarms.c.device, alarms.c.id))
+    above = alarms.c.node.in_({node for row in explicable for node in ancestors(row.node)} - {ROOT})
+    ranked = sa.select(alarms, place.label("place")).where(*OPEN, above, _kinds(rules.WIDE_KINDS)).subquery()
+    # When the power of a district goes, as many causes as gateways lie at one node; one of them says it.
+    first = sa.select(ranked).where(ranked.c.place == 1)
+    return list({row.id: subject(row) for wanted in (own, first) for row in tx.execute(wanted)}.values())
 
 
 def _kinds(kinds: Collection[str]) -> ColumnElement[bool]:
@@ -95,7 +98,15 @@ def _kinds(kinds: Collection[str]) -> ColumnElement[bool]:
 def decide(tx: Connection, rows: Sequence[Row[Any]], now_ms: int) -> dict[int, Suppression]:
     """What keeps each of these open alarms quiet, by id."""
     covers, causes = covers_of(tx, rows, now_ms), causes_of(tx, rows)
-    return {row.id: rules.suppression(subject(row), covers, causes, now_ms) for row in rows}
+    at: dict[str, list[Subject]] = {}
+    for cause in causes:
+        for place in {cause.gateway, cause.node}:
+            at.setdefault(place, []).append(cause)
+    decided = {}
+    for row in rows:
+        near = [cause for place in (row.gateway, *ancestors(row.node)) for cause in at.get(place, ())]
+        decided[row.id] = rules.suppression(subject(row), covers, near, now_ms)
+    return decided
 
 
 def follow(tx: Connection, changed: Collection[int], raised: Collection[int], now_ms: int) -> Followed:
@@ -111,8 +122,9 @@ def follow(tx: Connection, changed: Collection[int], raised: Collection[int], no
     also = set[int]()
     for family in sorted({(row.gateway, row.device, row.kind) for row in rows}):
         also |= _flap(tx, family, now_ms)
-    also |= {row.id for row in rows if row.cleared_at is None} | _effects(tx, rows, now_ms)
-    looked = look(tx, also, now_ms)
+    open_ones = [row for row in rows if row.cleared_at is None]
+    also |= {row.id for row in open_ones} | _effects(tx, rows, now_ms)
+    looked = _write(tx, [*open_ones, *_open(tx, also.difference(row.id for row in rows))], now_ms)
     return Followed(
         looked.changed | also, tuple(each for each in looked.returned if each not in raised)
     )  # fmt: skip
@@ -122,8 +134,8 @@ def _effects(tx: Connection, rows: Iterable[Row[Any]], now_ms: int) -> set[int]:
     """The open alarms of the same gateways that these may explain; a timer sees to those of other gateways."""
     causes = [row for row in rows if row.kind in rules.CAUSE_KINDS]
     for row in causes:
-        if any(row.kind in cause.kinds and cause.reach is rules.Reach.NODE for cause in rules.CAUSES):
-            timers.set_timer(tx, EFFECTS, str(row.id), now_ms)
+        if row.kind in rules.WIDE_KINDS and row.node != ROOT:
+            timers.set_timer(tx, EFFECTS, f"{row.id}.{now_ms}", now_ms, {"node": row.node})
     gateways = {row.gateway for row in causes} - {""}
     if not gateways:
         return set()
@@ -133,10 +145,17 @@ def _effects(tx: Connection, rows: Iterable[Row[Any]], now_ms: int) -> set[int]:
 
 def look(tx: Connection, ids: Collection[int], now_ms: int) -> Followed:
     """Decide anew for open alarms, and write what changed. Tells nobody."""
-    if not ids:
-        return Followed()
+    return _write(tx, _open(tx, ids), now_ms)
+
+
+def _open(tx: Connection, ids: Collection[int]) -> Sequence[Row[Any]]:
     wanted = sa.select(alarms).where(alarms.c.id.in_(ids), alarms.c.cleared_at.is_(None))
-    rows = tx.execute(wanted.order_by(alarms.c.id)).all()
+    return tx.execute(wanted.order_by(alarms.c.id)).all() if ids else []
+
+
+def _write(tx: Connection, rows: Sequence[Row[Any]], now_ms: int) -> Followed:
+    if not rows:
+        return Followed()
     decided = decide(tx, rows, now_ms)
     changed: set[int] = set()
     returned: list[int] = []
@@ -206,12 +225,9 @@ def announce(tx: Connection, followed: Followed, now_ms: int) -> None:
 
 def place_key(tx: Connection, row: Row[Any]) -> str:
     """The building of an alarm; where the tree has none, its gateway and the words for its place, by their hash."""
-    for node in reversed(ancestors(row.node)[1:]):
-        try:
-            if tree.get_node(tx, SYSTEM, node).kind is Kind.BUILDING:
-                return node
-        except NotFound:  # alarms outlive their nodes
-            continue
+    within = [place.path for place in tree.places(tx, row.node) if place.kind is Kind.BUILDING]
+    if within:
+        return within[-1]
     words = hashlib.sha256(row.location.encode()).hexdigest()[:16]
     return f"{row.node}{row.gateway}/{words}"
 
@@ -279,10 +295,9 @@ def _return(tx: Connection, timer: Timer, now_ms: int) -> None:
 
 
 def _look_at_effects(tx: Connection, timer: Timer, now_ms: int) -> None:
-    """A cause that reaches beyond its gateway came or went."""
-    node = tx.execute(sa.select(alarms.c.node).where(alarms.c.id == int(timer.key))).scalar()
-    if node is not None and node != "/":
-        refresh(tx, now_ms, alarms.c.node.startswith(node, autoescape=True), _kinds(rules.EFFECT_KINDS))
+    """Causes that reach beyond their gateways came or went at a node: one look for all of them."""
+    timers.drop_alike(tx, timer, now_ms)
+    refresh(tx, now_ms, alarms.c.node.startswith(timer.data["node"], autoescape=True), _kinds(rules.EFFECT_KINDS))
 
 
 timers.HANDLERS[CALM] = _calm

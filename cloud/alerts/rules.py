@@ -90,7 +90,7 @@ def family_key(gateway: str, device: str, kind: str) -> str:
 
 PROTECTED: Final = frozenset({
     "fire", "smoke", "heat", "gas", "gas-leak", "gas-high", "co", "co-high", "explosion", "sos", "emergency", "duress",
-    "panic", "trapped",
+    "panic", "trapped", "lift-trapped",
 })  # fmt: skip
 """Kinds that nothing silences: a life may hang on them."""
 
@@ -124,6 +124,8 @@ CAUSES: Final = (
 )  # fmt: skip
 """Root causes first. What stands first explains what both would."""
 CAUSE_KINDS: Final = frozenset(kind for cause in CAUSES for kind in cause.kinds)
+WIDE_KINDS: Final = frozenset(kind for cause in CAUSES if cause.reach is Reach.NODE for kind in cause.kinds)
+"""Those that explain alarms of other gateways."""
 EFFECT_KINDS: Final = frozenset(kind for cause in CAUSES for kind in cause.effects)
 
 
@@ -251,6 +253,8 @@ def _within(alarm: Subject, cause: Subject, reach: Reach) -> bool:
 FLAP_HALF_LIFE_MS: Final = 600_000
 FLAP_ON: Final = 6.0
 FLAP_OFF: Final = 3.0
+ONCE: Final = 1.0
+"""What one raise or clear counts, and so the score of what came once."""
 
 
 class Flap(NamedTuple):
@@ -271,7 +275,7 @@ def flaps(family: Sequence[tuple[int, int | None]]) -> list[Flap]:
     found = [Flap()] * len(family)
     score, last, flapping = 0.0, moments[0][0] if moments else 0, False
     for at, place in moments:
-        score = score * 2.0 ** (-min(at - last, 100 * FLAP_HALF_LIFE_MS) / FLAP_HALF_LIFE_MS) + 1.0
+        score = score * 2.0 ** (-min(at - last, 100 * FLAP_HALF_LIFE_MS) / FLAP_HALF_LIFE_MS) + ONCE
         flapping = score >= FLAP_ON or (flapping and score >= FLAP_OFF)
         last = at
         found[place] = Flap(round(score, 3), flapping)
@@ -293,21 +297,13 @@ FAMILIES: Final = {
     "mains-lost": "power", "power-lost": "power",
 }  # fmt: skip
 """Kinds that one event makes together; every other kind is a family by itself."""
-ALONE: Final = frozenset({"sos", "duress", "emergency", "panic", "trapped"})
+ALONE: Final = frozenset({"sos", "duress", "emergency", "panic", "trapped", "lift-trapped"})
 """Each is a person: one message must not stand for two."""
 
 
 def group_base(kind: str, place: str) -> str | None:
     """What alarms that may form a group have in common; None for a kind that always stands alone."""
     return None if kind in ALONE else f"{FAMILIES.get(kind, kind)}@{place}"
-
-
-def leads(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
-    """Whether the first of two alarms of a group tells for the second: as severe at least, and earlier.
-
-    Each is given as (severity's place from the most urgent, raised_at, id).
-    """
-    return one[0] <= other[0] and one[1:] < other[1:]
 
 
 # ---- who is told, and when

@@ -8,15 +8,15 @@ import sqlalchemy as sa
 
 from cloud import timers
 from cloud.alerts import escalation, explanation, hooks, quiet, views
-from cloud.alerts.apply import apply_events, clear_own, raise_own, resettle, standing
+from cloud.alerts.apply import Merged, apply_events, clear_own, raise_own, resettle
 from cloud.alerts.filters import conditions
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmView, ClearReason, OpenCounts
-from cloud.alerts.rules import family_key
 from cloud.alerts.store import alarms, history
 from cloud.devices.places import hold, touch
-from cloud.errors import Forbidden, NotFound
+from cloud.errors import Forbidden
 from cloud.org import audit
+from cloud.org.rows import row_of
 from cloud.org.rules import SYSTEM, Permission, Principal, scope
 from cloud.paging import MAX_LIMIT, Page, decode_cursor, encode_cursor
 from cloud.text import clean
@@ -68,12 +68,7 @@ def explain(tx: Connection, principal: Principal, alarm_id: int, now_ms: int) ->
 
 
 def _row(tx: Connection, principal: Principal, alarm_id: int, *, lock: bool = False) -> Row[Any]:
-    wanted = sa.select(alarms).where(alarms.c.id == alarm_id, scope(principal, alarms.c.node))
-    wanted = wanted.with_for_update() if lock else wanted
-    row = tx.execute(wanted).first() if 0 < alarm_id < 2**63 else None
-    if row is None:
-        raise NotFound(f"alarm {alarm_id}: not found")
-    return row
+    return row_of(tx, alarms, principal, alarm_id, "alarm", lock=lock)
 
 
 def open_counts(tx: Connection, principal: Principal, now_ms: int) -> OpenCounts:
@@ -150,9 +145,10 @@ def _done(
     touch(tx, row.gateway, row.device, now_ms)
     changed = {row.id, *also}
     if action == "cleared":
-        changed |= resettle(tx, row.gateway, row.device, row.kind, row.id)
-        follows = standing(tx, family_key(row.gateway, row.device, row.kind)) if row.open_key is not None else None
-        follow = [] if follows is None else [follows]
+        mine = Merged(row.id, row.kind, row.rule, row.rank, row.open_key is not None)
+        settled = resettle(tx, row.gateway, row.device, mine)
+        changed |= settled.changed
+        follow = [] if settled.after in {None, settled.before} else [settled.after]
         followed = quiet.follow(tx, changed, follow, now_ms)
         hooks.tell(tx, Happening.CLEARED, row.id, now_ms)
         for alarm_id in [*follow, *followed.returned]:

@@ -18,6 +18,7 @@ from cloud.alerts.store import alarms, silences
 from cloud.devices.places import known_place
 from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.org import audit, tree
+from cloud.org.rows import row_of
 from cloud.org.rules import SYSTEM, Permission, Principal, scope, visible
 from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
 from cloud.text import clean
@@ -69,7 +70,7 @@ def maintained(
 
 def get_silence(tx: Connection, who: Principal, silence_id: int, now_ms: int) -> SilenceView:
     """One of them. Raises NotFound."""
-    return _view(tx, who, _row(tx, who, silence_id), now_ms)
+    return _view(tx, who, row_of(tx, silences, who, silence_id, "silence"), now_ms)
 
 
 def find_silences(tx: Connection, ids: Iterable[int | None]) -> dict[int | None, Row[Any]]:
@@ -77,14 +78,6 @@ def find_silences(tx: Connection, ids: Iterable[int | None]) -> dict[int | None,
     known = {each for each in ids if each is not None}
     wanted = sa.select(silences).where(silences.c.id.in_(known))
     return {row.id: row for row in tx.execute(wanted)} if known else {}
-
-
-def _row(tx: Connection, who: Principal, silence_id: int, *, lock: bool = False) -> Row[Any]:
-    wanted = sa.select(silences).where(silences.c.id == silence_id, scope(who, silences.c.node))
-    row = tx.execute(wanted.with_for_update() if lock else wanted).first()
-    if row is None:
-        raise NotFound(f"silence {silence_id}: not found")
-    return row
 
 
 def _meant(row: Row[Any]) -> list[ColumnElement[bool]]:
@@ -148,7 +141,7 @@ def add_silence(tx: Connection, actor: Principal, body: SilenceBody, now_ms: int
     }  # fmt: skip
     made = int(tx.execute(silences.insert().values(values).returning(silences.c.id)).scalar_one())
     audit.record(tx, actor, f"{body.purpose}.add", f"silence/{made}", at=now_ms, detail=values["reason"])
-    row = _row(tx, actor, made)
+    row = row_of(tx, silences, actor, made, "silence")
     timers.set_timer(tx, TIMER, str(made), row.starts_at if row.starts_at > now_ms else row.ends_at)
     if row.starts_at <= now_ms:
         quiet.refresh(tx, now_ms, *_meant(row))
@@ -196,7 +189,7 @@ def end_silence(tx: Connection, actor: Principal, silence_id: int, now_ms: int) 
 
     Raises NotFound, Forbidden.
     """
-    row = _row(tx, actor, silence_id, lock=True)
+    row = row_of(tx, silences, actor, silence_id, "silence", lock=True)
     _may(actor, Purpose(row.purpose))
     if row.ended_at is None and row.ends_at > now_ms:
         audit.record(tx, actor, f"{row.purpose}.end", f"silence/{silence_id}", at=now_ms)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+HISTORY_SHOWN: Final = 1000
 OWN_TITLES: Final = {
     "gateway-offline": ("网关离线", "Gateway offline"),
     "device-silent": ("设备失联", "Device silent"),
@@ -111,11 +112,15 @@ def detail_of(tx: Connection, row: Row[Any]) -> AlarmDetail:
     """A row with what happened to it.
 
     What the gateway did is read from the row itself, so it is the same whatever order the events came in; what people
-    did is in the history table.
+    did is in the history table, of which the last thousand entries are told: an alarm that nobody acknowledges is told
+    again and again.
     """
     entries = [HistoryEntry(at=at(row.raised_at), actor="gateway", action="raised", detail=row.rule)]
-    done = sa.select(history).where(history.c.alarm == row.id).order_by(history.c.at, history.c.id)
-    entries += [HistoryEntry(at=at(h.at), actor=h.actor, action=h.action, detail=h.detail) for h in tx.execute(done)]
+    done = sa.select(history).where(history.c.alarm == row.id).order_by(history.c.at.desc(), history.c.id.desc())
+    entries += [
+        HistoryEntry(at=at(h.at), actor=h.actor, action=h.action, detail=h.detail)
+        for h in tx.execute(done.limit(HISTORY_SHOWN)).all()[::-1]
+    ]
     if row.clear_reason in {ClearReason.CONDITION, ClearReason.SUPERSEDED}:
         action = "cleared" if row.clear_reason == ClearReason.CONDITION else "superseded"
         entries.append(HistoryEntry(at=at(row.cleared_at), actor="gateway", action=action, detail=""))

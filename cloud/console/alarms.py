@@ -13,7 +13,6 @@ from pydantic import Field
 from cloud import catalogue
 from cloud.alerts import service
 from cloud.alerts.models import AlarmDetail, AlarmFilter, AlarmState
-from cloud.alerts.ops_models import NODE_PATTERN
 from cloud.alerts.wording import OWN
 from cloud.console import choose, moment, show
 from cloud.console.forms import Id, Sent
@@ -22,6 +21,7 @@ from cloud.devices import service as fleet
 from cloud.errors import Invalid, NotFound
 from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.node_models import PATH_PATTERN
 from cloud.org.rules import PERMISSIONS, SYSTEM, Permission, ancestors
 from cloud.paging import MAX_LIMIT
 from cloud.state import now_ms
@@ -89,7 +89,7 @@ def alarm_list(ui: View, state: State) -> Response:
         state=states_of(chosen["state"]),
         severity=(Severity(chosen["severity"]),) if chosen["severity"] in set(Severity) else (),
         kind=chosen["kind"][:64] or None,
-        node=chosen["node"] if re.fullmatch(NODE_PATTERN, chosen["node"][:255]) else None,
+        node=chosen["node"] if re.fullmatch(PATH_PATTERN, chosen["node"][:255]) else None,
         group=chosen["group"][:500] or None,
         folded=False,
         **SHOW.get(chosen["show"], {}),

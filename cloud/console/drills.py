@@ -13,7 +13,8 @@ from cloud.console.forms import Button, Id, Sent, checked
 from cloud.console.levels import given_ms, local_time, units
 from cloud.console.pages import View, back_to, page_router, render
 from cloud.incidents.drills import service
-from cloud.incidents.drills.models import Category, DrillKind, DrillState, Plan
+from cloud.incidents.drills.models import DrillKind, DrillState, Plan
+from cloud.incidents.rules import Category
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.paging import MAX_LIMIT, at
 from cloud.state import now_ms

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from cloud.console import i18n
 from cloud.console.pages import error_page, make_ui, refusal, remember
 from cloud.errors import RequestRefused
 from cloud.http import HEADERS
+from cloud.problems import is_race
 from firmware_specs.errors import PatrolError, StoreError
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ MACHINES: Final = ("/api", "/metrics", "/healthz", "/readyz")
 """Paths whose errors are always problem documents."""
 
 
+KINDS: Final = (
+    RequestRefused, StoreError, IntegrityError, PatrolError, HTTPException, RequestValidationError, Exception
+)  # fmt: skip
+
+
 def wants_page(request: Request) -> bool:
     """Whether a person's browser asks, and not a machine or a script."""
     path = request.url.path
@@ -38,7 +45,7 @@ def wants_page(request: Request) -> bool:
 
 def install(app: FastAPI) -> None:
     """Put the pages before the handlers that the application has."""
-    for kind in (RequestRefused, StoreError, PatrolError, HTTPException, RequestValidationError, Exception):
+    for kind in KINDS:
         app.add_exception_handler(kind, _before(app.exception_handlers[kind]))
 
 
@@ -62,7 +69,8 @@ def _page(request: Request, e: Exception) -> Response:
         page = error_page(request, e.status_code)
         page.headers.update(e.headers or {})
         return page
-    page = error_page(request, 422 if isinstance(e, PatrolError) else 500)
+    raced = isinstance(e, IntegrityError) and is_race(e)
+    page = error_page(request, 409 if raced else 422 if isinstance(e, PatrolError) else 500)
     # The server's last resort answers outside of everything that adds these.
     page.headers.update({name.decode(): value.decode() for name, value in HEADERS} | {"Cache-Control": "no-store"})
     return page

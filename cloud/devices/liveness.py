@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-BATCH: Final = 500
+BATCH: Final = 100
 FALLEN: Final = 10
 """Gateways and devices that one transaction calls silent: alarms of others wait while it is open."""
 WATCH_GAP_MS: Final = 5000
@@ -69,7 +69,7 @@ def attend(tx: Connection, now_ms: int) -> None:
 
 
 def tick(tx: Connection, now_ms: int, allowed: Allowed) -> int:
-    """Judge the deadlines that are due, at most 500. Gives how many were taken; less than 500: none is left.
+    """Judge the deadlines that are due, at most 100. Gives how many were taken; less than 100: none is left.
 
     Several workers may call it: on PostgreSQL each takes rows that no other holds.
     """

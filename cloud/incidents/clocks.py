@@ -38,11 +38,12 @@ def timer_key(incident: int, name: str) -> str:
 
 def start(tx: Connection, incident: int, targets: Mapping[ClockName, int], started_at: int) -> None:
     """Start all three clocks."""
+    due = {name: started_at + targets[name] * 1000 for name in ClockName}
+    common = {"incident": incident, "started_at": started_at, "reason": ""}
+    rows = [{**common, "name": name.value, "target_s": targets[name], "due_at": due[name]} for name in ClockName]
+    tx.execute(clocks.insert(), rows)
     for name in ClockName:
-        due_at = started_at + targets[name] * 1000
-        row = {"incident": incident, "name": name.value, "target_s": targets[name], "started_at": started_at}
-        tx.execute(clocks.insert().values(**row, due_at=due_at, reason=""))
-        timers.set_timer(tx, DUE, timer_key(incident, name), due_at)
+        timers.set_timer(tx, DUE, timer_key(incident, name), due[name])
 
 
 def get(tx: Connection, incident: int, name: str) -> Row[Any] | None:
@@ -86,7 +87,7 @@ def breach(tx: Connection, row: Row[Any], clock: Row[Any], now_ms: int) -> None:
     _write(tx, clock, breached_at=clock.due_at, escalated_to=node)
     told = {"clock": clock.name, "target_s": clock.target_s, "to": node}
     chain.append(tx, row.id, SYSTEM.label, "breached", told, at=clock.due_at, now_ms=now_ms)
-    _tell(tx, row, clock, node, 1)
+    _tell(tx, row, clock, node, 1, now_ms=now_ms)
     _next_step(tx, row, clock, 2, due_at=clock.due_at, now_ms=now_ms)
 
 
@@ -96,16 +97,16 @@ def escalate(tx: Connection, row: Row[Any], clock: Row[Any], step: int, *, due_a
     _write(tx, clock, escalated_to=node)
     told = {"clock": clock.name, "step": step, "to": node}
     chain.append(tx, row.id, SYSTEM.label, "escalated", told, at=due_at, now_ms=now_ms)
-    _tell(tx, row, clock, node, step)
+    _tell(tx, row, clock, node, step, now_ms=now_ms)
     _next_step(tx, row, clock, step + 1, due_at=due_at, now_ms=now_ms)
 
 
-def _tell(tx: Connection, row: Row[Any], clock: Row[Any], node: str, step: int) -> None:
+def _tell(tx: Connection, row: Row[Any], clock: Row[Any], node: str, step: int, *, now_ms: int) -> None:
     key = f"{clock.name}/{clock.started_at}/{step}"
     zh, en = CLOCKS[ClockName(clock.name)]
     due = moment(tx, row.node, clock.due_at)
     tell(
-        tx, row, "incident.breached", key, node=node, roles=TOLD, clock_zh=zh, clock_en=en,
+        tx, row, "incident.breached", key, node=node, roles=TOLD, now_ms=now_ms, clock_zh=zh, clock_en=en,
         target=f"{clock.target_s} s", due=due, step=str(step),
     )  # fmt: skip
 

@@ -96,7 +96,7 @@ def on_receive(tx: Connection, timer: Timer, now_ms: int) -> None:
     step, due_at = timer.data["step"], timer.data["due"]
     node = step_up(ancestors(row.node), step)
     chain.append(tx, row.id, SYSTEM.label, "untaken", {"step": step, "to": node}, at=due_at, now_ms=now_ms)
-    tell(tx, row, "incident.untaken", f"untaken/{due_at}", node=node, roles=clocks.TOLD, step=str(step))
+    tell(tx, row, "incident.untaken", f"untaken/{due_at}", node=node, roles=clocks.TOLD, now_ms=now_ms, step=str(step))
     if step + 1 < len(ancestors(row.node)):
         following = due_at + clocks.wait_ms(tx, row.node, row.escalate_s, now_ms)
         timers.set_timer(tx, RECEIVE, timer.key, following, {"step": step + 1, "due": following})

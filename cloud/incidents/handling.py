@@ -17,9 +17,9 @@ from cloud.incidents import chain, clocks, deadlines, scene, views
 from cloud.incidents.rules import REOPEN_MS, ClockName, How, State, open_key
 from cloud.incidents.store import incidents
 from cloud.incidents.tell import tell
-from cloud.org import audit
+from cloud.org import audit, rows
 from cloud.org import service as org
-from cloud.org.rules import PERMISSIONS, Permission, Principal, Role, scope
+from cloud.org.rules import PERMISSIONS, Permission, Principal, Role
 from cloud.text import clean
 
 if TYPE_CHECKING:
@@ -33,11 +33,7 @@ OVER: Final = frozenset({Role.SUPERVISOR, Role.ADMINISTRATOR})
 
 def row_of(tx: Connection, principal: Principal, incident: int) -> Row[Any]:
     """An incident within scope. Raises NotFound."""
-    wanted = sa.select(incidents).where(incidents.c.id == incident, scope(principal, incidents.c.node))
-    row = tx.execute(wanted).first() if 0 < incident < 2**63 else None
-    if row is None:
-        raise NotFound(f"incident {incident}: not found")
-    return row
+    return rows.row_of(tx, incidents, principal, incident, "incident")
 
 
 def hold(tx: Connection, actor: Principal, incident: int, *, closed: bool = False) -> Row[Any]:
@@ -161,7 +157,7 @@ def close(tx: Connection, actor: Principal, incident: int, now_ms: int, *, cause
         follow_up=follow_up, open_key=None,
     )  # fmt: skip
     tell(
-        tx, row, "incident.closed", f"closed/{now_ms}", node=row.node, roles=clocks.TOLD, cause=cause,
+        tx, row, "incident.closed", f"closed/{now_ms}", node=row.node, roles=clocks.TOLD, now_ms=now_ms, cause=cause,
         follow_up=follow_up,
     )  # fmt: skip
     return done(tx, actor, incident, "closed", now_ms, cause=cause, follow_up=follow_up)

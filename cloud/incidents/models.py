@@ -10,17 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cloud.errors import Invalid
 from cloud.incidents.rules import Category, ClockName, How, State  # noqa: TC001 - pydantic reads them
+from cloud.org.node_models import Latitude, Longitude, NodePath  # noqa: TC001 - the same
 from cloud.org.rules import Role
 from cloud.paging import View
 from firmware_specs.readings import Severity
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-NodePath = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^/(\d+/)*$")]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 MemberId = Annotated[int, Field(ge=1, lt=2**63)]
-Lat = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-Lon = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 
 
 class Source(StrEnum):
@@ -310,8 +308,8 @@ class Open(Command):
     title: Title
     place: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     severity: Severity = Severity.MAJOR
-    lat: Lat | None = None
-    lon: Lon | None = None
+    lat: Latitude | None = None
+    lon: Longitude | None = None
     event_at: datetime | None = None
 
 

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.alerts import hooks
-from cloud.alerts.facts import Facts, facts
 from cloud.alerts.hooks import Happening
 from cloud.devices import service as devices
 from cloud.devices.models import PositionView
@@ -27,7 +26,7 @@ from cloud.incidents.rules import SOS_KINDS, Category, ClockName, State, event_t
 from cloud.incidents.store import incident_alarms, incidents
 from cloud.incidents.tell import tell
 from cloud.org import tree
-from cloud.org.rules import ROOT, SYSTEM, Permission, Principal, ancestors
+from cloud.org.rules import SYSTEM, Permission, Principal
 from cloud.org.zones import moment
 from cloud.presence import service as presence
 from cloud.presence.rosters import service as rosters
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection, Row
+
+    from cloud.alerts.facts import Facts
 
 DAY_MS: Final = 86_400_000
 FIX_AGE_S: Final = 300
@@ -72,35 +73,26 @@ class Opening(NamedTuple):
 def spot_of(tx: Connection, node: str) -> Spot:
     """The building of a node, and the point of the node itself, else of what it lies in up to the building."""
     building, point = None, None
-    for path in reversed(ancestors(node)):
-        if path == ROOT:
-            break
-        try:
-            each = tree.get_node(tx, SYSTEM, path)
-        except NotFound:  # archived, or never entered: what belongs to it stays
-            continue
-        within = each.kind in BUILT
-        if point is None and each.lat is not None and each.lon is not None and (within or path == node):
-            point = (each.lat, each.lon)
-        if each.kind is tree.Kind.BUILDING:
-            building = path
+    for place in reversed(tree.places(tx, node)):
+        within = place.kind in BUILT
+        if point is None and place.lat is not None and place.lon is not None and (within or place.path == node):
+            point = (place.lat, place.lon)
+        if place.kind is tree.Kind.BUILDING:
+            building = place.path
         if not within or building:
             break
     return Spot(building, point)
 
 
-def on_alarm(tx: Connection, happening: Happening, alarm: int, now_ms: int) -> None:
+def on_alarm(tx: Connection, happening: Happening, alarm: Facts, now_ms: int) -> None:
     """An alarm was raised, acknowledged or cleared."""
-    known = facts(tx, [alarm]).get(alarm)
-    if known is None:
-        return
-    mine = tx.execute(sa.select(incident_alarms.c.incident).where(incident_alarms.c.alarm == alarm)).scalar()
+    mine = tx.execute(sa.select(incident_alarms.c.incident).where(incident_alarms.c.alarm == alarm.id)).scalar()
     if mine is not None:
-        _followed(tx, happening, known, mine, now_ms)
-    elif happening is Happening.RAISED and not known.quiet:
-        category = plans.category_of(tx, known.node, known.kind)
+        _followed(tx, happening, alarm, mine, now_ms)
+    elif happening is Happening.RAISED and not alarm.quiet:
+        category = plans.category_of(tx, alarm.node, alarm.kind)
         if category is not None:
-            _raise(tx, known, category, now_ms)
+            _raise(tx, alarm, category, now_ms)
 
 
 def _raise(tx: Connection, alarm: Facts, category: Category, now_ms: int) -> None:
@@ -200,7 +192,7 @@ def _open(tx: Connection, made: Opening, why: Mapping[str, str | int | None], no
     clocks.start(tx, row.id, plan.targets, made.event_at)
     deadlines.await_receiver(tx, row, now_ms)
     due = moment(tx, row.node, made.event_at + plan.targets[ClockName.ON_SCENE] * 1000)
-    tell(tx, row, "incident.opened", "opened", node=row.node, roles=plan.calls, due=due)
+    tell(tx, row, "incident.opened", "opened", node=row.node, roles=plan.calls, now_ms=now_ms, due=due)
     return row, False
 
 

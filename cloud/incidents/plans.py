@@ -18,6 +18,7 @@ from cloud.incidents.models import PlanGiven
 from cloud.incidents.rules import CATEGORIES, Category, ClockName
 from cloud.incidents.store import plans
 from cloud.org import audit, tree
+from cloud.org.rows import row_of
 from cloud.org.rules import ROOT, Permission, Principal, Role, ancestors, scope
 from cloud.text import clean
 
@@ -94,9 +95,7 @@ def put_plan(tx: Connection, actor: Principal, node: str, given: PlanGiven, now_
 
 def drop_plan(tx: Connection, actor: Principal, plan: int, now_ms: int) -> None:
     """Take a plan away: the next one upwards holds again. Raises NotFound, Forbidden."""
-    row = tx.execute(sa.select(plans).where(plans.c.id == plan, scope(actor, plans.c.node))).first()
-    if row is None:
-        raise NotFound(f"plan {plan}: not found")
+    row = row_of(tx, plans, actor, plan, "plan")
     if not actor.may(Permission.ADMINISTER):
         raise Forbidden(f"role {actor.role} may not {Permission.ADMINISTER} plans")
     tx.execute(plans.delete().where(plans.c.id == plan))

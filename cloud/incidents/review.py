@@ -20,7 +20,7 @@ CLOSED: Final = "closed"
 
 
 class IncidentFact(NamedTuple):
-    """One incident. cause: what was said when it was closed. lasted_ms: from the event to the closing."""
+    """One incident. cause: what was said when it was closed."""
 
     id: int
     node: str

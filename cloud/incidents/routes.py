@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import Field, StringConstraints
 
 from cloud.errors import Invalid
 from cloud.incidents import models, service
@@ -16,32 +15,28 @@ from cloud.incidents.models import (  # noqa: TC001 - FastAPI reads annotations
     IncidentDetail,
     IncidentView,
     MissedView,
-    NodePath,
     PlanView,
 )
 from cloud.incidents.rules import Category, ClockName  # noqa: TC001 - the same
 from cloud.incidents.views import plan_view
 from cloud.org import tree
 from cloud.org.auth import SignedIn, State, Viewer, require
+from cloud.org.node_models import NodePath  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Permission, Principal
-from cloud.paging import MAX_LIMIT, Page, to_ms
+from cloud.paging import Page, to_ms
 from cloud.problems import documented
+from cloud.routing import Id, Part
 from cloud.state import now_ms
 
 router = APIRouter(tags=["incidents"], responses=documented(401, 403, 422, 503))
 
-IncidentId = Annotated[int, Path(ge=1, lt=2**63)]
-Member = Annotated[int, Path(ge=1, lt=2**63)]
 Responding = Annotated[Principal, Depends(require(Permission.RESPOND))]
 LONGEST = timedelta(days=400)
 NDJSON = "application/x-ndjson"
 
 
-class IncidentQuery(models.IncidentFilter):
+class IncidentQuery(models.IncidentFilter, Part):
     """The query of a list of incidents."""
-
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 class Form(StrEnum):
@@ -85,7 +80,7 @@ def missed(
 
 
 @router.get("/incidents/{incident_id}", responses=documented(404))
-def get_incident(state: State, who: Viewer, incident_id: IncidentId) -> IncidentDetail:
+def get_incident(state: State, who: Viewer, incident_id: Id) -> IncidentDetail:
     """One incident with its clocks, responders, alarms, checklist and timeline."""
     with state.db.read() as tx:
         return service.get_incident(tx, who, incident_id, now_ms())
@@ -99,7 +94,7 @@ def get_incident(state: State, who: Viewer, incident_id: IncidentId) -> Incident
         200: {"content": {NDJSON: {"schema": {"type": "string"}}}, "description": "The timeline"},
     },
 )
-def timeline(state: State, who: Viewer, incident_id: IncidentId, format: Form = Form.JSON) -> Any:  # noqa: A002, ANN401 - the parameter's name; FastAPI checks the page
+def timeline(state: State, who: Viewer, incident_id: Id, format: Form = Form.JSON) -> Any:  # noqa: A002, ANN401 - the parameter's name; FastAPI checks the page
     """What happened, oldest first. As `jsonl` it is what `verify_timeline.py` checks offline."""
     with state.db.read() as tx:
         if format is Form.JSONL:
@@ -111,7 +106,7 @@ def timeline(state: State, who: Viewer, incident_id: IncidentId, format: Form = 
 
 @router.get("/incidents/{incident_id}/nearest", responses=documented(404))
 def nearest(
-    state: State, who: Responding, incident_id: IncidentId, limit: Annotated[int, Query(ge=1, le=50)] = 20
+    state: State, who: Responding, incident_id: Id, limit: Annotated[int, Query(ge=1, le=50)] = 20
 ) -> Page[CandidateView]:
     """Members on duty, the free before the busy, the nearest first. Every look at a position is recorded."""
     with state.db.begin() as tx:
@@ -119,44 +114,42 @@ def nearest(
 
 
 @router.post("/incidents/{incident_id}/take", responses=documented(404, 409))
-def take(state: State, who: SignedIn, incident_id: IncidentId, body: models.Take | None = None) -> IncidentView:
+def take(state: State, who: SignedIn, incident_id: Id, body: models.Take | None = None) -> IncidentView:
     """Become its owner: the first one does. A supervisor takes it over with a reason."""
     with state.db.begin() as tx:
         return service.take(tx, who, incident_id, now_ms(), body.reason if body else None)
 
 
 @router.post("/incidents/{incident_id}/handover", responses=documented(404, 409))
-def hand_over(state: State, who: SignedIn, incident_id: IncidentId, body: models.HandOver) -> IncidentView:
+def hand_over(state: State, who: SignedIn, incident_id: Id, body: models.HandOver) -> IncidentView:
     """Give it to a user who may respond and sees its node."""
     with state.db.begin() as tx:
         return service.hand_over(tx, who, incident_id, now_ms(), body.user)
 
 
 @router.post("/incidents/{incident_id}/dispatch", responses=documented(404, 409))
-def dispatch(state: State, who: SignedIn, incident_id: IncidentId, body: models.Send) -> IncidentView:
+def dispatch(state: State, who: SignedIn, incident_id: Id, body: models.Send) -> IncidentView:
     """Send members on duty."""
     with state.db.begin() as tx:
         return service.dispatch(tx, who, incident_id, now_ms(), body.members)
 
 
 @router.post("/incidents/{incident_id}/responders/{member}/accept", responses=documented(404, 409))
-def accept(state: State, who: SignedIn, incident_id: IncidentId, member: Member) -> IncidentView:
+def accept(state: State, who: SignedIn, incident_id: Id, member: Id) -> IncidentView:
     """A responder said that they are on the way."""
     with state.db.begin() as tx:
         return service.accept(tx, who, incident_id, now_ms(), member)
 
 
 @router.post("/incidents/{incident_id}/responders/{member}/release", responses=documented(404, 409))
-def release(state: State, who: SignedIn, incident_id: IncidentId, member: Member) -> IncidentView:
+def release(state: State, who: SignedIn, incident_id: Id, member: Id) -> IncidentView:
     """A responder is no longer needed."""
     with state.db.begin() as tx:
         return service.release(tx, who, incident_id, now_ms(), member)
 
 
 @router.post("/incidents/{incident_id}/clocks/{clock}/stop", responses=documented(404, 409))
-def stop_clock(
-    state: State, who: SignedIn, incident_id: IncidentId, clock: ClockName, body: models.Stop
-) -> IncidentView:
+def stop_clock(state: State, who: SignedIn, incident_id: Id, clock: ClockName, body: models.Stop) -> IncidentView:
     """Stop a clock by hand, with a reason."""
     with state.db.begin() as tx:
         return service.stop_clock(tx, who, incident_id, now_ms(), name=clock, reason=body.reason)
@@ -164,7 +157,7 @@ def stop_clock(
 
 @router.post("/incidents/{incident_id}/checklist/{line}", responses=documented(404, 409))
 def tick(
-    state: State, who: SignedIn, incident_id: IncidentId, line: Annotated[int, Path(ge=0, le=999)],
+    state: State, who: SignedIn, incident_id: Id, line: Annotated[int, Path(ge=0, le=999)],
     body: models.Tick | None = None,
 ) -> IncidentView:  # fmt: skip
     """Tick a line of the checklist, counted from 0, or take the tick back."""
@@ -173,21 +166,21 @@ def tick(
 
 
 @router.post("/incidents/{incident_id}/comment", responses=documented(404))
-def comment(state: State, who: SignedIn, incident_id: IncidentId, body: models.Remark) -> IncidentView:
+def comment(state: State, who: SignedIn, incident_id: Id, body: models.Remark) -> IncidentView:
     """Add a remark."""
     with state.db.begin() as tx:
         return service.comment(tx, who, incident_id, now_ms(), body.comment)
 
 
 @router.post("/incidents/{incident_id}/close", responses=documented(404, 409))
-def close(state: State, who: SignedIn, incident_id: IncidentId, body: models.Close) -> IncidentView:
+def close(state: State, who: SignedIn, incident_id: Id, body: models.Close) -> IncidentView:
     """End it: what it was and what follows."""
     with state.db.begin() as tx:
         return service.close(tx, who, incident_id, now_ms(), cause=body.cause, follow_up=body.follow_up)
 
 
 @router.post("/incidents/{incident_id}/reopen", responses=documented(404, 409))
-def reopen(state: State, who: SignedIn, incident_id: IncidentId, body: models.Reopen) -> IncidentView:
+def reopen(state: State, who: SignedIn, incident_id: Id, body: models.Reopen) -> IncidentView:
     """Open it again, within an hour."""
     with state.db.begin() as tx:
         return service.reopen(tx, who, incident_id, now_ms(), body.reason)
@@ -216,7 +209,7 @@ def put_plan(state: State, who: SignedIn, body: models.PlanPut) -> PlanView:
 
 
 @router.delete("/plans/{plan_id}", status_code=204, responses=documented(404))
-def drop_plan(state: State, who: SignedIn, plan_id: IncidentId) -> None:
+def drop_plan(state: State, who: SignedIn, plan_id: Id) -> None:
     """Take a plan away: the next one upwards holds again."""
     with state.db.begin() as tx:
         service.drop_plan(tx, who, plan_id, now_ms())

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OpenPlace", "accept", "close", "comment", "dispatch", "drop_plan", "effective_plan",
-    "export_timeline", "get_incident", "hand_over", "list_incidents", "list_plans", "missed", "nearest", "of_drill",
+    "export_timeline", "get_incident", "hand_over", "list_incidents", "list_plans", "missed", "nearest",
     "open_by_hand", "open_count", "open_places", "put_plan", "receivers", "release", "reopen", "stop_clock",
     "take", "tick",
 ]  # fmt: skip
@@ -93,12 +93,6 @@ def list_incidents(
 def get_incident(tx: Connection, principal: Principal, incident: int, now_ms: int) -> IncidentDetail:
     """One incident with everything that belongs to it. Raises NotFound when absent or out of scope."""
     return views.detail_of(tx, row_of(tx, principal, incident), now_ms)
-
-
-def of_drill(tx: Connection, drill: int, now_ms: int) -> list[IncidentDetail]:
-    """Every incident of a drill, for its score."""
-    rows = tx.execute(sa.select(incidents).where(incidents.c.drill == drill).order_by(incidents.c.id)).all()
-    return [views.detail_of(tx, row, now_ms) for row in rows]
 
 
 def open_count(tx: Connection, principal: Principal) -> int:

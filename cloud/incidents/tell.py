@@ -28,8 +28,9 @@ CLOCKS: Final = {
 
 
 def tell(
-    tx: Connection, row: Row[Any], template: str, key: str, *, node: str, roles: Iterable[Role], **values: str
-) -> int:
+    tx: Connection, row: Row[Any], template: str, key: str, *, node: str, roles: Iterable[Role], now_ms: int,
+    **values: str,
+) -> int:  # fmt: skip
     """Tell the roles at a node; the same key again tells nobody. Gives how many deliveries were made.
 
     key: within the incident. values: of the template, beyond what every one has.
@@ -44,4 +45,4 @@ def tell(
         severity=Severity(row.severity), roles=tuple(roles), urgent=template != "incident.closed",
         drill=row.drill is not None, key=f"incident/{row.id}/{key}",
     )  # fmt: skip
-    return enqueue(tx, message)
+    return enqueue(tx, message, now_ms)

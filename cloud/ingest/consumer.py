@@ -34,6 +34,8 @@ QUEUE_BYTES: Final = 64 * 1024 * 1024
 BATCH_MESSAGES: Final = 256
 BATCH_BYTES: Final = 256 * 1024
 """Of payloads, compressed: some 25,000 readings in one transaction, about a second of work."""
+BATCH_ALARMS: Final = 25
+"""Packs of alarms: each alarm is settled, told and escalated in the batch's transaction, for which others wait."""
 _MESSAGE_BYTES: Final = 1024
 """What a queued message weighs besides its payload."""
 _RETRY_FIRST_S: Final = 0.1
@@ -158,9 +160,12 @@ class IngestService:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
             batch: list[Incoming] = []
-            size = 0
+            size = alarms = 0
             while self._queue and not self._stopping and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
+                if alarms >= BATCH_ALARMS:
+                    break
                 message = self._queue.popleft()
+                alarms += message.kind == "up/alarms"
                 size += len(message.payload)
                 self._queued_bytes -= len(message.payload) + _MESSAGE_BYTES
                 batch.append(message)

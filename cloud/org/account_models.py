@@ -38,6 +38,8 @@ class TokenView(View):
     created_at: datetime
     expires_at: datetime | None
     in_force: bool
+    owner: str | None
+    """Who made it, and whose word it is where two people are asked for; None when made at the command line."""
 
 
 class NewUser(BaseModel):

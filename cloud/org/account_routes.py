@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path, Query
 
 from cloud.org import accounts
 from cloud.org.account_models import ChangedUser, MadeToken, MadeUser, NewToken, NewUser, TokenView, UserView
-from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
-from cloud.org.node_models import NodePath
+from cloud.org.auth import Administrator, State  # noqa: TC001 - FastAPI reads annotations
+from cloud.org.node_models import NodePath  # noqa: TC001 - the same
 from cloud.org.rules import ROOT
-from cloud.org.tree_routes import Administrator, Cursor, Limit, NodeId  # noqa: TC001
 from cloud.paging import Page, decode_cursor, encode_cursor
 from cloud.problems import documented
+from cloud.routing import Id, Part
 from cloud.state import now_ms
 from firmware_specs.readings import NAME_PATTERN
 
@@ -21,18 +21,25 @@ router = APIRouter(tags=["organisation"], responses=documented(401, 403, 422, 50
 
 DAY_MS = 86_400_000
 UserName = Annotated[str, Path(pattern=NAME_PATTERN)]
-Below = Annotated[NodePath, Query()]
+
+
+class BelowQuery(Part):
+    """At or below which node."""
+
+    below: NodePath = ROOT
+
+
+Below = Annotated[BelowQuery, Query()]
 
 
 @router.get("/users")
-def list_users(
-    state: State, who: Administrator, below: Below = ROOT, limit: Limit = 100, cursor: Cursor = None
-) -> Page[UserView]:
+def list_users(state: State, who: Administrator, query: Below) -> Page[UserView]:
     """Users at or below a node, by name."""
-    after = str(decode_cursor(cursor, str)[0]) if cursor else ""
+    after = str(decode_cursor(query.cursor, str)[0]) if query.cursor else ""
     with state.db.read() as tx:
-        found = accounts.page_users(tx, who, below=below, after=after, limit=limit + 1)
-    return Page(items=found[:limit], next_cursor=encode_cursor(found[limit - 1].name) if len(found) > limit else None)
+        found = accounts.page_users(tx, who, below=query.below, after=after, limit=query.limit + 1)
+    following = encode_cursor(found[query.limit - 1].name) if len(found) > query.limit else None
+    return Page(items=found[: query.limit], next_cursor=following)
 
 
 @router.post("/users", status_code=201, responses=documented(404, 409))
@@ -69,14 +76,13 @@ def new_password(state: State, who: Administrator, name: UserName) -> MadeUser:
 
 
 @router.get("/tokens")
-def list_tokens(
-    state: State, who: Administrator, below: Below = ROOT, limit: Limit = 100, cursor: Cursor = None
-) -> Page[TokenView]:
+def list_tokens(state: State, who: Administrator, query: Below) -> Page[TokenView]:
     """Tokens at or below a node, the oldest first."""
-    after = int(decode_cursor(cursor, int)[0]) if cursor else 0
+    after = int(decode_cursor(query.cursor, int)[0]) if query.cursor else 0
     with state.db.read() as tx:
-        found = accounts.page_tokens(tx, who, now_ms(), below=below, after=after, limit=limit + 1)
-    return Page(items=found[:limit], next_cursor=encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+        found = accounts.page_tokens(tx, who, now_ms(), below=query.below, after=after, limit=query.limit + 1)
+    following = encode_cursor(found[query.limit - 1].id) if len(found) > query.limit else None
+    return Page(items=found[: query.limit], next_cursor=following)
 
 
 @router.post("/tokens", status_code=201, responses=documented(404, 409))
@@ -90,7 +96,7 @@ def add_token(state: State, who: Administrator, body: NewToken) -> MadeToken:
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses=documented(404))
-def revoke_token(state: State, who: Administrator, token_id: NodeId) -> None:
+def revoke_token(state: State, who: Administrator, token_id: Id) -> None:
     """Refuse a token from now on."""
     with state.db.begin() as tx:
         accounts.revoke_token_id(tx, who, token_id, now_ms())

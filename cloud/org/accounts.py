@@ -2,7 +2,8 @@
 
 Owns who may do what to whom: an administrator reaches the users and tokens at or below its own node and gives roles
 there; whoever is above or beside does not exist for it. Nobody changes their own role, node or standing, and the last
-administrator of the root stays. Whoever is changed is signed out, so that what was begun with the old right ends.
+administrator of the root stays. Whoever is changed is signed out, so that what was begun with the old right ends; the
+tokens of a user who is disabled end with that. A token is its owner wherever two people are asked for.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _user_view(row: Row[Any]) -> UserView:
 def _token_view(row: Row[Any], now_ms: int) -> TokenView:
     return TokenView(
         id=row.id, name=row.name, role=Role(row.role), node=row.node, created_at=at(row.created_at),
-        expires_at=at_or_none(row.expires_at), in_force=_in_force(row, now_ms),
+        expires_at=at_or_none(row.expires_at), in_force=_in_force(row, now_ms), owner=row.owner,
     )  # fmt: skip
 
 
@@ -137,9 +138,18 @@ def change_user(tx: Connection, actor: Principal, name: str, changes: dict[str, 
     tx.execute(users.update().where(users.c.id == row.id).values(**values))
     if wanted.keys() & {"role", "node", "disabled"}:
         tx.execute(sessions.delete().where(sessions.c.user == row.id))
+    if wanted.get("disabled"):
+        _end_tokens(tx, actor, name, now_ms)
     told = ", ".join(f"{key}={value}" for key, value in sorted(wanted.items()))
     audit.record(tx, actor, "user.change", f"user/{name}", at=now_ms, detail=clean(told, 500))
     return get_user(tx, SYSTEM, name)
+
+
+def _end_tokens(tx: Connection, actor: Principal, owner: str, now_ms: int) -> None:
+    """Refuse what a user made from now on: who is gone does not go on by a token."""
+    theirs = tokens.update().where(tokens.c.owner == owner, tokens.c.revoked_at.is_(None)).values(revoked_at=now_ms)
+    for name in tx.execute(theirs.returning(tokens.c.name)).scalars().all():
+        audit.record(tx, actor, "token.revoke", f"token/{name}", at=now_ms, detail=f"of {owner}")
 
 
 def _not_oneself(actor: Principal, row: Row[Any]) -> None:
@@ -218,10 +228,23 @@ def add_token(
     if tx.execute(sa.select(tokens.c.id).where(tokens.c.name == name, *_alive(now_ms))).first():
         raise Conflict(f"token {name}: exists already")
     token = TOKEN_PREFIX + new_secret()
-    values = {"name": name, "hash": hash_of(token), "role": role.value, "node": where}
+    values = {"name": name, "hash": hash_of(token), "role": role.value, "node": where, "owner": _maker(actor)}
     tx.execute(tokens.insert().values(**values, created_at=now_ms, expires_at=expires_at))
     audit.record(tx, actor, "token.add", f"token/{name}", at=now_ms, detail=f"{role} {where}")
     return token
+
+
+def _maker(actor: Principal) -> str | None:
+    """Whose a token is that somebody makes, with a token of theirs as well."""
+    return actor.name if actor.kind == "user" else actor.owner or None
+
+
+def same_person(tx: Connection, actor: Principal, label: str) -> bool:
+    """Whether who acts now is whom a history names, by a token of theirs or as themselves."""
+    if label in {actor.label, actor.person}:
+        return True
+    named = sa.select(tokens.c.id).where(tokens.c.name == label.removeprefix("token:"), tokens.c.owner == actor.person)
+    return label.startswith("token:") and tx.execute(named).first() is not None
 
 
 def find_token(tx: Connection, principal: Principal, name: str, now_ms: int) -> TokenView:

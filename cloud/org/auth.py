@@ -94,4 +94,5 @@ def address_of(request: Request) -> str:
 State = Annotated[AppState, Depends(state_of)]
 Viewer = Annotated[Principal, Depends(require(Permission.VIEW))]
 SignedIn = Annotated[Principal, Depends(signed_in)]
+Administrator = Annotated[Principal, Depends(require(Permission.ADMINISTER))]
 Auditor = Annotated[Principal, Depends(require(Permission.AUDIT))]

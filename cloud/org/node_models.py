@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cloud.org.outlines import outline_of
 from cloud.org.rules import ROOT
 from cloud.org.tree import Kind, Node, Settlement, parent_of
 from cloud.paging import View
+from cloud.settings import TimeZone  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PATH_PATTERN: Final = r"^/([1-9][0-9]{0,17}/)*$"
 CODE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
-
-
-def _zone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
-        raise ValueError(f"no such time zone: {text!r}") from e
-    return text
 
 
 NodePath = Annotated[str, StringConstraints(pattern=PATH_PATTERN, max_length=255)]
@@ -35,7 +27,6 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 Population = Annotated[int, Field(ge=0, lt=2**31)]
-TimeZone = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)]
 
 
 class NodeView(View):
@@ -80,7 +71,7 @@ class Values(BaseModel):
     lon: Longitude | None = None
     population: Population | None = None
     settlement: Settlement | None = None
-    time_zone: TimeZone | None = None
+    time_zone: Annotated[TimeZone, StringConstraints(min_length=1, max_length=64)] | None = None
 
     def columns(self) -> dict[str, Any]:
         """The values that were given, as columns; an outline brings its point unless one is given. Raises Invalid."""

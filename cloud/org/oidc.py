@@ -20,8 +20,8 @@ import httpx
 import jwt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cloud.config import WebAddress  # noqa: TC001 - pydantic reads it
 from cloud.errors import NotSignedIn, Unavailable
+from cloud.settings import WebAddress  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
     from cloud.config import OidcConfig

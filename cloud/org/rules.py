@@ -87,7 +87,8 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 class Principal(msgspec.Struct, frozen=True):
     """Who acts: a user, a token, or the system itself.
 
-    kind: `user`, `token` or `system`. node: path of the organisation node it belongs to.
+    kind: `user`, `token` or `system`. node: path of the organisation node it belongs to. owner: the user who made a
+    token, empty for one that was made at the command line.
     """
 
     kind: str
@@ -95,11 +96,17 @@ class Principal(msgspec.Struct, frozen=True):
     name: str
     role: Role
     node: str = ROOT
+    owner: str = ""
 
     @property
     def label(self) -> str:
         """How it is named in histories and in the audit chain."""
         return self.name if self.kind == "user" else f"{self.kind}:{self.name}"
+
+    @property
+    def person(self) -> str:
+        """Whose eyes it has: a token is its owner wherever two people are asked for."""
+        return self.owner or self.label
 
     def may(self, permission: Permission) -> bool:
         """Whether its role permits it."""

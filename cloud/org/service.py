@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
 from cloud import metrics
+from cloud.db import in_turn
 from cloud.errors import NotSignedIn, TooManyTries
 from cloud.org import audit
 from cloud.org.account_models import TokenView, UserView
@@ -27,6 +27,7 @@ from cloud.org.accounts import (
     reset_password,
     revoke_token,
     revoke_token_id,
+    same_person,
     user_names,
 )
 from cloud.org.keys import NOBODY, hash_of, new_password, new_secret, right
@@ -43,12 +44,9 @@ __all__ = [
     "Session", "Throttle", "TokenView", "UserView", "add_token", "add_user", "begin_session", "change_user", "csrf_of",
     "disable_user", "find_token", "find_user", "get_user", "list_tokens", "list_users", "new_password",
     "page_tokens", "page_users",
-    "reset_password", "revoke_token", "revoke_token_id", "session_principal", "sign_in", "sign_out",
+    "reset_password", "revoke_token", "revoke_token_id", "same_person", "session_principal", "sign_in", "sign_out",
     "token_principal", "user_names",
 ]  # fmt: skip
-
-TRIES_LOCK: Final = 0x50617472
-"""First half of the PostgreSQL advisory lock under which the tries of one account and address are counted."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -86,16 +84,26 @@ def sign_in(
     with db.begin() as tx:
         mine = _count_try(tx, name, address, now_ms, throttle)
         user = tx.execute(sa.select(users).where(users.c.name == name)).first()
-    if not right(user.password if user else NOBODY, password) or user is None or user.disabled_at is not None:
-        metrics.SIGN_INS.labels("refused").inc()
-        with db.begin() as tx:
-            audit.record(tx, SYSTEM, "sign-in.refused", f"user/{name}", at=now_ms, detail=address)
-        raise NotSignedIn("wrong user or password")
+    if not right(user.password if user else NOBODY, password) or user is None:
+        raise _refused(db, name, address, now_ms)
     with db.begin() as tx:
-        tx.execute(tries.delete().where(tries.c.account == name, tries.c.address == address, tries.c.id <= mine))
-        session = begin_session(tx, user, address=address, now_ms=now_ms, session_ms=throttle.session_ms)
+        # What was right when it was looked at may have been replaced meanwhile, and its sessions ended.
+        same = (users.c.id == user.id, users.c.password == user.password, users.c.disabled_at.is_(None))
+        still = tx.execute(sa.select(users).where(*same).with_for_update(read=True)).first()
+        if still is not None:
+            tx.execute(tries.delete().where(tries.c.account == name, tries.c.address == address, tries.c.id <= mine))
+            session = begin_session(tx, still, address=address, now_ms=now_ms, session_ms=throttle.session_ms)
+    if still is None:
+        raise _refused(db, name, address, now_ms)
     metrics.SIGN_INS.labels("ok").inc()
     return session
+
+
+def _refused(db: Database, name: str, address: str, now_ms: int) -> NotSignedIn:
+    metrics.SIGN_INS.labels("refused").inc()
+    with db.begin() as tx:
+        audit.record(tx, SYSTEM, "sign-in.refused", f"user/{name}", at=now_ms, detail=address)
+    return NotSignedIn("wrong user or password")
 
 
 def begin_session(
@@ -115,10 +123,7 @@ def begin_session(
 
 def _count_try(tx: Connection, name: str, address: str, now_ms: int, throttle: Throttle) -> int:
     since = now_ms - throttle.window_ms
-    if tx.dialect.name == "postgresql":
-        # Tries at the same moment must see each other; SQLite writes one at a time anyway.
-        one = zlib.crc32(f"{name}\0{address}".encode()) - 2**31
-        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TRIES_LOCK, one)))
+    in_turn(tx, f"try\0{name}\0{address}")  # tries at the same moment must see each other
     tx.execute(tries.delete().where(tries.c.at <= since))
     put = tries.insert().values(account=name, address=address, at=now_ms).returning(tries.c.id)
     mine = int(tx.execute(put).scalar_one())
@@ -154,4 +159,4 @@ def token_principal(tx: Connection, token: str, now_ms: int) -> Principal | None
     alive = sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now_ms)
     mine = (tokens.c.hash == hash_of(token), tokens.c.revoked_at.is_(None), alive)
     row = tx.execute(sa.select(tokens).where(*mine)).first()
-    return Principal("token", row.id, row.name, Role(row.role), row.node) if row else None
+    return Principal("token", row.id, row.name, Role(row.role), row.node, row.owner or "") if row else None

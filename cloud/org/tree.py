@@ -143,6 +143,25 @@ def page_nodes(
     return [_node(row) for row in tx.execute(wanted.order_by(nodes.c.id).limit(limit))]
 
 
+class Stop(NamedTuple):
+    """A node on the way from the root to another, as far as it says where something is."""
+
+    path: str
+    kind: Kind
+    lat: float | None
+    lon: float | None
+
+
+def places(tx: Connection, path: str) -> list[Stop]:
+    """The nodes above a node and the node itself, from the top; the root and what is archived are left out."""
+    columns = (nodes.c.path, nodes.c.kind, nodes.c.lat, nodes.c.lon)
+    above = sa.select(*columns).where(nodes.c.path.in_(ancestors(path)), nodes.c.archived_at.is_(None))
+    return [
+        Stop(row.path, Kind(row.kind), row.lat, row.lon)
+        for row in tx.execute(above.order_by(sa.func.length(nodes.c.path)))
+    ]
+
+
 def names(tx: Connection, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
     """What nodes are called in Chinese and English, by path; the root's is there too."""
     wanted = set(paths)

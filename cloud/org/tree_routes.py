@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cloud.devices import service as devices
 from cloud.devices.models import DeviceName  # noqa: TC001 - FastAPI reads annotations
 from cloud.errors import Invalid
-from cloud.org import node_files, tree
-from cloud.org.auth import State, Viewer, require
+from cloud.org import node_files, tree, zones
+from cloud.org.auth import Administrator, State, Viewer  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.node_models import (
     ChangedNode,
     Latitude,
@@ -23,18 +23,13 @@ from cloud.org.node_models import (
     detail_of,
     view_of,
 )
-from cloud.org.rules import ROOT, Permission, Principal
-from cloud.paging import MAX_LIMIT, Page, View, decode_cursor, encode_cursor
+from cloud.org.rules import ROOT
+from cloud.paging import Page, View, decode_cursor, encode_cursor
 from cloud.problems import documented
+from cloud.routing import Id, Part
 from cloud.state import now_ms
 
 router = APIRouter(tags=["organisation"], responses=documented(401, 403, 422, 503))
-
-MAX_ID: Final = 2**63 - 1
-Administrator = Annotated[Principal, Depends(require(Permission.ADMINISTER))]
-NodeId = Annotated[int, Path(ge=1, le=MAX_ID)]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query(max_length=500)]
 
 
 class ImportedNodes(View):
@@ -76,22 +71,24 @@ class Placed(View):
     changed: bool
 
 
+class NodeQuery(Part):
+    """Which nodes a list shows. search: a part of a name or the code."""
+
+    below: NodePath = ROOT
+    kind: tree.Kind | None = None
+    search: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
 @router.get("/nodes")
-def list_nodes(  # noqa: PLR0917 - one parameter each of the query
-    state: State,
-    who: Viewer,
-    below: Annotated[NodePath, Query()] = ROOT,
-    kind: tree.Kind | None = None,
-    search: Annotated[str, Query(max_length=100)] = "",
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Page[NodeView]:
+def list_nodes(state: State, who: Viewer, query: Annotated[NodeQuery, Query()]) -> Page[NodeView]:
     """Nodes within scope, at or below a path, parents before their children."""
-    after = int(decode_cursor(cursor, int)[0]) if cursor else 0
+    after = int(decode_cursor(query.cursor, int)[0]) if query.cursor else 0
     with state.db.read() as tx:
-        found = tree.page_nodes(tx, who, below=below, kind=kind, search=search, after=after, limit=limit + 1)
-    shown = found[:limit]
-    following = encode_cursor(shown[-1].id) if len(found) > limit else None
+        found = tree.page_nodes(
+            tx, who, below=query.below, kind=query.kind, search=query.search, after=after, limit=query.limit + 1
+        )
+    shown = found[: query.limit]
+    following = encode_cursor(shown[-1].id) if len(found) > query.limit else None
     return Page(items=[view_of(node) for node in shown], next_cursor=following)
 
 
@@ -125,17 +122,17 @@ def import_nodes(
 
 
 @router.get("/nodes/{node_id}", responses=documented(404))
-def get_node(state: State, who: Viewer, node_id: NodeId) -> NodeDetail:
+def get_node(state: State, who: Viewer, node_id: Id) -> NodeDetail:
     """One node with its outline and what it inherits."""
     with state.db.read() as tx:
         node = tree.find_id(tx, who, node_id)
         settlement = tree.inherited(tx, node.path, "settlement")
-        zone = tree.inherited(tx, node.path, "time_zone") or state.config.time_zone
+        zone = zones.zone_of(tx, node.path).key
     return detail_of(node, settlement, zone)
 
 
 @router.patch("/nodes/{node_id}", responses=documented(404, 409))
-def change_node(state: State, who: Administrator, node_id: NodeId, body: ChangedNode) -> NodeView:
+def change_node(state: State, who: Administrator, node_id: Id, body: ChangedNode) -> NodeView:
     """Rename a node or give it other values; what is absent stays."""
     with state.db.begin() as tx:
         node = tree.find_id(tx, who, node_id)
@@ -143,7 +140,7 @@ def change_node(state: State, who: Administrator, node_id: NodeId, body: Changed
 
 
 @router.delete("/nodes/{node_id}", status_code=204, responses=documented(404, 409))
-def archive_node(state: State, who: Administrator, node_id: NodeId) -> None:
+def archive_node(state: State, who: Administrator, node_id: Id) -> None:
     """Put a node away for good; refused while anything belongs to it."""
     with state.db.begin() as tx:
         tree.archive_node(tx, who, tree.find_id(tx, who, node_id).path, now_ms())

@@ -58,7 +58,7 @@ def make_one(db: Database, review: int, now_ms: int) -> None:
     with db.begin() as tx:
         if tx.execute(reviews.update().where(*pending).values(values).returning(reviews.c.id)).first():
             _follow(tx, SYSTEM, review, figures, now_ms)
-            _tell(tx, row, figures)
+            _tell(tx, row, figures, now_ms)
 
 
 def _follow(tx: Connection, actor: Principal, review: int, figures: Figures, now_ms: int) -> None:
@@ -86,7 +86,7 @@ def _asked(unit: Unit) -> str:
     return " / ".join(told)
 
 
-def _tell(tx: Connection, row: Row[Any], figures: Figures) -> None:
+def _tell(tx: Connection, row: Row[Any], figures: Figures, now_ms: int) -> None:
     """Tell those who review that one is ready; the same one is told once."""
     zone = ZoneInfo(row.zone)
     zh, en = figures.names.get(row.node, (row.node, row.node))
@@ -101,4 +101,5 @@ def _tell(tx: Connection, row: Row[Any], figures: Figures) -> None:
             },
             severity=Severity.WARNING, roles=(Role.SUPERVISOR,), urgent=False, drill=False, key=f"review/{row.id}",
         ),
+        now_ms,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from cloud.devices import service as devices
 from cloud.devices.campaigns import service
 from cloud.devices.campaigns.models import Choice, NewCampaign, PolicyBody
 from cloud.errors import Conflict, Forbidden
+from cloud.org.rules import Principal, Role
 from firmware_specs.wire import Status
 from tests.campaigns.campaigns_support import (
     AUTHOR,
@@ -277,8 +278,10 @@ def test_each_wave_waits_for_an_approval_by_somebody_else(db: Database) -> None:
         tell(db, campaign, orders.started)
         turns(db)
         assert (len(orders.started), seen(db, campaign).awaits_wave) == (1, 2)
-        with pytest.raises(Forbidden, match="who wrote it"), db.begin() as tx:
-            service.approve(tx, AUTHOR, campaign, NOW)
+        token = Principal("token", 9, "bot", Role.ADMINISTRATOR, owner=AUTHOR.name)
+        for same in (AUTHOR, token):
+            with pytest.raises(Forbidden, match="who wrote it"), db.begin() as tx:
+                service.approve(tx, same, campaign, NOW)
         act(db, "approve", campaign)
         turns(db)
         assert (len(orders.started), seen(db, campaign).awaits_wave) == (4, None)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
+import sqlalchemy as sa
 from httpx import Client
 
 from cloud import schema
@@ -189,6 +190,14 @@ def wait_for(test: Callable[[], object], seconds: float, what: str) -> None:
     while not test():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
         done.wait(0.02)
+
+
+def waits(db: Database) -> bool:
+    """Whether somebody waits for another's transaction."""
+    if db.sqlite:
+        return bool(db._writer and db._writer._waiting)
+    with db.read() as tx:
+        return bool(tx.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
 
 
 class Event(NamedTuple):

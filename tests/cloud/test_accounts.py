@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cloud.errors import Conflict, Forbidden, NotFound
-from cloud.org import audit, service, tree
+from cloud.org import accounts, audit, service, tree
 from cloud.org.rules import ROOT, SYSTEM, Principal, Role
 from cloud.org.tree import Kind
-from tests.cloud.cloud_support import NOW, Served
+from tests.cloud.cloud_support import NOW, Served, wait_for, waits
 
 if TYPE_CHECKING:
     from httpx import Client
@@ -91,6 +92,36 @@ def test_who_is_changed_is_signed_out(db: Database) -> None:
         assert service.session_principal(tx, session.secret, NOW), "the right is the same"
         service.change_user(tx, SYSTEM, "li", {"role": Role.AUDITOR}, NOW)
         assert service.session_principal(tx, session.secret, NOW) is None
+
+
+def test_the_tokens_of_who_is_disabled_end_and_no_others(db: Database) -> None:
+    boss = Principal("user", 1, "boss", Role.ADMINISTRATOR)
+    with db.begin() as tx:
+        service.add_user(tx, SYSTEM, "boss", Role.ADMINISTRATOR, NOW)
+        service.add_user(tx, SYSTEM, "other", Role.ADMINISTRATOR, NOW)
+        secret = service.add_token(tx, boss, "one", Role.ADMINISTRATOR, now_ms=NOW)
+        token = service.token_principal(tx, secret, NOW)
+        assert token
+        assert token.person == "boss"
+        more = [
+            service.add_token(tx, who, name, Role.AUDITOR, now_ms=NOW)
+            for who, name in ((token, "two"), (SYSTEM, "cli"))
+        ]
+        assert [each.owner for each in service.list_tokens(tx, NOW)] == [None, "boss", "boss"]
+        service.disable_user(tx, SYSTEM, "boss", NOW)
+        assert [service.token_principal(tx, each, NOW) is not None for each in (secret, *more)] == [False, False, True]
+    with db.read() as tx:
+        gone = audit.rows_after(tx, SYSTEM, audit.Query(action="token.revoke"), 0, 10)
+    assert [row["target"] for row in gone] == ["token/one", "token/two"]
+
+
+def test_two_who_make_the_same_at_once_are_told_so(service: Served) -> None:
+    with ThreadPoolExecutor(1) as pool, service.client(Role.ADMINISTRATOR) as api:
+        with service.db.begin() as tx:
+            accounts.add_user(tx, SYSTEM, "li", Role.DISPATCHER, NOW)
+            second = pool.submit(api.post, "/users", json={"name": "li", "role": "auditor"})
+            wait_for(lambda: waits(service.db), 10, "the other request")
+        assert second.result(20).status_code == 409
 
 
 def test_an_account_of_the_provider_is_linked_to_one_user(db: Database) -> None:

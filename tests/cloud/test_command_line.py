@@ -64,7 +64,7 @@ def test_users_tokens_and_gateways(tmp_path: Path) -> None:
     assert users == [{"name": "li", "role": "dispatcher", "node": "/", "disabled": True}]
     run(file, "token", "revoke", "bar")
     tokens = json.loads(run(file, "token", "list", "--json").stdout)
-    assert tokens == [{"name": "bar", "role": "dispatcher", "node": "/", "in_force": False}]
+    assert tokens == [{"name": "bar", "role": "dispatcher", "node": "/", "owner": None, "in_force": False}]
     assert [g["id"] for g in json.loads(run(file, "gateway", "list", "--json").stdout)] == ["gw-1"]
     assert "gw-1" in run(file, "gateway", "list").stdout
     run(file, "gateway", "remove", "gw-1")

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from cloud import importing, timers
-from cloud.alerts import chains, escalation, service
+from cloud.alerts import chains, escalation, hooks, service
 from cloud.alerts.hooks import Happening
 from cloud.alerts.models import AlarmDetail, AlarmFilter
 from cloud.alerts.notify import channels
@@ -188,7 +188,7 @@ def test_a_raise_told_twice_tells_nobody_twice(db: Database) -> None:
     apply(db, (1, raised("o1")))
     with db.begin() as tx:
         for _ in range(3):
-            escalation.heard(tx, Happening.RAISED, only(db).id, NOW + 1)
+            hooks.tell(tx, Happening.RAISED, only(db).id, NOW + 1)
     assert only(db).escalation == 1
 
 

@@ -13,6 +13,7 @@ from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.incidents.levels import hooks, service
 from cloud.incidents.levels.models import DeclarationState
 from cloud.incidents.levels.rules import BUILT_IN, Policy
+from cloud.org import service as org
 from cloud.org import tree
 from cloud.org.audit import audit
 from cloud.org.rules import SYSTEM, Principal, Role
@@ -21,6 +22,8 @@ from tests.cloud.cloud_support import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
 
     from cloud.db import Database
     from cloud.incidents.levels.models import DeclarationView
@@ -144,6 +147,29 @@ def test_nobody_approves_what_they_declared_and_only_the_role_set_for_the_distri
         with pytest.raises(Forbidden, match="it takes a dispatcher"):
             service.approve(tx, town.who("zhou", Role.SUPERVISOR), mine.id, NOW)
         assert service.approve(tx, town.who("wang"), mine.id, NOW).decided_by == "wang"
+
+
+def token(tx: Connection, maker: Principal, name: str) -> Principal:
+    """A supervisor's token that somebody made."""
+    made = org.token_principal(tx, org.add_token(tx, maker, name, Role.SUPERVISOR, now_ms=NOW), NOW)
+    assert made
+    return made
+
+
+@pytest.mark.parametrize("first", ["user", "token"])
+def test_a_token_is_no_second_pair_of_eyes(db: Database, town: Town, first: str) -> None:
+    chief = town.who("sun", Role.SUPERVISOR)
+    admin = town.who("sun", Role.ADMINISTRATOR)
+    with db.begin() as tx:
+        bot, second, other = (
+            token(tx, maker, name) for maker, name in ((admin, "bot"), (admin, "bot2"), (SYSTEM, "cli"))
+        )
+    mine = declare(db, chief if first == "user" else bot, town.street, 3)
+    with db.begin() as tx:
+        for same in (chief, bot, second):
+            with pytest.raises(Forbidden, match="whoever declared it may not decide"):
+                service.approve(tx, same, mine.id, NOW)
+        assert service.approve(tx, other, mine.id, NOW).decided_by == "token:cli"
         with pytest.raises(Invalid, match="auditor cannot approve levels"):
             service.put_approver(tx, SYSTEM, town.district, Role.AUDITOR, NOW)
         with pytest.raises(Forbidden, match="may not declare levels"):

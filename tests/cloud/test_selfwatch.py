@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from cloud.alerts.models import AlarmFilter, AlarmState
 from cloud.alerts.selfwatch import INGEST_LAG, NOTIFY_FAILING, SERIES_AWAY, TIMER_LATE
 from cloud.devices import service as fleet
 from cloud.org.rules import SYSTEM, Principal, Role
-from tests.cloud.cloud_support import NOW, know
+from tests.cloud.cloud_support import NOW, know, wait_for, waits
 
 if TYPE_CHECKING:
     from cloud.db import Database
@@ -122,3 +123,17 @@ def test_each_has_hysteresis_words_and_one_alarm_at_a_time(db: Database, limit: 
         alarm = service.list_alarms(tx, SYSTEM, AlarmFilter()).items[0]
         assert alarm.title_zh != alarm.kind
         assert service.explain(tx, SYSTEM, alarm.id, NOW).rule.text_en
+
+
+def test_two_workers_that_look_at_once_raise_one_alarm(db: Database) -> None:
+    with db.begin() as tx:
+        timers.set_timer(tx, "nothing", "x", NOW + MINUTE)
+    other = threading.Thread(target=look, args=(db, NOW + 2 * MINUTE))
+    with db.begin() as tx:
+        selfwatch.look(tx, NOW + 2 * MINUTE, NOW)
+        other.start()
+        wait_for(lambda: waits(db), 10, "the other worker's transaction")
+    other.join(10)
+    assert open_kinds(db) == ["self-timer-late"]
+    with db.read() as tx:
+        assert len(service.list_alarms(tx, SYSTEM, AlarmFilter()).items) == 1

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from cloud.errors import Conflict, NotFound, NotSignedIn, TooManyTries
-from cloud.org import service
+from cloud.org import keys, service
 from cloud.org.rules import PERMISSIONS, SYSTEM, Permission, Principal, Role, scope, visible
-from cloud.org.store import sessions, tokens, users
-from tests.cloud.cloud_support import NOW
+from cloud.org.store import sessions, tokens, tries, users
+from tests.cloud.cloud_support import NOW, wait_for
 
 if TYPE_CHECKING:
     from cloud.db import Database
@@ -47,6 +47,27 @@ def test_a_password_is_generated_and_kept_as_argon2id(db: Database) -> None:
     assert who(db, session.secret) == session.principal
     with db.read() as tx:
         assert session.secret not in str(tx.execute(sa.select(sessions.c.hash)).scalar())
+
+
+def test_a_password_that_is_replaced_while_it_is_looked_at_signs_nobody_in(db: Database) -> None:
+    password = user(db)
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):  # every place where a password is looked at
+            keys._verifying.acquire()
+        try:
+            trying = pool.submit(sign_in, db, password)
+            wait_for(lambda: tried(db), 10, "the sign-in")
+            with db.begin() as tx:
+                service.reset_password(tx, SYSTEM, "li", NOW)
+        finally:
+            keys._verifying.release(2)
+        with pytest.raises(NotSignedIn, match=r"^wrong user or password$"):
+            trying.result(20)
+
+
+def tried(db: Database) -> bool:
+    with db.read() as tx:
+        return tx.execute(sa.select(tries.c.id)).first() is not None
 
 
 def test_a_wrong_password_an_unknown_and_a_disabled_user_are_told_alike(db: Database) -> None:

@@ -21,6 +21,7 @@ from tests.cloud.cloud_support import NOW, cleared, know, raised
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cloud.alerts.facts import Facts
     from cloud.alerts.hooks import Happening
     from cloud.alerts.ops_models import Explanation, SilenceView
     from cloud.db import Database
@@ -70,8 +71,8 @@ def told() -> Iterator[list[tuple[str, int]]]:
     """What listeners are told, as another folder would be."""
     heard: list[tuple[str, int]] = []
 
-    def listen(_tx: object, happening: Happening, alarm_id: int, _now_ms: int) -> None:
-        heard.append((happening.value, alarm_id))
+    def listen(_tx: object, happening: Happening, alarm: Facts, _now_ms: int) -> None:
+        heard.append((happening.value, alarm.id))
 
     hooks.LISTENERS.append(listen)
     yield heard

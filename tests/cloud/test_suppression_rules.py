@@ -151,13 +151,6 @@ def test_each_person_who_calls_for_help_stands_alone() -> None:
     assert rules.group_base("door-open", "/1/") != rules.group_base("frost", "/1/")
 
 
-def test_an_earlier_alarm_tells_only_for_those_that_are_no_more_severe() -> None:
-    assert rules.leads((0, 10, 1), (0, 20, 2))
-    assert rules.leads((0, 10, 1), (2, 20, 2))
-    assert not rules.leads((2, 10, 1), (0, 20, 2))
-    assert not rules.leads((0, 20, 2), (0, 10, 1))
-
-
 # ---- chains
 
 STEPS = (Step(0, ("dispatcher",)), Step(120, ("supervisor",)))

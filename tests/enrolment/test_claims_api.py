@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from cloud.__main__ import app
 from cloud.app import Role
-from cloud.config import EstConfig
 from cloud.devices import service as devices
 from cloud.devices.enrolment import listener, making, service
 from cloud.devices.enrolment.authority import FOLDER, now
 from cloud.devices.enrolment.store import est_address
+from cloud.devices.settings import EstConfig
 from cloud.errors import Conflict, Invalid
 from cloud.org.rules import SYSTEM
 from cloud.org.rules import Role as UserRole

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from cloud.alerts.facts import Facts
     from cloud.db import Database
     from cloud.devices.field.models import WalkDetail
 
@@ -36,12 +37,9 @@ def loud() -> Iterator[list[int]]:
     """The alarms that call somebody out, as they do."""
     told: list[int] = []
 
-    def listen(tx: Connection, happening: Happening, alarm: int, _now: int) -> None:
-        from cloud.alerts import service as alerts
-        from cloud.org.rules import SYSTEM
-
-        if happening is Happening.RAISED and not alerts.get_alarm(tx, SYSTEM, alarm).quiet:
-            told.append(alarm)
+    def listen(_tx: Connection, happening: Happening, alarm: Facts, _now: int) -> None:
+        if happening is Happening.RAISED and not alarm.quiet:
+            told.append(alarm.id)
 
     hooks.LISTENERS.append(listen)
     yield told

@@ -63,7 +63,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     """What the notifications were given."""
     messages: list[Message] = []
 
-    def enqueue(_tx: Connection, message: Message) -> int:
+    def enqueue(_tx: Connection, message: Message, _now_ms: int) -> int:
         messages.append(message)
         return 1
 

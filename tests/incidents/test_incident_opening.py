@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from cloud.alerts import hooks
 from cloud.alerts import service as alerts
+from cloud.alerts.facts import facts
 from cloud.alerts.hooks import Happening
 from cloud.alerts.store import alarms
 from cloud.devices import service as devices
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from cloud.alerts.facts import Facts
     from cloud.db import Database
 
 
@@ -97,22 +99,19 @@ def test_the_more_severe_alarm_that_joins_makes_it_more_severe(db: Database) -> 
     assert [view.severity for view in listed(db)] == [Severity.CRITICAL]
 
 
-def marking(**values: object) -> Callable[..., None]:
-    """A listener that marks an alarm before anybody judges it, as the alarms' own folder does."""
-
-    def mark(tx: Connection, happening: Happening, alarm_id: int, _now: int) -> None:
-        if happening is Happening.RAISED:
-            tx.execute(alarms.update().where(alarms.c.id == alarm_id).values(**values))
-
-    return mark
-
-
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that has every further alarm marked."""
+    """A function that has every further alarm marked before anybody judges it, as the alarms' own folder does."""
+    listeners = tuple(hooks.LISTENERS)
 
     def begin(**values: object) -> None:
-        monkeypatch.setattr(hooks, "LISTENERS", [marking(**values), *hooks.LISTENERS])
+        def mark(tx: Connection, happening: Happening, alarm: Facts, now: int) -> None:
+            if happening is Happening.RAISED:
+                tx.execute(alarms.update().where(alarms.c.id == alarm.id).values(**values))
+            for listener in listeners:
+                listener(tx, happening, facts(tx, [alarm.id])[alarm.id], now)
+
+        monkeypatch.setattr(hooks, "LISTENERS", [mark])
 
     return begin
 

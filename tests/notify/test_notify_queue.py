@@ -183,6 +183,19 @@ def test_between_sending_and_noting_a_crash_means_once_more_under_the_same_name_
     assert (row.status, row.attempts) == (Status.SENT, 2)
 
 
+@pytest.mark.parametrize(("urgent", "tries"), [(False, 15), (True, 55)])
+def test_what_its_sender_dies_of_each_time_is_given_up_and_shown(db: Database, urgent: bool, tries: int) -> None:
+    channel(db, URL)
+    put(db, message(urgent=urgent))
+    now, taken = NOW, 0
+    for _ in range(tries + 3):
+        with db.begin() as tx:
+            taken += len(queue.take(tx, now, 65_000, free={}, most=2, places=9))
+        now += 65_000
+    (row,) = listed(db, status=["failed"])
+    assert (taken, row.attempts, row.receipt) == (tries, tries, queue.DIED)
+
+
 def test_two_workers_at_once_send_each_message_once(db: Database) -> None:
     for n in range(6):
         channel(db, URL, name=f"c{n}")

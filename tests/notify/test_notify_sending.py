@@ -242,6 +242,45 @@ def test_a_services_server_is_looked_at_before_each_sending_S6() -> None:
         )  # fmt: skip
 
 
+def test_a_name_that_answers_apprise_otherwise_gains_nothing_S6() -> None:
+    """What was looked at is public; what the name leads to a moment later is this machine."""
+    target = parse(Kind.APPRISE, "gotifys://localhost/abcdefghijklmno")
+    with pytest.raises(LinkError, match=r"refused: (127\.0\.0\.1|::1) is a loopback address"):
+        apprises.send(
+            target, texts.Text("t", "b"), allowed=(), resolver=lambda *_: ["93.184.216.34"], timeout_s=1
+        )  # fmt: skip
+
+
+def test_only_who_sends_is_kept_from_this_machine_S6(hooks: Hooks) -> None:
+    host, _, port = hooks.host.rpartition(":")
+
+    def reach() -> None:
+        socket.create_connection((host, int(port)), 1).close()
+
+    def send() -> None:
+        with guard.public_only("a name"):
+            other = threading.Thread(target=reach)
+            other.start()
+            other.join()
+            reach()
+
+    with pytest.raises(ConnectionRefusedError, match="is a loopback address"):
+        send()
+    reach()
+
+
+def test_what_nobody_foresaw_is_a_failed_try(db: Database, configured: Callable[..., Config]) -> None:
+    def broken(_host: str, _port: int) -> list[str]:
+        raise RuntimeError("a fault of ours")
+
+    channel(db, "https://example.org/hook")
+    put(db, message())
+    assert Work(configured(), db, resolver=broken).look() == 1
+    (row,) = listed(db)
+    assert (row.status, row.attempts, row.receipt) == (Status.WAITING, 1, "unforeseen: RuntimeError")
+    assert row.next_at
+
+
 def test_a_slow_channel_delays_itself_only(db: Database, configured: Callable[..., Config], hooks: Hooks) -> None:
     """The slow one never answers; both of its places are taken, and the quick one gets its message all the same."""
     slow = socket.create_server(("127.0.0.1", 0))

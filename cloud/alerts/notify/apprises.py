@@ -4,15 +4,16 @@ The library is loaded on first use; its types and its log stop here. It follows 
 what it is given. It says only whether it sent; why it did not is taken from what it logged meanwhile, and
 what is secret in the target is struck out of that.
 
-A server that a target names is looked at before each sending. What apprise connects to is the name, not the address
-that was looked at; a name that answers otherwise in between meets the certificate's check, since what is not encrypted
-goes to hosts of `allow_hosts` only.
+A server that a target names is looked at before each sending. apprise asks for its name once more, so what it connects
+to is looked at in that moment as well: a name that answers otherwise in between gains nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -32,6 +33,17 @@ SHORTEST: Final = 4
 """What is shorter is no secret and would strike out half a sentence."""
 
 
+_SAID: Final[ContextVar[list[str] | None]] = ContextVar("said", default=None)
+"""What the library logs of the sending that is under way here."""
+
+
+class _Said(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        said = _SAID.get()
+        if said is not None:
+            said.append(record.getMessage())
+
+
 @cache
 def _library() -> Any:  # noqa: ANN401 - the library's types stop here
     with warnings.catch_warnings():  # its PGP support, which is not used, imports what Python gives up in 3.13
@@ -39,7 +51,7 @@ def _library() -> Any:  # noqa: ANN401 - the library's types stop here
         import apprise  # noqa: PLC0415 - a third of a second that only a sender needs
         import apprise.plugins.email  # noqa: PLC0415
     log = logging.getLogger("apprise")
-    log.addHandler(logging.NullHandler())
+    log.addHandler(_Said(logging.WARNING))
     log.propagate = False  # it names targets
     return apprise
 
@@ -87,19 +99,24 @@ def check(target: Target, allowed: Collection[str] | None) -> bool:
 
 def send(target: Target, text: texts.Text, *, allowed: Collection[str], resolver: Resolver, timeout_s: float) -> str:
     """Send a message; gives what is known of its receipt. Raises Invalid, LinkError."""
-    apprise = _library()
     made = _open(target, timeout_s)
+    within: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if target.service.server is not None:
         host, port, secure = _end(target, made)
         trusted = targets.check(host, port, secure=secure, ports=target.service.server, allowed=allowed)
         guard.addresses(host, port, resolver, trusted=trusted)
-    sender = apprise.Apprise(asset=made.asset)
-    sender.add(made)
+        within = within if trusted else guard.public_only(host)
     fitted = texts.fitted(target.service, text)
-    with sender.notify(body=fitted.body or fitted.title, title=fitted.title, body_format="text") as result:
-        sent, said = bool(result), " ".join(entry.message for entry in result.logs())
+    said = list[str]()
+    token = _SAID.set(said)
+    try:
+        # By the service itself: the library's own way goes by a few threads that all sendings of a process share.
+        with within:
+            sent = bool(made.notify(body=fitted.body or fitted.title, title=fitted.title, body_format="text"))
+    finally:
+        _SAID.reset(token)
     if not sent:
-        raise LinkError(target.mask, struck(target, said) or "apprise could not send it")
+        raise LinkError(target.mask, struck(target, " ".join(said)) or "apprise could not send it")
     return f"{target.scheme}: accepted"
 
 

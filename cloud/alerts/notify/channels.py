@@ -27,8 +27,9 @@ from cloud.alerts.notify.seal import Seal
 from cloud.alerts.notify.store import channels, deliveries
 from cloud.alerts.notify.targets import Kind
 from cloud.db import data_dir_of
-from cloud.errors import Conflict, Invalid, NotFound
+from cloud.errors import Conflict, Invalid
 from cloud.org import audit, tree
+from cloud.org.rows import row_of
 from cloud.org.rules import Principal, scope
 from cloud.paging import MAX_LIMIT, Page, at_or_none, decode_cursor, encode_cursor
 from cloud.text import clean
@@ -68,13 +69,9 @@ def _state(row: Row[Any]) -> ChannelState:
     return ChannelState.FRESH if row.last_ok_at is None else ChannelState.WORKING
 
 
-def _row(tx: Connection, principal: Principal, channel_id: int, *, hold: bool = False) -> Row[Any]:
-    """The row; hold: locked for change, and always before its deliveries."""
-    wanted = sa.select(channels).where(channels.c.id == channel_id, scope(principal, channels.c.node))
-    row = tx.execute(wanted.with_for_update() if hold else wanted).first()
-    if row is None:
-        raise NotFound(f"channel {channel_id}: not found")
-    return row
+def _held(tx: Connection, actor: Principal, channel_id: int) -> Row[Any]:
+    """The row, locked for change, and always before its deliveries. Raises NotFound."""
+    return row_of(tx, channels, actor, channel_id, "channel", lock=True)
 
 
 def list_channels(
@@ -92,7 +89,7 @@ def list_channels(
 
 def get_channel(tx: Connection, principal: Principal, channel_id: int) -> ChannelView:
     """One channel. Raises NotFound when absent or out of scope."""
-    return _views(tx, [_row(tx, principal, channel_id)])[0]
+    return _views(tx, [row_of(tx, channels, principal, channel_id, "channel")])[0]
 
 
 def find_channel(tx: Connection, principal: Principal, node: str, name: str) -> ChannelView | None:
@@ -106,7 +103,7 @@ def find_channel(tx: Connection, principal: Principal, node: str, name: str) -> 
 
 def sealed_of(tx: Connection, principal: Principal, channel_id: int) -> tuple[str, str | None]:
     """A channel's target and secret, opened, for whoever has to compare them; they are shown to nobody."""
-    row = _row(tx, principal, channel_id)
+    row = row_of(tx, channels, principal, channel_id, "channel")
     seal = Seal(data_dir_of(tx))
     return seal.open(row.target), seal.open(row.secret) if row.secret else None
 
@@ -157,7 +154,7 @@ def change_channel(
     allowed: Collection[str] | None,
 ) -> ChannelView:  # fmt: skip
     """Change what is given. Switching it off ends what waits for it. Raises NotFound, Invalid, Conflict."""
-    row = _row(tx, actor, channel_id, hold=True)
+    row = _held(tx, actor, channel_id)
     values = change.model_dump(mode="json", exclude_none=True, exclude={"target", "secret", "audience"})
     if change.target is not None:
         values |= _sealed(tx, Kind(row.kind), change.target, allowed) | {"failing_since": None, "last_error": ""}
@@ -186,7 +183,7 @@ def change_channel(
 
 def remove_channel(tx: Connection, actor: Principal, channel_id: int, now_ms: int) -> None:
     """Remove it; its deliveries stay, what waits has failed. Raises NotFound."""
-    row = _row(tx, actor, channel_id, hold=True)
+    row = _held(tx, actor, channel_id)
     _end(tx, channel_id, GONE, now_ms)
     tx.execute(channels.delete().where(channels.c.id == channel_id))
     audit.record(tx, actor, "channel.remove", f"channel/{channel_id}", at=now_ms, detail=row.name)
@@ -199,7 +196,7 @@ def _end(tx: Connection, channel_id: int, why: str, now_ms: int) -> None:
 
 def try_out(tx: Connection, actor: Principal, channel_id: int, now_ms: int) -> DeliveryView:
     """Send a test message to one channel, whomever it is for. Raises NotFound, Conflict when it is off."""
-    row = _row(tx, actor, channel_id, hold=True)
+    row = _held(tx, actor, channel_id)
     if not row.enabled:
         raise Conflict(f"channel {row.name}: is switched off")
     text = texts.render(row.language, TEST, {"channel": row.name, "by": actor.label}, drill=row.sandbox)

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from cloud.alerts.notify.targets import MOST, Kind
+from cloud.org.node_models import NodePath  # noqa: TC001 - pydantic reads it
 from cloud.org.rules import ROOT, Role
 from cloud.paging import View
 from firmware_specs.readings import Severity
@@ -40,7 +41,6 @@ Name = Annotated[
 Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST)]
 Secret = Annotated[str, StringConstraints(min_length=16, max_length=200), AfterValidator(_line)]
 Rate = Annotated[int, Field(ge=1, le=600)]
-NodePath = Annotated[str, StringConstraints(pattern=r"^/([0-9]{1,18}/)*$", max_length=255)]
 
 
 class ChannelIn(BaseModel):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOOK: Final = 500
 """Deliveries of one channel that are looked at together, and the most that one digest lists."""
 RECEIPT: Final = 500
+DIED: Final = "given up: whoever sent it died of it each time"
 TITLES: Final = 3000
 
 
@@ -93,6 +94,9 @@ def _take(tx: Connection, channel_id: int, now_ms: int, lease_ms: int, free: int
             ended = {"status": Status.FAILED.value, "next_at": None, "ended_at": now_ms, "receipt": why}
             tx.execute(deliveries.update().where(mine).values(ended))
         return []
+    most = sa.case((deliveries.c.urgent, rules.URGENT_TRIES), else_=rules.TRIES)
+    spent = {"status": Status.FAILED.value, "next_at": None, "ended_at": now_ms, "receipt": DIED}
+    tx.execute(deliveries.update().where(mine, deliveries.c.attempts >= most).values(spent))
     order = (deliveries.c.urgent.desc(), deliveries.c.id)
     due = {row.id: row for row in tx.execute(sa.select(deliveries).where(mine).order_by(*order).limit(LOOK))}
     recent = sa.select(deliveries.c.tried_at).where(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, StringConstraints
+from fastapi import APIRouter, Depends, Query
 
 from cloud.alerts.notify import channels, deliveries
 from cloud.alerts.notify.models import (
@@ -16,34 +15,27 @@ from cloud.alerts.notify.models import (
     DeliveryFilter,
     DeliveryView,
 )
-from cloud.org.auth import State, Viewer, require
+from cloud.org.auth import Administrator, State, Viewer, require
 from cloud.org.rules import Permission, Principal
-from cloud.paging import MAX_LIMIT, Page
+from cloud.paging import Page  # noqa: TC001 - FastAPI reads annotations
 from cloud.problems import documented
+from cloud.routing import Id, Part, Wanted
 from cloud.state import now_ms
 
 router = APIRouter(tags=["notifications"], responses=documented(401, 403, 422, 503))
 
-Id = Annotated[int, Path(ge=1, lt=2**63)]
-Administrator = Annotated[Principal, Depends(require(Permission.ADMINISTER))]
 Responder = Annotated[Principal, Depends(require(Permission.RESPOND))]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
-class DeliveryQuery(DeliveryFilter):
+class DeliveryQuery(DeliveryFilter, Part):
     """The query of a list of deliveries."""
-
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 @router.get("/channels")
-def list_channels(
-    state: State, who: Viewer, limit: Limit = 100, cursor: Annotated[str | None, Query(max_length=500)] = None
-) -> Page[ChannelView]:
+def list_channels(state: State, who: Viewer, part: Wanted) -> Page[ChannelView]:
     """Notification channels and how they do."""
     with state.db.read() as tx:
-        return channels.list_channels(tx, who, limit=limit, cursor=cursor)
+        return channels.list_channels(tx, who, limit=part.limit, cursor=part.cursor)
 
 
 @router.post("/channels", status_code=201, responses=documented(404, 409))

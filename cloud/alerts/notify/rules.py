@@ -18,7 +18,6 @@ import hmac
 import ipaddress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cloud.org.rules import ancestors
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -82,11 +81,6 @@ def retry_after_s(attempts: int, *, urgent: bool) -> int | None:
     if attempts >= (URGENT_TRIES if urgent else TRIES):
         return None
     return min(FIRST_RETRY_S << min(attempts - 1, 16), LAST_RETRY_S)
-
-
-def above(node: str) -> list[str]:
-    """The nodes whose channels hear of a node: itself and those above it."""
-    return ancestors(node)
 
 
 def hears(audience: Collection[str], roles: Collection[Role], users: Collection[str] = ()) -> bool:

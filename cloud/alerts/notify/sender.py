@@ -206,9 +206,11 @@ async def _apart(call: Callable[[Taken], Outcome], taken: Taken, name: str) -> O
 
     def work() -> None:
         try:
-            result.set_result(call(taken))
-        except BaseException as e:  # noqa: BLE001 - handed to who awaits it
-            result.set_exception(e)
+            outcome = call(taken)
+        except Exception as e:  # the thread's entry: what nobody foresaw is a failed try like any other
+            log.exception("a delivery failed unforeseen", delivery=taken.id, channel=taken.channel)
+            outcome = Outcome(False, f"unforeseen: {type(e).__name__}")
+        result.set_result(outcome)
 
     threading.Thread(target=work, name=name, daemon=True).start()
     return await asyncio.wrap_future(result)

@@ -20,11 +20,13 @@ from cloud.alerts.notify.deliveries import deliveries_of
 from cloud.alerts.notify.models import Status
 from cloud.alerts.notify.sender import run
 from cloud.alerts.notify.store import channels, deliveries
-from cloud.state import now_ms as wall_ms
+from cloud.org.rules import ancestors
 from cloud.text import clean
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sqlalchemy import Connection, Row
 
     from cloud.org.rules import Role
@@ -56,17 +58,34 @@ class Message(NamedTuple):
     digest: bool = False
 
 
-def enqueue(tx: Connection, message: Message, now_ms: int | None = None) -> int:
+def enqueue(tx: Connection, message: Message, now_ms: int) -> int:
     """Put a message in for every channel that hears it. Gives how many deliveries were made; a repeat makes none."""
-    now = wall_ms() if now_ms is None else now_ms
     near = sa.select(channels).where(
-        channels.c.node.in_(rules.above(message.node)), channels.c.enabled.is_(True),
+        channels.c.node.in_(ancestors(message.node)), channels.c.enabled.is_(True),
         channels.c.sandbox.is_(message.drill),
     )  # fmt: skip
     hearing = [row for row in tx.execute(near.order_by(channels.c.id)) if _hears(row, message)]
-    if not hearing and not message.drill:
-        metrics.NOTIFY_UNHEARD.labels(str(message.urgent).lower()).inc()
-    return sum(_put(tx, row, message, now) for row in hearing)
+    if not hearing:
+        if not message.drill:
+            metrics.NOTIFY_UNHEARD.labels(str(message.urgent).lower()).inc()
+        return 0
+    values = {"severity": message.severity.value, **message.values}
+    languages = {row.language for row in hearing}
+    texts_of = {each: texts.render(each, message.template, values, drill=message.drill) for each in languages}
+    flapping = set[int]() if message.urgent or message.digest else _coming_and_going(tx, hearing, texts_of, now_ms)
+    rows = []
+    for row in hearing:
+        text = texts_of[row.language]
+        bundle = not message.urgent and (message.digest or row.id in flapping)
+        rows.append({
+            "channel": row.id, "key": _key(message.key), "node": message.node, "subject": clean(message.subject, 16),
+            "subject_id": message.subject_id, "title": text.title, "body": text.body, "urgent": message.urgent,
+            "drill": message.drill, "status": Status.WAITING.value, "attempts": 0, "created_at": now_ms,
+            "next_at": _bundle_at(tx, row.id, now_ms) if bundle else now_ms, "receipt": "", "bundle": bundle,
+        })  # fmt: skip
+    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    put = insert(deliveries).on_conflict_do_nothing(index_elements=["channel", "key"])
+    return len(tx.execute(put.returning(deliveries.c.id), rows).all())
 
 
 def _hears(row: Row[Any], message: Message) -> bool:
@@ -75,34 +94,24 @@ def _hears(row: Row[Any], message: Message) -> bool:
     )
 
 
-def _put(tx: Connection, channel: Row[Any], message: Message, now: int) -> bool:
-    text = texts.render(
-        channel.language, message.template, {"severity": message.severity.value, **message.values}, drill=message.drill
-    )
-    bundle = not message.urgent and (message.digest or _comes_and_goes(tx, channel.id, text.title, now))
-    values = {
-        "channel": channel.id, "key": _key(message.key), "node": message.node, "subject": clean(message.subject, 16),
-        "subject_id": message.subject_id, "title": text.title, "body": text.body, "urgent": message.urgent,
-        "drill": message.drill, "status": Status.WAITING.value, "attempts": 0, "created_at": now,
-        "next_at": _bundle_at(tx, channel.id, now) if bundle else now, "receipt": "", "bundle": bundle,
-    }  # fmt: skip
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
-    put = insert(deliveries).values(values).on_conflict_do_nothing(index_elements=["channel", "key"])
-    return tx.execute(put.returning(deliveries.c.id)).scalar() is not None
-
-
 def _key(key: str) -> str:
     """The key itself; a long one by its hash, so that two long ones stay two."""
     key = clean(key, len(key))
     return key if len(key) <= KEY else f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _comes_and_goes(tx: Connection, channel: int, title: str, now: int) -> bool:
-    told = sa.select(sa.func.count()).where(
-        deliveries.c.channel == channel, deliveries.c.title == title, deliveries.c.created_at > now - rules.FLAP_MS,
-        deliveries.c.created_at <= now,
+def _coming_and_going(
+    tx: Connection, hearing: Sequence[Row[Any]], texts_of: Mapping[str, texts.Text], now: int
+) -> set[int]:
+    """The channels that were told their title often of late."""
+    told = sa.select(deliveries.c.channel, deliveries.c.title, sa.func.count()).where(
+        deliveries.c.channel.in_([row.id for row in hearing]),
+        deliveries.c.title.in_([text.title for text in texts_of.values()]),
+        deliveries.c.created_at > now - rules.FLAP_MS, deliveries.c.created_at <= now,
     )  # fmt: skip
-    return int(tx.execute(told).scalar_one()) >= rules.FLAP_TIMES
+    often = told.group_by(deliveries.c.channel, deliveries.c.title).having(sa.func.count() >= rules.FLAP_TIMES)
+    found = {(channel, title) for channel, title, _ in tx.execute(often)}
+    return {row.id for row in hearing if (row.id, texts_of[row.language].title) in found}
 
 
 def _bundle_at(tx: Connection, channel: int, now: int) -> int:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cloud.config import secret
 from cloud.devices import places
 from cloud.devices.broker import conf, rules
 from cloud.devices.broker.store import cuts
 from cloud.devices.enrolment import service as enrolment
+from cloud.settings import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

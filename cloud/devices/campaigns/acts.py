@@ -17,6 +17,7 @@ from cloud.devices.campaigns.rules import Act, Event, Standing, State
 from cloud.devices.campaigns.store import campaigns, claims, waves
 from cloud.devices.campaigns.store import members as members_table
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
+from cloud.org import service as org
 from cloud.org import tree
 from cloud.org.rules import Principal, visible
 from cloud.text import clean
@@ -77,7 +78,7 @@ def _done(
 def approve(tx: Connection, actor: Principal, campaign: int, now_ms: int, note: str = "") -> CampaignDetail:
     """Let it be started, or its next wave be opened. Raises Forbidden for its author, NotFound, Conflict."""
     row, to = _held(tx, actor, campaign, Act.APPROVE, now_ms)
-    if actor.label == row.author:
+    if org.same_person(tx, actor, row.author):
         raise Forbidden(f"campaign {campaign}: who wrote it does not approve it")
     wave = 1
     if row.state == State.DRAFT.value:

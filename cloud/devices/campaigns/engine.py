@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
 import structlog
@@ -25,7 +24,7 @@ from cloud.devices.campaigns.store import campaigns, claims, waves
 from cloud.devices.campaigns.store import members as members_table
 from cloud.devices.health import service as health
 from cloud.errors import NotFound
-from cloud.org import tree, zones
+from cloud.org import zones
 from cloud.org.rules import SYSTEM
 from firmware_specs.errors import PatrolError
 
@@ -113,11 +112,7 @@ def look(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> Vi
 def _opens_at(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> int:
     if not policy.windows:
         return now_ms
-    try:
-        zone = ZoneInfo(str(tree.inherited(tx, row.node, "time_zone") or zones.ZONE))
-    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
-        zone = ZoneInfo(zones.ZONE)
-    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone)
+    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zones.zone_of(tx, row.node))
     minutes = rules.opens_in(policy.windows, local.isoweekday(), local.hour * 60 + local.minute)
     return now_ms - now_ms % 60_000 + 60_000 * minutes if minutes else now_ms
 

@@ -30,7 +30,8 @@ from firmware_specs.errors import ConfigError, PatrolError, StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cloud.config import Config, EstConfig
+    from cloud.config import Config
+    from cloud.devices.settings import EstConfig
     from cloud.state import AppState
 
 CONNECTIONS: Final = 32

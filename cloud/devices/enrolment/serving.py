@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from cloud.config import EstConfig
     from cloud.devices.enrolment.authority import Authority
+    from cloud.devices.settings import EstConfig
 
 FOLDER: Final = "servers"
 EST: Final = "est"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from cloud.alerts.facts import Facts
     from cloud.devices.field.models import MarkBody, NewWalk, ShownBody, WalkDetail, WalkView
     from cloud.devices.models import DeviceView
     from cloud.timers import Timer
@@ -117,12 +118,9 @@ def _why(walk: int) -> str:
 # ---- what arrives
 
 
-def _on_alarm(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) -> None:
+def _on_alarm(tx: Connection, happening: Happening, alarm: Facts, now_ms: int) -> None:
     """An alarm of a device under test: its button was pressed. Within the transaction that raised it."""
-    if happening is not Happening.RAISED:
-        return
-    alarm = alerts.get_alarm(tx, SYSTEM, alarm_id)
-    if not alarm.gateway or alarm.device is None or not rules.counts(alarm.kind):
+    if happening is not Happening.RAISED or not alarm.gateway or not alarm.device or not rules.counts(alarm.kind):
         return
     wanted = (
         sa.select(walk_devices, walks.c.ends_at, walks.c.started_at)
@@ -131,15 +129,14 @@ def _on_alarm(tx: Connection, happening: Happening, alarm_id: int, now_ms: int) 
     )
     row = tx.execute(wanted).first()
     # One that is told again, since its hold ended, is no new press.
-    if row is None or row.alarm is not None or to_ms(alarm.received_at) < row.started_at:
+    if row is None or row.alarm is not None or alarm.received_at < row.started_at:
         return
-    observed = to_ms(alarm.raised_at)
-    if rules.is_early(observed, row.started_at):  # nobody's test: the next look lets it be told
+    if rules.is_early(alarm.raised_at, row.started_at):  # nobody's test: the next look lets it be told
         tx.execute(walk_devices.update().where(*_one(row.walk, alarm.device)).values(alarm_at=0))
         return
-    values: dict[str, Any] = {"alarm": alarm_id, "alarm_at": now_ms if row.alarm_at is None else row.alarm_at}
+    values: dict[str, Any] = {"alarm": alarm.id, "alarm_at": now_ms if row.alarm_at is None else row.alarm_at}
     if row.mark not in rules.JUDGED:
-        values |= {"what": clean(alarm.kind, 64), "observed_at": observed, "received_at": now_ms}
+        values |= {"what": clean(alarm.kind, 64), "observed_at": alarm.raised_at, "received_at": now_ms}
         found = devices.devices_by_key(tx, [(alarm.gateway, alarm.device)], now_ms)
         values |= _passed(_latest(found[0][1]) if found else {}, now_ms)
     tx.execute(walk_devices.update().where(*_one(row.walk, alarm.device)).values(values))

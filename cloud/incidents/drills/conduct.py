@@ -14,7 +14,8 @@ from cloud import timers
 from cloud.alerts import drilled
 from cloud.alerts.notify import service as notify
 from cloud.errors import Conflict, Forbidden, Invalid
-from cloud.incidents.drills import gather, production, rules, views
+from cloud.incidents import service as incidents
+from cloud.incidents.drills import gather, rules, views
 from cloud.incidents.drills.models import DrillKind, DrillState, DrillView, Plan
 from cloud.incidents.drills.store import drills
 from cloud.incidents.levels import service as levels
@@ -26,6 +27,8 @@ from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
+
+    from cloud.alerts.facts import Facts
 
 START: Final = "drill-start"
 END: Final = "drill-end"
@@ -96,7 +99,10 @@ def _begin(tx: Connection, actor: Principal, row: Row[Any], now_ms: int) -> Dril
     timers.drop_timer(tx, START, str(row.id))
     audit.record(tx, actor, "drill.start", f"drill/{row.id}", at=now_ms)
     if row.kind == DrillKind.INCIDENT:
-        production.open_incident(tx, actor, row, now_ms)
+        incidents.open_by_hand(
+            tx, actor, node=row.node, category=row.category, title=row.name, place=row.place, lat=row.lat, lon=row.lon,
+            now_ms=now_ms, drill=row.id,
+        )  # fmt: skip
     _notify(tx, row, "drill-started", ("演练开始", "Drill started"), now_ms)
     return views.announce(tx, row.id, now_ms)
 
@@ -119,7 +125,7 @@ def _finish(tx: Connection, actor: Principal, row: Row[Any], ended_at: int, now_
     for kind in (START, END):
         timers.drop_timer(tx, kind, str(row.id))
     for incident in gather.incidents_of(tx, row.id, open_only=True):
-        production.close_incident(tx, incident, row.id, now_ms)
+        incidents.close(tx, SYSTEM, incident, now_ms, cause=f"drill {row.id} has ended", follow_up="")
     drilled.clear_all(tx, row.id, now_ms)
     levels.end_drill(tx, SYSTEM, row.id, now_ms)
     audit.record(tx, actor, "drill.end", f"drill/{row.id}", at=now_ms)
@@ -144,18 +150,13 @@ def _notify(tx: Connection, row: Row[Any], template: str, words: tuple[str, str]
     )  # fmt: skip
 
 
-def mark(tx: Connection, alarm: int, now_ms: int) -> int | None:
-    """Tie an alarm that its gateway marked as drill to the script that covers it; the drill's id.
-
-    None for a real alarm, whatever runs around it, and for a marked one while no script covers it.
-    """
-    marked = drilled.marked(tx, alarm)
-    if marked is None or marked.drill is not None:
-        return marked.drill if marked else None
-    drill = views.running(tx, marked.node, now_ms)
+def mark(tx: Connection, alarm: Facts, now_ms: int) -> None:
+    """Tie an alarm that its gateway marked as drill to the script that covers it, if one does; a real one never."""
+    if not alarm.drill or alarm.drill_id is not None:
+        return
+    drill = views.running(tx, alarm.node, now_ms)
     if drill is not None:
-        drilled.tie(tx, alarm, drill, now_ms)
-    return drill
+        drilled.tie(tx, alarm.id, drill, now_ms)
 
 
 def _due(tx: Connection, timer: timers.Timer, now_ms: int) -> None:

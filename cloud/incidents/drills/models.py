@@ -6,11 +6,11 @@ from datetime import datetime  # noqa: TC003 - pydantic reads it
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from cloud.incidents.rules import Category
+from cloud.org.node_models import Latitude, Longitude, NodePath  # noqa: TC001 - pydantic reads them
 from cloud.paging import View
-
-NodePath = Annotated[str, StringConstraints(pattern=r"^/([0-9]{1,19}/)*$", max_length=255)]
 
 
 class DrillKind(StrEnum):
@@ -20,16 +20,6 @@ class DrillKind(StrEnum):
     """One incident that the drill opens itself."""
     SCRIPT = "script"
     """Every alarm that gateways mark as drill while it runs."""
-
-
-class Category(StrEnum):
-    """What the incident is."""
-
-    FIRE = "fire"
-    VIOLENCE = "violence"
-    CROWD = "crowd"
-    MEDICAL = "medical"
-    FACILITY = "facility"
 
 
 class DrillState(StrEnum):
@@ -151,7 +141,7 @@ class Plan(Command):
     category: Category = Category.FIRE
     place: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     """Where the incident is, for people."""
-    lat: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = None
-    lon: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] | None = None
+    lat: Latitude | None = None
+    lon: Longitude | None = None
     starts_at: datetime | None = None
     ends_at: datetime

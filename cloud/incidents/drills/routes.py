@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Depends, Query
+from pydantic import ConfigDict
 
 from cloud.incidents.drills import service
 from cloud.incidents.drills.models import (  # noqa: TC001 - FastAPI reads annotations
     DrillDetail,
     DrillState,
     DrillView,
-    NodePath,
     Plan,
 )
 from cloud.incidents.levels.models import DeclarationView, Declare  # noqa: TC001
 from cloud.org.auth import State, Viewer, require
+from cloud.org.node_models import NodePath  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import ROOT, Permission, Principal
-from cloud.paging import MAX_LIMIT, Page, to_ms
+from cloud.paging import Page, to_ms
 from cloud.problems import documented
+from cloud.routing import Id, Part
 from cloud.state import now_ms
 
 router = APIRouter(tags=["drills"], responses=documented(401, 403, 422, 503))
 
-DrillId = Annotated[int, Path(ge=1, lt=2**63)]
 Driller = Annotated[Principal, Depends(require(Permission.DRILL))]
 
 
-class DrillQuery(BaseModel):
+class DrillQuery(Part):
     """Which drills a list shows."""
 
     model_config = ConfigDict(extra="forbid")
@@ -36,8 +36,6 @@ class DrillQuery(BaseModel):
     node: NodePath = ROOT
     """At and below this one."""
     state: tuple[DrillState, ...] = ()
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 @router.get("/drills")
@@ -50,7 +48,7 @@ def list_drills(state: State, who: Viewer, query: Annotated[DrillQuery, Query()]
 
 
 @router.get("/drills/{drill}", responses=documented(404))
-def get_drill(state: State, who: Viewer, drill: DrillId) -> DrillDetail:
+def get_drill(state: State, who: Viewer, drill: Id) -> DrillDetail:
     """One drill with its score; while it runs, with how it stands now."""
     with state.db.read() as tx:
         return service.get_drill(tx, who, drill, now_ms())
@@ -64,21 +62,21 @@ def plan(state: State, who: Driller, body: Plan) -> DrillView:
 
 
 @router.post("/drills/{drill}/start", responses=documented(404, 409))
-def start(state: State, who: Driller, drill: DrillId) -> DrillView:
+def start(state: State, who: Driller, drill: Id) -> DrillView:
     """Start a planned drill before its time."""
     with state.db.begin() as tx:
         return service.start(tx, who, drill, now_ms())
 
 
 @router.post("/drills/{drill}/end", responses=documented(404, 409))
-def end(state: State, who: Driller, drill: DrillId) -> DrillView:
+def end(state: State, who: Driller, drill: Id) -> DrillView:
     """End it and score it, or call a planned one off."""
     with state.db.begin() as tx:
         return service.end(tx, who, drill, now_ms())
 
 
 @router.post("/drills/{drill}/levels", responses=documented(404, 409))
-def declare_level(state: State, who: Driller, drill: DrillId, body: Declare) -> DeclarationView:
+def declare_level(state: State, who: Driller, drill: Id, body: Declare) -> DeclarationView:
     """Declare a response level within the drill; approved like a real one, it changes nothing that is real."""
     starts_at = to_ms(body.starts_at) if body.starts_at else None
     ends_at = to_ms(body.ends_at) if body.ends_at else None

@@ -15,10 +15,11 @@ from cloud.incidents.levels import service as levels
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from cloud.alerts.facts import Facts
     from cloud.incidents.levels.models import DeclarationView, Declare
     from cloud.org.rules import Principal
 
-__all__ = ["declare_level", "end", "get_drill", "list_drills", "mark", "plan", "running", "start"]
+__all__ = ["declare_level", "end", "get_drill", "list_drills", "plan", "running", "start"]
 
 
 def declare_level(
@@ -43,7 +44,7 @@ def declare_level(
     )  # fmt: skip
 
 
-def _on_alarm(tx: Connection, happening: Happening, alarm: int, now_ms: int) -> None:
+def _on_alarm(tx: Connection, happening: Happening, alarm: Facts, now_ms: int) -> None:
     if happening is Happening.RAISED:
         mark(tx, alarm, now_ms)
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from cloud import stream
 from cloud.alerts import drilled
-from cloud.errors import NotFound
 from cloud.incidents.drills import gather
-from cloud.incidents.drills.models import Category, DrillDetail, DrillKind, DrillState, DrillView, ScoreView
+from cloud.incidents.drills.models import DrillDetail, DrillKind, DrillState, DrillView, ScoreView
 from cloud.incidents.drills.store import drills
-from cloud.org import tree
+from cloud.incidents.rules import Category
+from cloud.org import rows, tree
 from cloud.org.rules import ROOT, SYSTEM, ancestors, scope
 from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
 
@@ -45,11 +45,7 @@ def running(tx: Connection, node: str, now_ms: int) -> int | None:
 
 def row_of(tx: Connection, principal: Principal, drill: int, *, lock: bool = False) -> Row[Any]:
     """A drill within scope, its row locked for a change when asked. Raises NotFound."""
-    wanted = sa.select(drills).where(drills.c.id == drill, scope(principal, drills.c.node))
-    row = tx.execute(wanted.with_for_update() if lock else wanted).first() if 0 < drill < 2**63 else None
-    if row is None:
-        raise NotFound(f"drill {drill}: not found")
-    return row
+    return rows.row_of(tx, drills, principal, drill, "drill", lock=lock)
 
 
 def _fields(row: Row[Any], names: dict[str, tuple[str, str]]) -> dict[str, Any]:

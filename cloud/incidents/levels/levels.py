@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from cloud.errors import Invalid, NotFound
+from cloud.errors import Invalid
 from cloud.incidents.levels import rules
 from cloud.incidents.levels.models import DeclarationState, DeclarationView, NodeLevel
 from cloud.incidents.levels.policies import approver_of
 from cloud.incidents.levels.rules import Declared
 from cloud.incidents.levels.store import declarations
-from cloud.org import tree
+from cloud.org import rows, tree
 from cloud.org.rules import ROOT, ancestors, scope, visible
 from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
 
@@ -131,13 +131,7 @@ def _pending(tx: Connection, principal: Principal, drill: int | None) -> dict[st
 
 def row_of(tx: Connection, principal: Principal, declaration: int, *, lock: bool = False) -> Row[Any]:
     """A declaration within scope, its row locked for a decision when asked. Raises NotFound."""
-    wanted = sa.select(declarations).where(
-        declarations.c.id == declaration, scope(principal, declarations.c.node)
-    )  # fmt: skip
-    row = tx.execute(wanted.with_for_update() if lock else wanted).first() if 0 < declaration < 2**63 else None
-    if row is None:
-        raise NotFound(f"level declaration {declaration}: not found")
-    return row
+    return rows.row_of(tx, declarations, principal, declaration, "level declaration", lock=lock)
 
 
 def views_of(tx: Connection, rows: Iterable[Row[Any]], now_ms: int) -> list[DeclarationView]:

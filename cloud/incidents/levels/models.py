@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from cloud.org.node_models import NodePath  # noqa: TC001 - pydantic reads it
 from cloud.org.rules import Role  # noqa: TC001 - pydantic reads it
 from cloud.org.tree import Kind  # noqa: TC001 - pydantic reads it
 from cloud.paging import View
 
 Level = Annotated[int, Field(ge=1, le=4)]
-NodePath = Annotated[str, StringConstraints(pattern=r"^/([0-9]{1,19}/)*$", max_length=255)]
 OneLine = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 Percent = Annotated[int, Field(ge=1, le=1000)]
 

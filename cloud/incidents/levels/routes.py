@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Depends, Query
+from pydantic import ConfigDict, Field
 
 from cloud.incidents.levels import service
 from cloud.incidents.levels.models import (  # noqa: TC001 - FastAPI reads annotations
@@ -15,17 +15,18 @@ from cloud.incidents.levels.models import (  # noqa: TC001 - FastAPI reads annot
     DeclarationView,
     Declare,
     NodeLevel,
-    NodePath,
     PolicyTable,
     PutApprover,
     PutPolicies,
     Refusal,
     Renew,
 )
-from cloud.org.auth import SignedIn, State, Viewer, require
+from cloud.org.auth import Administrator, SignedIn, State, Viewer, require
+from cloud.org.node_models import NodePath  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import ROOT, Permission, Principal
-from cloud.paging import MAX_LIMIT, Page, to_ms
+from cloud.paging import Page, to_ms
 from cloud.problems import documented
+from cloud.routing import Id, Part
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["levels"], responses=documented(401, 403, 422, 503))
 
-DeclarationId = Annotated[int, Path(ge=1, lt=2**63)]
 Declarer = Annotated[Principal, Depends(require(Permission.DECLARE))]
-Administrator = Annotated[Principal, Depends(require(Permission.ADMINISTER))]
 
 
-class LevelQuery(BaseModel):
+class LevelQuery(Part):
     """Which nodes a list shows."""
 
     model_config = ConfigDict(extra="forbid")
@@ -47,8 +46,6 @@ class LevelQuery(BaseModel):
     """At and below this one."""
     drill: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """As this drill sees it."""
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 class DeclarationQuery(LevelQuery):
@@ -91,35 +88,35 @@ def declare(state: State, who: Declarer, body: Declare) -> DeclarationView:
 
 
 @router.get("/levels/declarations/{declaration}", responses=documented(404))
-def get_declaration(state: State, who: Viewer, declaration: DeclarationId) -> DeclarationView:
+def get_declaration(state: State, who: Viewer, declaration: Id) -> DeclarationView:
     """One declaration."""
     with state.db.read() as tx:
         return service.get_declaration(tx, who, declaration, now_ms())
 
 
 @router.post("/levels/declarations/{declaration}/approve", responses=documented(404, 409))
-def approve(state: State, who: SignedIn, declaration: DeclarationId, body: Decision | None = None) -> DeclarationView:
+def approve(state: State, who: SignedIn, declaration: Id, body: Decision | None = None) -> DeclarationView:
     """Let it come into force."""
     with state.db.begin() as tx:
         return service.approve(tx, who, declaration, now_ms(), body.note if body else "")
 
 
 @router.post("/levels/declarations/{declaration}/reject", responses=documented(404, 409))
-def reject(state: State, who: SignedIn, declaration: DeclarationId, body: Refusal) -> DeclarationView:
+def reject(state: State, who: SignedIn, declaration: Id, body: Refusal) -> DeclarationView:
     """Refuse it, with the reason."""
     with state.db.begin() as tx:
         return service.reject(tx, who, declaration, now_ms(), body.note)
 
 
 @router.post("/levels/declarations/{declaration}/end", responses=documented(404, 409))
-def end(state: State, who: Declarer, declaration: DeclarationId, body: Decision | None = None) -> DeclarationView:
+def end(state: State, who: Declarer, declaration: Id, body: Decision | None = None) -> DeclarationView:
     """End it early, or withdraw it while it awaits approval."""
     with state.db.begin() as tx:
         return service.end(tx, who, declaration, now_ms(), body.note if body else "")
 
 
 @router.post("/levels/declarations/{declaration}/renew", responses=documented(404, 409))
-def renew(state: State, who: Declarer, declaration: DeclarationId, body: Renew) -> DeclarationView:
+def renew(state: State, who: Declarer, declaration: Id, body: Renew) -> DeclarationView:
     """Declare the same for the time after it; decided anew."""
     with state.db.begin() as tx:
         return service.renew(tx, who, declaration, ends_at=to_ms(body.ends_at), reason=body.reason, now_ms=now_ms())

@@ -6,7 +6,6 @@ Owns what is told and to whom. A unit is a node with people of its own to tell: 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo
 
 from cloud import stream
 from cloud.alerts.notify import service as notify
@@ -15,7 +14,7 @@ from cloud.incidents.levels.models import DeclarationState, LevelEvent
 from cloud.incidents.levels.policies import approver_of
 from cloud.org import tree
 from cloud.org.rules import SYSTEM, Role
-from cloud.paging import at
+from cloud.org.zones import moment
 from firmware_specs.readings import Severity
 
 if TYPE_CHECKING:
@@ -34,14 +33,7 @@ WORDS: Final = {
     "lapsed": ("响应等级 {level} 逾期未批", "Response level {level} lapsed, nobody decided"),
 }
 """What is said of what has no words of its own."""
-ZONE: Final = "Asia/Shanghai"
-"""Of nodes for which none was set."""
 SEVERITY: Final = {1: Severity.CRITICAL, 2: Severity.MAJOR, 3: Severity.MINOR, 4: Severity.WARNING}
-
-
-def _time(ms: int, zone: ZoneInfo) -> str:
-    """A time as people read it, with its zone."""
-    return f"{at(ms).astimezone(zone):%Y-%m-%d %H:%M} {zone.key}"
 
 
 def units_below(tx: Connection, node: str) -> list[str]:
@@ -82,14 +74,14 @@ def _notify(
 ) -> None:
     """One message, put in at each node: a channel that hears of several takes it once, by its key."""
     zh, en = tree.names(tx, [row.node]).get(row.node, ("", ""))
-    zone = ZoneInfo(tree.inherited(tx, row.node, "time_zone") or ZONE)
     by = {"declared": row.declared_by, "ended": row.ended_by}.get(happened, row.decided_by)
     what_zh, what_en = WORDS.get(happened, ("", ""))
+    times = {"starts_at": row.starts_at, "ends_at": row.ends_at, "at": now_ms}
     values = {
         "what_zh": what_zh.format(level=row.level), "what_en": what_en.format(level=row.level),
         "level": str(row.level), "where_zh": zh, "where_en": en, "reason": row.reason,
         "detail": row.decision_note or row.scope,
-        "starts_at": _time(row.starts_at, zone), "ends_at": _time(row.ends_at, zone), "at": _time(now_ms, zone),
+        **{name: moment(tx, row.node, ms) for name, ms in times.items()},
         "by": by or "", "now": str(levels.effective(tx, row.node, now_ms, row.drill)),
     }  # fmt: skip
     for node in nodes:

@@ -8,15 +8,14 @@ local time of its node, on `days`, for `weeks` from the day of the import on.
 from __future__ import annotations
 
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import sqlalchemy as sa
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from cloud import importing
 from cloud.errors import Invalid, RequestRefused
-from cloud.org import tree
+from cloud.org import tree, zones
 from cloud.paging import to_ms
 from cloud.presence.rosters import members, posts, rules, shifts
 from cloud.presence.rosters.models import (
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
     from cloud.org.rules import Principal
 
-ZONE: Final = "Asia/Shanghai"
 Code = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 DevicePath = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}/[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")
@@ -177,7 +175,7 @@ def _shift(tx: Connection, actor: Principal, entry: ShiftEntry, now_ms: int) -> 
 def _times(tx: Connection, entry: ShiftEntry, node: str, now_ms: int) -> list[tuple[int, int]]:
     if entry.starts_at and entry.ends_at:
         return [(to_ms(entry.starts_at), to_ms(entry.ends_at))]
-    zone = ZoneInfo(tree.inherited(tx, node, "time_zone") or ZONE)
+    zone = zones.zone_of(tx, node)
     begins, ends = (time.fromisoformat(text) for text in (entry.from_ or "", entry.to or ""))
     day: date = rules.day_of(now_ms, zone)
     return rules.repeated(day, zone, begins, ends, days=entry.days, weeks=entry.weeks)

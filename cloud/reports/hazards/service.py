@@ -198,7 +198,7 @@ def act(tx: Connection, actor: Principal, hazard: int, step: HazardStep, now_ms:
     tx.execute(hazards.update().where(hazards.c.id == row.id).values(values))
     view = _done(tx, actor, row.id, rules.STEP_OF[step.action], now_ms, owner=values["owner"], note=note)
     if step.action is HazardAction.ESCALATE and view.incident is None:
-        notify.enqueue(tx, told(view))
+        notify.enqueue(tx, told(view), now_ms)
     return view
 
 
