@@ -218,10 +218,22 @@ def add_token(
     if tx.execute(sa.select(tokens.c.id).where(tokens.c.name == name, *_alive(now_ms))).first():
         raise Conflict(f"token {name}: exists already")
     token = TOKEN_PREFIX + new_secret()
-    values = {"name": name, "hash": hash_of(token), "role": role.value, "node": where}
+    owner = None if actor.kind == SYSTEM.kind else actor.account
+    values = {"name": name, "hash": hash_of(token), "role": role.value, "node": where, "owner": owner}
     tx.execute(tokens.insert().values(**values, created_at=now_ms, expires_at=expires_at))
     audit.record(tx, actor, "token.add", f"token/{name}", at=now_ms, detail=f"{role} {where}")
     return token
+
+
+def same_account(tx: Connection, actor: Principal, label: str) -> bool:
+    """Whether who acts and whoever a history names are one account, a token counting as the account that made it.
+
+    A name that several tokens had stands for everybody who made one of them.
+    """
+    kind, _, name = label.partition(":")
+    owners = sa.select(sa.func.coalesce(tokens.c.owner, label)).where(tokens.c.name == name)
+    accounts = set(tx.execute(owners).scalars()) if kind == "token" else set()
+    return actor.account in accounts | {label}
 
 
 def find_token(tx: Connection, principal: Principal, name: str, now_ms: int) -> TokenView:

@@ -87,7 +87,8 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 class Principal(msgspec.Struct, frozen=True):
     """Who acts: a user, a token, or the system itself.
 
-    kind: `user`, `token` or `system`. node: path of the organisation node it belongs to.
+    kind: `user`, `token` or `system`. node: path of the organisation node it belongs to. owner: the account that made
+    a token, empty for one that was made at the server.
     """
 
     kind: str
@@ -95,11 +96,17 @@ class Principal(msgspec.Struct, frozen=True):
     name: str
     role: Role
     node: str = ROOT
+    owner: str = ""
 
     @property
     def label(self) -> str:
         """How it is named in histories and in the audit chain."""
         return self.name if self.kind == "user" else f"{self.kind}:{self.name}"
+
+    @property
+    def account(self) -> str:
+        """Who answers for it where two people are asked for: a token is nobody of its own beside who made it."""
+        return self.owner or self.label
 
     def may(self, permission: Permission) -> bool:
         """Whether its role permits it."""

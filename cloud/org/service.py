@@ -27,6 +27,7 @@ from cloud.org.accounts import (
     reset_password,
     revoke_token,
     revoke_token_id,
+    same_account,
     user_names,
 )
 from cloud.org.keys import NOBODY, hash_of, new_password, new_secret, right
@@ -43,7 +44,7 @@ __all__ = [
     "Session", "Throttle", "TokenView", "UserView", "add_token", "add_user", "begin_session", "change_user", "csrf_of",
     "disable_user", "find_token", "find_user", "get_user", "list_tokens", "list_users", "new_password",
     "page_tokens", "page_users",
-    "reset_password", "revoke_token", "revoke_token_id", "session_principal", "sign_in", "sign_out",
+    "reset_password", "revoke_token", "revoke_token_id", "same_account", "session_principal", "sign_in", "sign_out",
     "token_principal", "user_names",
 ]  # fmt: skip
 
@@ -154,4 +155,4 @@ def token_principal(tx: Connection, token: str, now_ms: int) -> Principal | None
     alive = sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now_ms)
     mine = (tokens.c.hash == hash_of(token), tokens.c.revoked_at.is_(None), alive)
     row = tx.execute(sa.select(tokens).where(*mine)).first()
-    return Principal("token", row.id, row.name, Role(row.role), row.node) if row else None
+    return Principal("token", row.id, row.name, Role(row.role), row.node, row.owner or "") if row else None

@@ -69,8 +69,10 @@ tokens: Final = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("revoked_at", sa.BigInteger),
+    sa.Column("owner", sa.String(80)),
     sqlite_autoincrement=True,
 )
+"""owner: the account that made it; NULL when it was made at the server."""
 
 tries: Final = sa.Table(
     "sign_in_tries",

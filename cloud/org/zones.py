@@ -18,12 +18,17 @@ ZONE: Final = "Asia/Shanghai"
 """Where the tree names none."""
 
 
+def zone_of(tx: Connection, node: str) -> ZoneInfo:
+    """The zone that counts at a node."""
+    try:
+        return ZoneInfo(str(tree.inherited(tx, node, "time_zone") or ZONE))
+    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
+        return ZoneInfo(ZONE)
+
+
 def moment(tx: Connection, node: str, ms: int) -> str:
     """A time in the zone of a node, with the zone's name."""
-    try:
-        zone = ZoneInfo(str(tree.inherited(tx, node, "time_zone") or ZONE))
-    except (ZoneInfoNotFoundError, ValueError):  # this machine does not know it
-        zone = ZoneInfo(ZONE)
+    zone = zone_of(tx, node)
     time = at(ms)
     try:
         return f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone.key})"

@@ -17,6 +17,7 @@ from cloud.incidents.levels.models import DeclarationState, DeclarationView, Out
 from cloud.incidents.levels.policies import approver_of
 from cloud.incidents.levels.store import declarations
 from cloud.org import audit, tree
+from cloud.org import service as org
 from cloud.org.rules import ROOT, SYSTEM, Permission, Principal
 from cloud.text import clean
 
@@ -127,7 +128,7 @@ def _decide(tx: Connection, actor: Principal, declaration: int) -> Row[Any]:
     wanted = approver_of(tx, row.node)
     if actor.role != wanted:
         raise Forbidden(f"role {actor.role} may not decide on levels at {row.node}: it takes a {wanted}")
-    if actor.label == row.declared_by:
+    if org.same_account(tx, actor, row.declared_by):
         raise Forbidden(f"level declaration {row.id}: whoever declared it may not decide on it")
     if row.state != DeclarationState.PENDING:
         by = f" by {row.decided_by or row.ended_by}" if row.decided_by or row.ended_by else ""
