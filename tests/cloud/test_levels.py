@@ -13,6 +13,7 @@ from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.incidents.levels import hooks, service
 from cloud.incidents.levels.models import DeclarationState
 from cloud.incidents.levels.rules import BUILT_IN, Policy
+from cloud.org import service as org
 from cloud.org import tree
 from cloud.org.audit import audit
 from cloud.org.rules import SYSTEM, Principal, Role
@@ -80,6 +81,19 @@ def in_force(db: Database, town: Town, node: str, level: int, **more: int) -> De
     made = declare(db, town.who("li"), node, level, **more)
     with db.begin() as tx:
         return service.approve(tx, town.who("sun", Role.SUPERVISOR), made.id, NOW)
+
+
+def test_nobody_decides_on_their_own_declaration_nor_does_a_token_of_theirs(db: Database, town: Town) -> None:
+    ada = Principal("user", 9, "ada", Role.ADMINISTRATOR, town.district)
+    made = declare(db, ada, town.street, 2)
+    with db.begin() as tx:
+        secret = org.add_token(tx, ada, "desk", Role.SUPERVISOR, now_ms=NOW)
+        token = org.token_principal(tx, secret, NOW)
+        assert token
+        for decide in (service.approve, service.reject):
+            with pytest.raises(Forbidden, match="whoever declared it may not decide on it"):
+                decide(tx, token, made.id, NOW, "同意")
+        assert service.approve(tx, town.who("sun", Role.SUPERVISOR), made.id, NOW).in_force
 
 
 def level(db: Database, node: str, now: int = NOW) -> int:
