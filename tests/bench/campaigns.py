@@ -97,7 +97,7 @@ class Run:
             service.start(tx, ADA, made, NOW)
         self.ticks("a turn of the first wave")
         self.tell(made, 10**9, ticks=0)
-        self.ticks("a turn that starts 100 of the last wave", TURNS)
+        self.ticks("a turn that starts 50 of the last wave", TURNS)
         self.looks(made)
         self.tell(made, STORM, ticks=4)
         for act in ("pause", "resume", "roll back"):

@@ -387,19 +387,22 @@ def test_a_preview_leaves_out_what_the_campaign_would(db: Database) -> None:
         assert service.create(tx, OTHER, new, NOW, service.choose(tx, OTHER, new, NOW)).tally.total == 2
 
 
-def test_nobody_is_started_outside_the_window(db: Database) -> None:
+def test_nobody_is_started_outside_the_window_nor_missed_before_it(db: Database) -> None:
     """NOW is a Friday, 16:00 in Shanghai."""
-    fleet(db, 3)
+    fleet(db, 4, offline=1)
+    opens = NOW + 7 * 3_600_000
     with ordering() as orders:
         windows = [{"days": [5], "begins": "23:00", "ends": "02:00"}]
         campaign = begun(db, {"waves": ("100%",), "windows": windows, "offline_s": 60})
-        turns(db)
-        assert orders.started == []
-        turns(db, NOW + 7 * 3_600_000 - 60_000)
-        assert orders.started == []
-        turns(db, NOW + 7 * 3_600_000)
-        assert len(orders.started) == 3
-        assert campaign
+        for now in (NOW, NOW + 61_000, opens - 60_000):
+            turns(db, now)
+        assert (orders.started, seen(db, campaign).tally.pending) == ([], 4)
+        assert seen(db, campaign).zone == "Asia/Shanghai"
+        turns(db, opens)
+        assert (len(orders.started), seen(db, campaign).tally.pending) == (3, 1)
+        tell(db, campaign, orders.started, now=opens)
+        turns(db, opens + 61_000)
+        assert (seen(db, campaign).state, seen(db, campaign).tally.missed) == ("ended", 1)
 
 
 def test_a_gateway_has_one_running_campaign_of_a_kind(db: Database) -> None:
@@ -431,8 +434,8 @@ def test_a_gateway_has_one_running_campaign_of_a_kind(db: Database) -> None:
             service.roll_back(tx, OTHER, first, NOW)
 
 
-def test_at_most_100_start_a_turn_and_a_turn_that_dies_has_done_nothing(db: Database) -> None:
-    fleet(db, 225)
+def test_at_most_50_start_a_turn_and_a_turn_that_dies_has_done_nothing(db: Database) -> None:
+    fleet(db, 125)
     turns(db)  # what else is due of so many new gateways
     with ordering() as orders:
         campaign = begun(db, {"waves": ("100%",)})
@@ -446,14 +449,15 @@ def test_at_most_100_start_a_turn_and_a_turn_that_dies_has_done_nothing(db: Data
             with db.begin() as tx:
                 timers.tick(tx, now)
             sizes.append(len(orders.started) - sum(sizes))
-        assert sizes == [100, 100, 25]
-        assert len(set(orders.started)) == 225
+        assert sizes == [50, 50, 25]
+        assert len(set(orders.started)) == 125
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_turn_waits_for_nobody_who_hears_of_a_gateway(db: Database) -> None:
     """Who hears holds the gateway's row and may wait for a timer that the turn holds. SQLite has one writer anyway."""
     fleet(db, 3)
+    turns(db)  # what else is due of new gateways, and holds their rows
     with ordering() as orders:
         campaign = begun(db, {"waves": ("100%",)})
         with db.begin() as hearing:

@@ -238,8 +238,6 @@ class Played:
         if act is Act.RESUME:
             failed = [stands is Standing.FAILED for stands in self.stands]
             self.forgiven = [now or before for now, before in zip(failed, self.forgiven, strict=True)]
-        if act is Act.ROLL_BACK:
-            self.stands = [rules.moved(stands, Event.CANCEL) for stands in self.stands]
 
     def turn(self) -> None:
         for _ in range(200):
@@ -256,9 +254,9 @@ class Played:
                 self.gate = step.until
             elif step.do is Do.PAUSE:
                 self.state = State.PAUSED
-            elif step.do is Do.BACK:
-                for n in [n for n, s in enumerate(self.stands) if s is Standing.COMMITTED]:
-                    self.stands[n] = rules.moved(self.stands[n], Event.GO_BACK)
+            elif step.do in {Do.CANCEL, Do.BACK}:
+                event = Event.CANCEL if step.do is Do.CANCEL else Event.GO_BACK
+                self.stands = [rules.moved(stands, event) for stands in self.stands]
             elif step.do in {Do.FINISH, Do.REOPEN}:
                 act = Act.FINISH if step.do is Do.FINISH else Act.REOPEN
                 self.state = rules.after(self.state, act) or self.state

@@ -2,7 +2,7 @@
 
 Owns what `rules.next_step` decides being done. A turn holds the campaign's row, so a campaign takes one turn at a time
 whatever processes there are; all that it does is one transaction, so a process that dies in it has done nothing, and
-the timer is there again. At most 100 members are started, stopped, looked at or brought back a turn; then the timer is
+the timer is there again. At most 50 members are started, stopped, looked at or brought back a turn; then the timer is
 due at once. Locks are taken in one order: the timer's row, the campaign's, the gateways', the members'. Who hears of a
 gateway holds its row and may be waiting for a timer's, so a turn takes gateways' rows only when they are free.
 """

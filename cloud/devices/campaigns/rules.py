@@ -2,8 +2,8 @@
 
 Owns the one decision that the engine asks for; the states and what moves them are tables in `states`:
 
-- Members are drawn into waves once; a wave opens when the gate of the one before it has passed, and only its members
-  are started, each at most once an attempt, while the campaign runs and the start window is open.
+- Members are drawn into waves once; a wave opens when the gate of the one before it has passed and the start window is
+  open, and only its members are started, each at most once an attempt, while the campaign runs and the window is open.
 - An outcome counts whatever order it comes in: whoever committed has committed, also when it was thought to have
   failed. So the same outcomes in any order, however often each, give the same counts.
 - It pauses by itself when `failed >= pause_least` and `failed x 100 >= pause_percent x started`, both counted without
@@ -56,7 +56,7 @@ __all__ = [
 DAY_MIN: Final = 1440
 DAYS_AHEAD: Final = 9
 """In which each window of a week begins, however clocks are set meanwhile."""
-BATCH: Final = 100
+BATCH: Final = 50
 """Members that are started, stopped, brought back or looked at in one go: SQLite has one writer, and ingest waits."""
 CHUNK: Final = 5_000
 """Members that are cancelled, or miss it, in one go: nothing is ordered of them."""
@@ -304,7 +304,12 @@ def _running(view: View, policy: Policy) -> Step:
     share = too_many(view.all, policy)
     if share:
         return Step(Do.PAUSE, "failed-share", share)
-    return _in_wave(view, policy) if view.wave else Step(Do.OPEN, wave=1)
+    return _in_wave(view, policy) if view.wave else _opened(view, Step(Do.OPEN, wave=1))
+
+
+def _opened(view: View, step: Step) -> Step:
+    """A wave opens within a start window: its offline members' time counts from when it can be used."""
+    return step if view.opens_at <= view.now_ms else Step(Do.WAIT, until=_first(view.opens_at, step.until))
 
 
 def _in_wave(view: View, policy: Policy) -> Step:
@@ -331,8 +336,9 @@ def _gate(view: View, policy: Policy, waits: Step) -> Step:
     if policy.health and view.waves[view.wave - 1].unchecked:
         return Step(Do.CHECK)
     if view.wave < len(view.waves):
-        asks = policy.approve_waves and view.approved_wave <= view.wave
-        return Step(Do.ASK if asks else Do.OPEN, wave=view.wave + 1, until=waits.until)
+        if policy.approve_waves and view.approved_wave <= view.wave:
+            return Step(Do.ASK, wave=view.wave + 1, until=waits.until)
+        return _opened(view, Step(Do.OPEN, wave=view.wave + 1, until=waits.until))
     return waits if view.all.started or view.all.waiting else Step(Do.FINISH)
 
 
