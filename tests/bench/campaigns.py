@@ -89,13 +89,15 @@ class Run:
         new = NewCampaign(kind=KIND, title="bench", subject={}, policy=policy)
         with self.timed("preview", write=False) as tx:
             service.preview(tx, ADA, new, NOW)
+        with self.timed("choose", write=False) as tx:
+            chosen = service.choose(tx, ADA, new, NOW)
         with self.timed("create") as tx:
-            made = service.create(tx, ADA, new, NOW).id
+            made = service.create(tx, ADA, new, NOW, chosen).id
         with self.timed("approve") as tx:
             service.approve(tx, BO, made, NOW)
         with self.timed("start") as tx:
             service.start(tx, ADA, made, NOW)
-        self.ticks("a turn of the first wave")
+        self.ticks("a turn of the first wave", 30)
         self.tell(made, 10**9, ticks=0)
         self.ticks("a turn that starts 50 of the last wave", TURNS)
         self.looks(made)

@@ -73,7 +73,7 @@ class Desk:
             found = wait_for(shown, seconds, what)
         except AssertionError as e:
             seen = self.see()
-            raise AssertionError(f"{e}; it is {seen['state']} {seen['reason']} {seen['detail']}, {seen['tally']}") from e
+            raise AssertionError(f"{e}: {[seen[part] for part in ('state', 'reason', 'detail', 'tally')]}") from e
         assert found is not None
         return found
 
