@@ -18,12 +18,13 @@ from cloud.devices.campaigns.rules import Act, Standing
 from cloud.devices.campaigns.rules import State as Stands
 from cloud.devices.releases import service as releases
 from cloud.errors import Invalid
+from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import SYSTEM, Permission
 from cloud.state import now_ms
 
 if TYPE_CHECKING:
-    from cloud.devices.campaigns.models import Preview, TallyView
+    from cloud.devices.campaigns.models import PolicyBody, Preview, TallyView
 
 PAGE: Final = 50
 MEMBERS: Final = 25
@@ -42,10 +43,6 @@ DOTS: Final = (
     ("warning", ("retrying",)), ("unknown", ("back", "missed")), ("offline", ("pending", "cancelled")),
 )  # fmt: skip
 """The pieces of a wave's bar, in order, and what each counts."""
-ACTS: Final = {
-    Act.APPROVE: service.approve, Act.START: service.start, Act.PAUSE: service.pause, Act.RESUME: service.resume,
-    Act.ABORT: service.abort, Act.ROLL_BACK: service.roll_back, Act.RETRY: service.retry,
-}  # fmt: skip
 GRAVE: Final = frozenset({Act.ABORT, Act.ROLL_BACK})
 
 pages = page_router()
@@ -101,11 +98,13 @@ def create(ui: View, state: State, form: Annotated[CampaignForm, Form()]) -> Res
     try:
         body = form.body()
         if form.step == "create":
+            with state.db.read() as tx:
+                chosen = service.choose(tx, ui.who, body, now_ms())
             with state.db.begin() as tx:
-                made = service.create(tx, ui.who, body, now_ms())
+                made = service.create(tx, ui.who, body, now_ms(), chosen)
             return back_to(f"/campaigns/{made.id}")
         with state.db.read() as tx:
-            return _form(state, ui, form, service.preview(tx, ui.who, body))
+            return _form(state, ui, form, service.preview(tx, ui.who, body, now_ms()))
     except Invalid as e:
         return _form(state, ui, form, wrong=str(e))
 
@@ -117,6 +116,17 @@ def _member_query(ui: Ui) -> MemberQuery:
     return checked(MemberQuery, limit=MEMBERS, state=(chosen,) if chosen else None, **given)
 
 
+def _windows(ui: Ui, policy: PolicyBody) -> list[str]:
+    """When its members may be started, in words."""
+    return [
+        ui.t(
+            "campaigns.window", days=" ".join(ui.t(f"campaigns.day_{day}") for day in sorted(each.days)),
+            begins=each.begins, ends=each.ends,
+        )
+        for each in policy.windows
+    ]  # fmt: skip
+
+
 @pages.get("/campaigns/{campaign_id}")
 def campaign(ui: View, state: State, campaign_id: Id) -> Response:
     """How one goes: its waves, what failed and why, what may be done, who is in it."""
@@ -125,12 +135,11 @@ def campaign(ui: View, state: State, campaign_id: Id) -> Response:
         found = service.get_campaign(tx, ui.who, campaign_id)
         members = service.list_members(tx, ui.who, campaign_id, query)
         where = choose.names(tx, ui, [found.node])[found.node]
-    acts = [
-        act for act in found.acts
-        if ui.may(Permission.ADMINISTER) and not (act is Act.APPROVE and ui.who.label == found.author)
-    ]  # fmt: skip
+        own = org.same_person(tx, ui.who, found.author)
+    acts = [act for act in found.acts if ui.may(Permission.ADMINISTER) and not (act is Act.APPROVE and own)]
     return render(
-        ui, "campaign.html", each=found, where=where, looks=LOOKS, member_looks=MEMBER_LOOKS, acts=acts, grave=GRAVE,
+        ui, "campaign.html", each=found, windows=_windows(ui, found.policy), where=where, looks=LOOKS,
+        member_looks=MEMBER_LOOKS, acts=acts, grave=GRAVE,
         bars={step.wave: _bar(step.tally) for step in found.steps}, members=members, query=query, engine=SYSTEM.label,
         next=ui.link(cursor=members.next_cursor), first=ui.link(cursor=None),
         standings=[
@@ -142,8 +151,8 @@ def campaign(ui: View, state: State, campaign_id: Id) -> Response:
 @pages.post("/campaigns/{campaign_id}/do")
 def act(ui: View, state: State, campaign_id: Id, sent: Annotated[CampaignAct, Form()]) -> Response:
     """Press one of its buttons."""
-    if sent.act not in ACTS:
+    if sent.act not in service.ACTS:
         raise Invalid("act: the engine's own")
     with state.db.begin() as tx:
-        ACTS[sent.act](tx, ui.who, campaign_id, now_ms(), sent.note)
+        service.ACTS[sent.act](tx, ui.who, campaign_id, now_ms(), sent.note)
     return back_to(sent.back or f"/campaigns/{campaign_id}")

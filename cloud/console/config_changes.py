@@ -25,7 +25,7 @@ from firmware_specs.wire_fleet import MAX_CONFIG_BYTES
 if TYPE_CHECKING:
     from cloud.console.ui import Ui
 
-KINDS: Final = ("set", "template", "render")
+KINDS: Final = ("set", "leave-out", "template", "render")
 
 pages = page_router()
 
@@ -53,6 +53,8 @@ def change_of(form: ChangeForm) -> NewChange:
     edit: dict[str, Any] = {"kind": form.kind, "comment": form.comment.strip()}
     if form.kind == "set":
         edit |= {"key": form.key.strip(), "value": _value(form.value)}
+    elif form.kind == "leave-out":
+        edit["key"] = form.key.strip()
     elif form.kind == "template":
         text = form.text.replace("\r\n", "\n")
         edit["template"] = {"kind": form.template_kind, "key": form.template_key.strip(), "text": text}
@@ -109,6 +111,8 @@ def change(ui: Configurer, state: State, form: Annotated[ChangeForm, Form()]) ->
     subject = given.edit.model_dump(mode="json")
     title = form.comment.strip() or f"{form.kind} {form.key or form.template_key}".strip()
     new = NewCampaign(kind="config", title=title[:200], subject=subject, choice=given.choice, policy=policy)
+    with state.db.read() as tx:
+        chosen = campaigns.choose(tx, ui.who, new, now_ms())
     with state.db.begin() as tx:
-        made = campaigns.create(tx, ui.who, new, now_ms())
+        made = campaigns.create(tx, ui.who, new, now_ms(), chosen)
     return back_to(f"/campaigns/{made.id}")

@@ -10,6 +10,8 @@ from cloud.devices.store import devices, gateways
 from cloud.org.rules import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
 
@@ -61,6 +63,13 @@ def hearing(tx: Connection) -> tuple[int, int | None]:
 def hold(tx: Connection, gateway: str) -> None:
     """Take the gateway's row: changes of one gateway's state then happen one after the other."""
     tx.execute(sa.select(gateways.c.id).where(gateways.c.id == gateway).with_for_update(key_share=True))
+
+
+def hold_free(tx: Connection, names: Collection[str]) -> set[str]:
+    """Take the rows of gateways that nobody else has. Gives those that somebody has: it waits for none of them."""
+    wanted = sa.select(gateways.c.id).where(gateways.c.id.in_(names))
+    held = tx.execute(wanted.with_for_update(key_share=True, skip_locked=True)).scalars().all()
+    return set(tx.execute(wanted).scalars()).difference(held)
 
 
 def touch(tx: Connection, gateway: str, device: str, now_ms: int) -> None:

@@ -16,6 +16,7 @@ BENCHES = {
     "alarm_latency": "sensor frame to event at an HTTP stream client",
     "outage": "uplink down, then kill -9, with the real cloud",
     "presence": "presence of 2,000 responders at 1,000 posts, and scoped lists meanwhile",
+    "campaigns": "a campaign of 100,000 gateways: acts, turns, a storm of outcomes",
     "install": "size, memory and idle cost of the installed agent",
 }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN = "<!-- begin: rendered by `python -m tests.bench --report` from bench-results/*.json -->"
 END = "<!-- end -->"
-ORDER = ("peers", "edge", "cloud", "alarm_latency", "outage", "presence", "install")
+ORDER = ("peers", "edge", "cloud", "alarm_latency", "outage", "presence", "campaigns", "install")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> list[str]:

@@ -116,6 +116,7 @@ def test_two_people_lead_a_campaign_on_the_pages(service: Served, orders: Orders
         form = {
             "csrf": csrf[1], "kind": "test", "title": HOSTILE, "node": "/", "waves": "1, 100%", "soak_min": "0",
             "timeout_min": "5", "offline_h": "1", "pause_percent": "50", "pause_least": "1", "without": "gw-004",
+            "begins": "00:00", "ends": "00:00",
         }  # fmt: skip
         shown = ada.post("/campaigns/new", data={**form, "step": "preview"})
         assert "4 个成员，各批：1 · 3。" in shown.text
@@ -128,6 +129,7 @@ def test_two_people_lead_a_campaign_on_the_pages(service: Served, orders: Orders
         campaign = int(made.headers["location"].rpartition("/")[2])
         page = ada.get(f"/campaigns/{campaign}").text
         assert 'value="approve"' not in page
+        assert "周日 00:00–00:00（Asia/Shanghai）" in page
         assert HOSTILE not in page
         assert press(ada, campaign, "approve") == 403
         assert press(bo, campaign, "approve", "ok") == 303

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from cloud.devices.campaigns import rules
 from cloud.devices.campaigns.rules import Act, Counted, Do, Event, Policy, Standing, State, Tally, View, Window
+from tests.cloud.cloud_support import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,28 +95,67 @@ def test_members_are_drawn_alike_whatever_order_they_came_in() -> None:
     assert sorted(drawn) == sorted(names)
 
 
+SHANGHAI, BERLIN = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin")
 NIGHT = (Window((1, 2), 23 * 60, 2 * 60),)
+"""Of Monday and of Tuesday."""
+SUNDAY = (Window((7,), 2 * 60, 3 * 60),)
+"""The hour that clocks in Berlin skip on 28 March 2027 and show twice on 31 October."""
+
+
+def waits(windows: tuple[Window, ...], local: str, zone: ZoneInfo = SHANGHAI) -> str:
+    """When the window opens, as clocks there show it; empty when it is open."""
+    moment = datetime.fromisoformat(local)
+    now = int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * 1000)
+    opens = rules.opens_at(windows, zone, now)
+    return "" if opens <= now else datetime.fromtimestamp(opens / 1000, zone).isoformat(" ", "minutes")[:16]
 
 
 @pytest.mark.parametrize(
-    ("weekday", "minute", "wait"),
-    [(1, 23 * 60, 0), (2, 119, 0), (2, 120, 23 * 60 - 120), (1, 0, 23 * 60), (3, 119, 0), (3, 120, 5 * 1440 + 21 * 60)],
+    ("local", "opens"),
+    [
+        ("2027-03-01 23:00", ""), ("2027-03-02 01:59", ""), ("2027-03-02 02:00", "2027-03-02 23:00"),
+        ("2027-03-01 00:00", "2027-03-01 23:00"), ("2027-03-03 01:59:59", ""), ("2027-03-03 02:00", "2027-03-08 23:00"),
+    ],
 )  # fmt: skip
-def test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins(weekday: int, minute: int, wait: int) -> None:
-    assert rules.opens_in(NIGHT, weekday, minute) == wait
+def test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins(local: str, opens: str) -> None:
+    assert waits(NIGHT, local) == opens
 
 
 def test_a_window_of_equal_times_is_a_whole_day() -> None:
-    assert rules.opens_in((Window((4,), 60, 60),), 4, 60) == 0
-    assert rules.opens_in((Window((4,), 60, 60),), 5, 59) == 0
-    assert rules.opens_in((Window((4,), 60, 60),), 5, 60) == 6 * 1440
-    assert rules.opens_in((), 5, 60) == 0
+    thursday = (Window((4,), 60, 60),)
+    assert waits(thursday, "2027-03-04 01:00") == ""
+    assert waits(thursday, "2027-03-05 00:59") == ""
+    assert waits(thursday, "2027-03-05 01:00") == "2027-03-11 01:00"
+    assert waits((), "2027-03-05 01:00") == ""
 
 
-@given(st.integers(1, 7), st.integers(0, 1439))
-def test_after_its_wait_a_window_is_open(weekday: int, minute: int) -> None:
-    later = (weekday - 1) * 1440 + minute + rules.opens_in(NIGHT, weekday, minute)
-    assert rules.opens_in(NIGHT, later // 1440 % 7 + 1, later % 1440) == 0
+@pytest.mark.parametrize(
+    ("windows", "local", "opens"),
+    [
+        (SUNDAY, "2027-03-27 12:00", "2027-03-28 03:00"),
+        (SUNDAY, "2027-03-28 03:59", ""),
+        (SUNDAY, "2027-03-28 04:00", "2027-04-04 02:00"),
+        (SUNDAY, "2027-10-31 02:59+02:00", ""),
+        (SUNDAY, "2027-10-31 02:59+01:00", ""),
+        (SUNDAY, "2027-10-31 03:00+01:00", "2027-11-07 02:00"),
+        ((Window((6,), 23 * 60, 5 * 60),), "2027-03-28 04:59", ""),
+        ((Window((6,), 23 * 60, 5 * 60),), "2027-03-28 05:00", "2027-04-03 23:00"),
+        ((Window((7,), 4 * 60, 5 * 60),), "2027-03-28 01:30", "2027-03-28 04:00"),
+    ],
+)  # fmt: skip
+def test_a_window_goes_by_the_clocks_of_its_place_when_they_are_set(
+    windows: tuple[Window, ...], local: str, opens: str
+) -> None:
+    """What clocks skip is not lost for a week, what they show twice is open twice, nobody waits an hour too long."""
+    assert waits(windows, local, BERLIN) == opens
+
+
+@given(st.integers(NOW, NOW + 400 * 86_400_000), st.integers(0, 1439), st.integers(0, 1439), st.sampled_from([1, 4, 7]))
+def test_after_its_wait_a_window_is_open(now: int, begins: int, ends: int, day: int) -> None:
+    windows = (Window((day,), begins, ends),)
+    opens = rules.opens_at(windows, BERLIN, now)
+    assert opens - now <= 9 * 86_400_000
+    assert rules.opens_at(windows, BERLIN, max(now, opens)) <= max(now, opens)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +175,7 @@ def test_it_pauses_from_the_share_and_the_number_on(whole: Tally, expected: str 
     assert rules.too_many(whole, Policy(pause_percent=5, pause_least=2)) == expected
 
 
-def test_a_tally_is_told_apart_by_what_is_forgiven_unhealthy_and_unchecked() -> None:
+def test_a_tally_is_told_apart_by_what_is_formomentunhealthy_and_unchecked() -> None:
     told = rules.tally([
         Counted(Standing.FAILED, 3), Counted(Standing.FAILED, 2, forgiven=True), Counted(Standing.COMMITTED, 4),
         Counted(Standing.COMMITTED, 1, unhealthy=True, checked=True),
@@ -167,8 +209,8 @@ class Played:
             )
             for wave in range(1, self.waves + 1)
         )
-        reachable = sum(self._waits(n) and self.online[n] for n in range(len(self.at)))
-        return View(self.state, self.wave, tallies, self.approved, self.gate, self.now, reachable, 0, None, None,
+        reachable = any(self._waits(n) and self.online[n] for n in range(len(self.at)))
+        return View(self.state, self.wave, tallies, self.approved, self.gate, self.now, reachable, False, None, None,
                     self.now)  # fmt: skip
 
     def _waits(self, n: int) -> bool:
@@ -196,8 +238,6 @@ class Played:
         if act is Act.RESUME:
             failed = [stands is Standing.FAILED for stands in self.stands]
             self.forgiven = [now or before for now, before in zip(failed, self.forgiven, strict=True)]
-        if act is Act.ROLL_BACK:
-            self.stands = [rules.moved(stands, Event.CANCEL) for stands in self.stands]
 
     def turn(self) -> None:
         for _ in range(200):
@@ -214,9 +254,9 @@ class Played:
                 self.gate = step.until
             elif step.do is Do.PAUSE:
                 self.state = State.PAUSED
-            elif step.do is Do.BACK:
-                for n in [n for n, s in enumerate(self.stands) if s is Standing.COMMITTED]:
-                    self.stands[n] = rules.moved(self.stands[n], Event.GO_BACK)
+            elif step.do in {Do.CANCEL, Do.BACK}:
+                event = Event.CANCEL if step.do is Do.CANCEL else Event.GO_BACK
+                self.stands = [rules.moved(stands, event) for stands in self.stands]
             elif step.do in {Do.FINISH, Do.REOPEN}:
                 act = Act.FINISH if step.do is Do.FINISH else Act.REOPEN
                 self.state = rules.after(self.state, act) or self.state

@@ -32,7 +32,15 @@ PARAMETERS: Final = {
     "token_id": "token", "walk_id": "walk",
 }  # fmt: skip
 """Of paths: the name, and what of a side it stands for."""
-CONSTANTS: Final = {"act": "disable", "clock": "on_scene", "kind": "node", "line": "0", "part": "json", "version": "1"}
+CONSTANTS: Final = {
+    "act": "disable",
+    "clock": "on_scene",
+    "kind": "node",
+    "line": "0",
+    "move": "pause",
+    "part": "json",
+    "version": "1",
+}
 """Of paths: what names no thing."""
 QUERIES: Final = {
     "command": "command",

@@ -85,6 +85,19 @@ def in_force(db: Database, town: Town, node: str, level: int, **more: int) -> De
         return service.approve(tx, town.who("sun", Role.SUPERVISOR), made.id, NOW)
 
 
+def test_nobody_decides_on_their_own_declaration_nor_does_a_token_of_theirs(db: Database, town: Town) -> None:
+    ada = Principal("user", 9, "ada", Role.ADMINISTRATOR, town.district)
+    made = declare(db, ada, town.street, 2)
+    with db.begin() as tx:
+        secret = org.add_token(tx, ada, "desk", Role.SUPERVISOR, now_ms=NOW)
+        token = org.token_principal(tx, secret, NOW)
+        assert token
+        for decide in (service.approve, service.reject):
+            with pytest.raises(Forbidden, match="whoever declared it may not decide on it"):
+                decide(tx, token, made.id, NOW, "同意")
+        assert service.approve(tx, town.who("sun", Role.SUPERVISOR), made.id, NOW).in_force
+
+
 def level(db: Database, node: str, now: int = NOW) -> int:
     with db.read() as tx:
         return service.effective(tx, node, now)

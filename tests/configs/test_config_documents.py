@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from cloud import stream, timers
 from cloud.devices import service as devices
 from cloud.devices.configs import service as configs
-from cloud.devices.configs.rules import Phase
+from cloud.devices.configs.models import NewTemplate
+from cloud.devices.configs.rules import Phase, TemplateKind
 from cloud.errors import Forbidden, Invalid, NotFound
 from cloud.ingest import hooks
 from cloud.org.rules import Principal, Role
@@ -133,6 +135,24 @@ def test_devices_are_added_behind_what_a_person_wrote_and_taken_out(db: Database
             [],
             NOW,
         )
+
+
+def test_a_device_that_a_template_gives_is_taken_out_of_one_gateway(db: Database) -> None:
+    street, _ = town(db, "gw-1", "gw-2")
+    with db.begin() as tx:
+        given = NewTemplate(kind=TemplateKind.NODE, key=street, text=f"{LINE}{LOBBY}")
+        configs.put_template(tx, technician(), given, NOW)
+        left = configs.change_devices(tx, technician(), "gw-1", [DOOR], ["lobby"], NOW)
+        assert [each["id"] for each in tomllib.loads(left.text)["devices"]] == ["door"]
+        assert left.text.startswith("# left out: devices.lobby\n")
+        shown = configs.get_config(tx, technician(), "gw-1", NOW).parts
+        parts = {each.part: (each.sources, each.left_out) for each in shown}
+        assert parts["devices.lobby"] == ([f"node {street}", "own"], True)
+        other = configs.change_devices(tx, technician(), "gw-2", [DOOR], [], NOW)
+        again = LOBBY.replace("s/lobby", "s/new")
+        back = configs.propose(tx, technician(), "gw-1", f"{left.own}{again}", NOW)
+    assert "lobby" in other.text
+    assert "s/new" in back.text
 
 
 def test_a_version_can_be_gone_back_to(db: Database) -> None:

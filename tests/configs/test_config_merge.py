@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloud import catalogue
 from cloud.devices.configs import service as configs
-from cloud.devices.configs.edits import diff, with_devices, with_key
+from cloud.devices.configs.edits import diff, with_devices, with_key, without
 from cloud.devices.configs.faults import ConfigFault, Fault, line_of
 from cloud.devices.configs.merge import Layer, Rendered, effective
 from cloud.devices.configs.models import NewTemplate
@@ -65,6 +65,53 @@ def test_a_fault_of_a_template_names_the_template() -> None:
     assert (caught.value.fault.source, caught.value.fault.key) == ("node /", "devices.lobby.profile")
 
 
+def test_a_text_leaves_out_what_earlier_ones_give_and_the_result_says_so() -> None:
+    given = Layer(TemplateKind.NODE, "/", f"{TOP.text}{BARE}location = 'hall'\n[metrics]\n")
+    made = joined('without = ["devices.lobby", "outbox.budget_mb", "metrics"]\n', given, HOUSE, TYPE)
+    assert made.text.startswith("# left out: devices.lobby, metrics, outbox.budget_mb\n")
+    table = tomllib.loads(made.text)
+    assert table.keys() == {"connectors", "outbox"}, "no device of the type is left, so its template gives nothing"
+    assert table["outbox"] == {"commit_linger_ms": 10}
+    assert made.left_out == {
+        "devices.lobby": ("node /", "own"), "outbox.budget_mb": ("node /1/", "own"), "metrics": ("own",),
+    }  # fmt: skip
+    assert not made.left_out.keys() & made.sources.keys()
+    alone = joined(f'without = ["devices.lobby"]\n{BARE}', given, TYPE)
+    assert "location" not in alone.text, "what the text says of the same part stands alone"
+    assert (dict(alone.left_out), alone.sources["devices.lobby"]) == ({}, ("own",))
+    lower = Layer(TemplateKind.NODE, "/1/", 'without = ["outbox"]\n')
+    assert "[outbox]" not in joined("", TOP, lower).text
+    again = joined("[outbox]\nbudget_mb = 50\n", TOP, lower)
+    assert tomllib.loads(again.text)["outbox"] == {"budget_mb": 50}
+    assert not again.left_out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('without = "devices.lobby"', "line 1: without: is a list of parts"),
+        ('without = ["devices"]', r"line 1: without: 'devices' is nothing that can be left out; name one such as"),
+        ('without = ["devices.a b"]', "'devices.a b' is nothing that can be left out"),
+        ('without = ["outbox.budget"]', r"'outbox.budget' is nothing .* left out \(did you mean \"budget_mb\"\?\)"),
+        ("without = [{x = 1}]", "is nothing that can be left out"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_left_out_is_a_fault_at_its_line(text: str, said: str) -> None:
+    with pytest.raises(ConfigFault, match=said):
+        joined(text)
+    with pytest.raises(ConfigFault, match="template node /1/ line 1: without"):
+        joined("", Layer(TemplateKind.NODE, "/1/", text))
+
+
+def test_a_part_is_left_out_of_a_text_that_gives_it_itself_too() -> None:
+    text = without(f"{OWN}[outbox]\nbudget_mb = 50\n", ["devices.lobby", "outbox.budget_mb"])
+    assert tomllib.loads(text) == {
+        "without": ["devices.lobby", "outbox.budget_mb"], "connectors": tomllib.loads(LINE)["connectors"],
+    }  # fmt: skip
+    assert without(text, ["devices.lobby"]) == text
+    assert tomllib.loads(without(text, ["connectors.mqtt", "uplink"]))["without"][0] == "connectors.mqtt"
+
+
 words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
 plain = st.one_of(
     st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), words
@@ -79,7 +126,7 @@ def test_what_is_written_reads_the_same(table: dict[str, Any]) -> None:
 
 
 parts = ["location", "uplink", "outbox", "metrics", "connectors", "devices", "device", "gateway", "id", "name", "kind",
-         "url", "profile", "connector", "address", "drill", "budget_mb", "bind", "baud"]  # fmt: skip
+         "url", "profile", "connector", "address", "drill", "budget_mb", "bind", "baud", "without"]  # fmt: skip
 anything = st.recursive(
     st.one_of(plain, st.dates(), st.sampled_from(["mqtt", "serial", SMOKE, "inf"])),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(parts), inner, max_size=5)),

@@ -52,7 +52,7 @@ def _follow(tech: Client, url: str) -> None:
     assert '-id = "lobby"' in tech.get(f"{url}/diff?from=1&to=2").json()["diff"]
     assert tech.post(f"{url}/history/1/restore").json()["version"] == 3
     assert tech.get(url).json()["parts"] == [
-        {"part": "connectors.mqtt", "sources": ["own"]}, {"part": "devices.lobby", "sources": ["own"]}
+        {"part": part, "sources": ["own"], "left_out": False} for part in ("connectors.mqtt", "devices.lobby")
     ]  # fmt: skip
     standings = {each["gateway"]: each["phase"] for each in tech.get("/configs").json()["items"]}
     assert standings == {"gw-1": "waiting", "gw-far": "unset"}
@@ -101,6 +101,10 @@ def test_the_pages_say_how_each_gateway_stands_in_both_languages(service: Served
         seen = client.post("/config-changes", data=change)
         assert (seen.status_code, "+drill = true" in seen.text) == (200, True)
         assert client.post("/config-changes", data=change | {"kind": "set"}).status_code == 422
+        out = client.post("/config-changes", data=change | {"kind": "leave-out", "key": "devices.lobby"})
+        assert '<span class="plus">+# left out: devices.lobby</span>' in out.text
+        propose(service.db, "gw-1", f'without = ["devices.hall"]\n{OWN}')
+        assert "<s>devices.hall</s>" in client.get("/configs/gw-1").text
 
 
 def test_a_change_to_many_becomes_a_campaign(service: Served) -> None:

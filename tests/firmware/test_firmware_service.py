@@ -165,7 +165,7 @@ def test_the_way_back_is_the_version_that_ran_when_it_is_published(db: Database)
     committed = state(UpdatePhase.COMMITTED, running="2.0.0")
     tell(db, a=committed, b=committed)
     with db.begin() as tx:
-        assert service.already(tx, subject, "gw-1", "a")
+        assert service.already(tx, subject, [("gw-1", "a"), ("gw-2", "a")]) == {("gw-1", "a")}
         service.back(tx, 1, subject, "gw-1", "a", NOW + 1)
         with pytest.raises(Conflict, match=r"the version before \(0\.5\) is not published"):
             service.back(tx, 1, subject, "gw-1", "b", NOW + 1)

@@ -257,7 +257,7 @@ def test_a_campaign_orders_a_published_agent_and_hears_of_it(
                 kind.check(tx, SYSTEM, wrong, NOW)
         with pytest.raises(NotFound):
             kind.check(tx, SYSTEM, {"target": "none"}, NOW)
-        assert not kind.already(tx, subject, "gw-1", "")
+        assert not kind.already(tx, subject, [("gw-1", "")])
         kind.start(tx, 7, subject, "gw-1", "", NOW)
     order = ordered(db)
     assert order == UpdateOrder(
@@ -271,7 +271,7 @@ def test_a_campaign_orders_a_published_agent_and_hears_of_it(
     assert outcome == [(7, "gw-1", True, "", False)]
     assert ordered(db) is None
     with db.begin() as tx:
-        assert kind.already(tx, subject, "gw-1", "")
+        assert kind.already(tx, subject, [("gw-1", ""), ("gw-2", "")]) == {("gw-1", "")}
         with pytest.raises(Conflict, match=r"before \(1.0.0\) is not published"):
             kind.back(tx, 7, subject, "gw-1", "", NOW)
     home.add(b"older", "agent/agent-1.0.0.zip", Release(ReleaseKind.AGENT, "agent", "1.0.0"))

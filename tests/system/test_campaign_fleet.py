@@ -69,7 +69,11 @@ class Desk:
             seen = self.see()
             return seen if test(seen) else None
 
-        found = wait_for(shown, seconds, what)
+        try:
+            found = wait_for(shown, seconds, what)
+        except AssertionError as e:
+            seen = self.see()
+            raise AssertionError(f"{e}: {[seen[part] for part in ('state', 'reason', 'detail', 'tally')]}") from e
         assert found is not None
         return found
 

@@ -1,13 +1,13 @@
 """What people do with campaigns: create, approve, start, pause, resume, abort, roll back, retry.
 
 Owns the acts. Each sets the campaign's timer first and then holds its row, the order of the engine; what follows from
-an act is the engine's. Who wrote a campaign never approves it, nor a wave of it.
+an act is the engine's. Who wrote a campaign never approves it, nor a wave of it, also not by a token.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -23,21 +23,26 @@ from cloud.org.rules import Principal, visible
 from cloud.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy import Connection, Row
 
+    from cloud.devices.campaigns.choosing import Choosing
     from cloud.devices.campaigns.models import CampaignDetail, NewCampaign
 
 _c = members_table.c
 
 
-def create(tx: Connection, actor: Principal, new: NewCampaign, now_ms: int) -> CampaignDetail:
-    """Make a campaign with the members that fit now. Raises Forbidden, NotFound, Invalid."""
-    tree.may_administer(actor)
-    kind = choosing.kind_of(new.kind)
-    subject = dict(kind.check(tx, actor, new.subject, now_ms)) if kind.check else new.subject
-    new = new.model_copy(update={"subject": subject})
+def create(
+    tx: Connection, actor: Principal, new: NewCampaign, now_ms: int, chosen: Choosing | None = None
+) -> CampaignDetail:  # fmt: skip
+    """Make a campaign. chosen: its members, when they were chosen before; else those that fit now.
+
+    Raises Forbidden, NotFound, Invalid.
+    """
+    subject = choosing.checked(tx, actor, new, now_ms).subject
     tree.get_node(tx, actor, new.choice.node, hold=True)
-    chosen = choosing.choose(tx, actor, new)
+    chosen = chosen or choosing.choose(tx, actor, new, now_ms)
     if not chosen.members:
         raise Invalid("choice: nobody fits it")
     values = {
@@ -79,7 +84,7 @@ def approve(tx: Connection, actor: Principal, campaign: int, now_ms: int, note: 
     """Let it be started, or its next wave be opened. Raises Forbidden for its author, NotFound, Conflict."""
     row, to = _held(tx, actor, campaign, Act.APPROVE, now_ms)
     if org.same_person(tx, actor, row.author):
-        raise Forbidden(f"campaign {campaign}: who wrote it does not approve it")
+        raise Forbidden(f"campaign {campaign}: who wrote it does not approve it, nor does a token of theirs")
     wave = 1
     if row.state == State.DRAFT.value:
         row = engine.change(
@@ -122,7 +127,6 @@ def resume(tx: Connection, actor: Principal, campaign: int, now_ms: int, note: s
 def abort(tx: Connection, actor: Principal, campaign: int, now_ms: int, note: str = "") -> CampaignDetail:
     """Start nobody any more and take back what is not begun; who has committed stays. Raises NotFound, Conflict."""
     row, to = _held(tx, actor, campaign, Act.ABORT, now_ms)
-    members.move_all(tx, campaign, Event.CANCEL, ended_at=now_ms)
     row = engine.change(tx, row, state=to.value, awaits=None, reason="", detail="")
     return _done(tx, actor, row, Act.ABORT, now_ms, note=note, wave=row.wave)
 
@@ -137,8 +141,10 @@ def roll_back(tx: Connection, actor: Principal, campaign: int, now_ms: int, note
     if later:
         raise Conflict(f"campaign {campaign}: campaign {later[0]} has changed {later[1]} of its members since")
     _claim(tx, actor, row)
-    members.move_all(tx, campaign, Event.CANCEL, ended_at=now_ms)
     row = engine.change(tx, row, state=to.value, ended_at=None, awaits=None, reason="", detail="")
+    undone = kind.undo(tx, campaign, now_ms) if kind.undo else None
+    if undone:
+        telling.happened(tx, row, actor, undone.what, now_ms, detail=undone.detail)
     return _done(tx, actor, row, Act.ROLL_BACK, now_ms, note=note)
 
 
@@ -184,3 +190,10 @@ def _claim(tx: Connection, actor: Principal, row: Row[Any]) -> None:
     if found:
         who = f"campaign {found[0]}" if visible(actor, found[2]) else f"another campaign of kind {row.kind}"
         raise Conflict(f"campaign {row.id}: {who} has {found[1]} of its gateways until it has ended")
+
+
+ACTS: Final[Mapping[Act, Callable[[Connection, Principal, int, int, str], CampaignDetail]]] = {
+    Act.APPROVE: approve, Act.START: start, Act.PAUSE: pause, Act.RESUME: resume, Act.ABORT: abort,
+    Act.ROLL_BACK: roll_back, Act.RETRY: retry,
+}  # fmt: skip
+"""What people do with a campaign, given who, which one, when, and a remark."""

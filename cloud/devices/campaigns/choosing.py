@@ -1,6 +1,7 @@
 """Who is in a campaign and who is not, and why.
 
-Owns the choice: made once, when a campaign is created, and frozen with it. A preview is the same choice without it.
+Owns the choice: made once, when a campaign is created, and frozen with it. A preview is the same choice without it. It
+only reads, so that a large fleet is looked through before anything is written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from cloud.devices import selecting as devices
 from cloud.devices.campaigns import hooks, rules
-from cloud.devices.campaigns.models import Chosen, NewCampaign, Preview
+from cloud.devices.campaigns.models import Choice, Chosen, NewCampaign, Preview
 from cloud.devices.campaigns.store import campaigns, claims
 from cloud.errors import Invalid
 from cloud.org import tree
@@ -43,22 +44,42 @@ def kind_of(name: str) -> hooks.Kind:
     return kind
 
 
-def choose(tx: Connection, actor: Principal, new: NewCampaign) -> Choosing:
-    """Decide who is in. Raises Invalid, NotFound when the node does."""
+def checked(tx: Connection, actor: Principal, new: NewCampaign, now_ms: int) -> NewCampaign:
+    """The same with a subject that fits its kind. Raises Forbidden, Invalid, NotFound."""
+    tree.may_administer(actor)
+    kind = kind_of(new.kind)
+    subject = dict(kind.check(tx, actor, new.subject, now_ms)) if kind.check else new.subject
+    return new.model_copy(update={"subject": subject})
+
+
+def fitting(tx: Connection, actor: Principal, choice: Choice) -> list[str]:
+    """The gateways within scope that a choice means, by name. Raises NotFound."""
+    tree.get_node(tx, actor, choice.node)
+    unfit = _fitting(tx, actor, choice, of_devices=False)
+    return [entry.gateway for entry in devices.gateways_below(tx, actor, choice.node) if not unfit(entry)]
+
+
+def choose(tx: Connection, actor: Principal, new: NewCampaign, now_ms: int) -> Choosing:
+    """Decide who is in. Raises Forbidden, Invalid, NotFound when the node does."""
+    new = checked(tx, actor, new, now_ms)
     kind = kind_of(new.kind)
     tree.get_node(tx, actor, new.choice.node)
     found = (devices.devices_below if kind.of_devices else devices.gateways_below)(tx, actor, new.choice.node)
-    unfit = _fitting(tx, actor, new, kind)
+    unfit = _fitting(tx, actor, new.choice, of_devices=kind.of_devices)
+    why = {(entry.gateway, entry.device): unfit(entry) for entry in found}
+    fit = [key for key, reason in why.items() if not reason]
+    why |= dict.fromkeys(kind.already(tx, new.subject, fit) if kind.already else (), "already")
     busy = _busy(tx, actor, new.kind)
-    members, out = {}, []
+    members: dict[hooks.Member, devices.Entry] = {}
+    out: list[tuple[devices.Entry, str, int | None]] = []
     for entry in found:
-        why = unfit(entry)
-        if not why and entry.gateway in busy:
+        key = entry.gateway, entry.device
+        if why[key]:
+            out.append((entry, why[key], None))
+        elif entry.gateway in busy:
             out.append((entry, "busy", busy[entry.gateway]))
-        elif why:
-            out.append((entry, why, None))
         else:
-            members[entry.gateway, entry.device] = entry
+            members[key] = entry
     if len(members) > rules.MAX_MEMBERS:
         raise Invalid(f"choice: {len(members)} members, more than {rules.MAX_MEMBERS}")
     order = rules.drawn(members)
@@ -66,12 +87,9 @@ def choose(tx: Connection, actor: Principal, new: NewCampaign) -> Choosing:
 
 
 def _fitting(
-    tx: Connection, actor: Principal, new: NewCampaign, kind: hooks.Kind
+    tx: Connection, actor: Principal, choice: Choice, *, of_devices: bool
 ) -> Callable[[devices.Entry], str]:  # fmt: skip
-    choice = new.choice
-    serving = (
-        devices.serving(tx, actor, clean(choice.profile, 200)) if choice.profile and not kind.of_devices else set()
-    )
+    serving = devices.serving(tx, actor, clean(choice.profile, 200)) if choice.profile and not of_devices else set()
 
     def why(entry: devices.Entry) -> str:
         if choice.gateways and entry.gateway not in choice.gateways:
@@ -80,10 +98,8 @@ def _fitting(
             return "left-out"
         if choice.agent_version and entry.agent_version != choice.agent_version:
             return "agent-version"
-        if choice.profile and (entry.profile != choice.profile if kind.of_devices else entry.gateway not in serving):
+        if choice.profile and (entry.profile != choice.profile if of_devices else entry.gateway not in serving):
             return "profile"
-        if kind.already and kind.already(tx, new.subject, entry.gateway, entry.device):
-            return "already"
         return ""
 
     return why
@@ -97,10 +113,9 @@ def _busy(tx: Connection, actor: Principal, kind: str) -> dict[str, int | None]:
     return {row[0]: row[1] if row[2] else None for row in rows}
 
 
-def preview(tx: Connection, actor: Principal, new: NewCampaign) -> Preview:
-    """What a campaign would be about. Raises Invalid, NotFound."""
-    tree.may_administer(actor)
-    chosen = choose(tx, actor, new)
+def preview(tx: Connection, actor: Principal, new: NewCampaign, now_ms: int) -> Preview:
+    """What a campaign would be about. Raises Forbidden, Invalid, NotFound."""
+    chosen = choose(tx, actor, new, now_ms)
     out: dict[str, int] = {}
     examples = [_chosen(entry) for entry in chosen.members[:EXAMPLES]]
     for entry, why, campaign in chosen.out:

@@ -2,21 +2,22 @@
 
 Owns what `rules.next_step` decides being done. A turn holds the campaign's row, so a campaign takes one turn at a time
 whatever processes there are; all that it does is one transaction, so a process that dies in it has done nothing, and
-the timer is there again. At most 200 members are started, stopped, looked at or brought back a turn; then the timer is
-due at once. Locks are taken in one order: the timer's row, the campaign's, the members'.
+the timer is there again. At most 50 members are started, stopped, looked at or brought back a turn; then the timer is
+due at once. Locks are taken in one order: the timer's row, the campaign's, the gateways', the members'. Who hears of a
+gateway holds its row and may be waiting for a timer's, so a turn takes gateways' rows only when they are free.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 import structlog
 
 from cloud import metrics, timers
-from cloud.devices import selecting
+from cloud.devices import places, selecting
 from cloud.devices.campaigns import hooks, members, rules, telling
 from cloud.devices.campaigns.models import PolicyBody
 from cloud.devices.campaigns.rules import Act, Do, Event, Standing, State, Step, Tally, View
@@ -29,9 +30,9 @@ from cloud.org.rules import SYSTEM
 from firmware_specs.errors import PatrolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row
 
     from cloud.devices.campaigns.members import Key
 
@@ -44,9 +45,9 @@ STEPS: Final = 12
 _c: Final = members_table.c
 
 
-def nudge(tx: Connection, campaign: int, at_ms: int) -> None:
-    """Have a campaign take its turn at a time."""
-    timers.set_timer(tx, TIMER, str(campaign), at_ms)
+def nudge(tx: Connection, campaign: int, at_ms: int, *, news: bool = False) -> None:
+    """Have a campaign take its turn at a time. news: pages are to look again whatever comes of the turn."""
+    timers.set_timer(tx, TIMER, str(campaign), at_ms, {"news": True} if news else None)
 
 
 def hold(tx: Connection, campaign: int) -> Row[Any] | None:
@@ -65,8 +66,8 @@ def turn(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
     row = hold(tx, int(timer.key))
     if row is None:
         return
-    before = (row.state, row.wave, members.tallies(tx, [row.id]))
     late = _time_out(tx, row, now_ms)
+    news = bool(late or timer.data)
     policy = PolicyBody.model_validate_json(row.policy).rule()
     again: int | None = now_ms
     for _ in range(STEPS if late < rules.BATCH else 0):
@@ -78,6 +79,7 @@ def turn(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
                 again = min(again or now_ms + LOOK_MS, now_ms + LOOK_MS)
             break
         row = _DO[step.do](tx, row, step, now_ms)
+        news = True
         if step.do in _BY_BATCH:
             break
         if step.do in _LAST:
@@ -85,7 +87,7 @@ def turn(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
             break
     if again is not None:
         nudge(tx, row.id, max(again, now_ms + 1))
-    if before != (row.state, row.wave, members.tallies(tx, [row.id])):
+    if news:
         telling.moved(tx, row, now_ms)
 
 
@@ -97,50 +99,54 @@ def look(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> Vi
     open_now = [number for number in range(1, row.wave + 1) if by_wave[number - 1].waiting]
     missed = {n: (opened[n].opened_at or now_ms) + 1000 * policy.offline_s for n in open_now}
     over = [n for n in open_now if missed[n] <= now_ms]
-    stoppable = (*members.flying(row.id, Standing.STARTED), _c.stopped.is_(False))
+    there = functools.partial(members.exist, tx, row.id)
     return View(
         state=State(row.state), wave=row.wave, waves=by_wave, approved_wave=row.approved_wave,
-        gate_at=opened[row.wave].gate_at if row.wave else None, opens_at=_opens_at(tx, row, policy, now_ms),
-        reachable=members.count(tx, *members.waiting(row.id, online=True, waves_=open_now)) if open_now else 0,
-        overdue=members.count(tx, *members.waiting(row.id, online=False, waves_=over)) if over else 0,
+        gate_at=opened[row.wave].gate_at if row.wave else None,
+        opens_at=rules.opens_at(policy.windows, zones.zone_of(tx, row.node), now_ms),
+        reachable=bool(open_now) and there(rules.WAITING, *members.waiting(online=True, waves_=open_now)),
+        overdue=bool(over) and there(rules.WAITING, *members.waiting(online=False, waves_=over)),
         missed_at=min((each for each in missed.values() if each > now_ms), default=None),
-        deadline=members.deadline(tx, row.id), now_ms=now_ms, unstopped=members.count(tx, *stoppable),
+        deadline=members.deadline(tx, row.id), now_ms=now_ms,
+        unstopped=there(rules.STOPPED_IN.get(State(row.state), ()), _c.stopped.is_(False)),
         closed=row.ended_at is not None,
     )  # fmt: skip
 
 
-def _opens_at(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> int:
-    if not policy.windows:
-        return now_ms
-    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zones.zone_of(tx, row.node))
-    minutes = rules.opens_in(policy.windows, local.isoweekday(), local.hour * 60 + local.minute)
-    return now_ms - now_ms % 60_000 + 60_000 * minutes if minutes else now_ms
+def _next(
+    tx: Connection, campaign: int, standings: Iterable[Standing], *held: ColumnElement[bool]
+) -> list[Key]:  # fmt: skip
+    """The next members that stand so, with their gateways' rows held; who is being heard just now comes next time."""
+    keys = members.batch(tx, campaign, standings, *held)
+    busy = places.hold_free(tx, {key.gateway for key in keys}) if keys else set()
+    return [key for key in keys if key.gateway not in busy]
 
 
 def _time_out(tx: Connection, row: Row[Any], now_ms: int) -> int:
     """Silence is failure: of those in flight whose time is over. How many there were."""
-    flying = members.flying(row.id, *rules.IN_FLIGHT)
-    late = members.batch(tx, *flying, _c.deadline_at <= now_ms)
+    late = _next(tx, row.id, rules.IN_FLIGHT, _c.deadline_at <= now_ms)
+    subject = json.loads(row.subject) if late else {}
     for key in late:
         if members.fail(tx, key, Event.FAIL, "timeout", now_ms):
             metrics.CAMPAIGN_OUTCOMES.labels(row.kind, "timeout").inc()
-            _stop(tx, row, key, now_ms)
+            _stop(tx, row, key, subject, now_ms)
         else:
             members.fail(tx, key, Event.BACK_FAIL, "timeout", now_ms)
     return len(late)
 
 
-def _stop(tx: Connection, row: Row[Any], key: Key, now_ms: int) -> None:
-    why = _order(tx, row, key, hooks.KINDS[row.kind].stop, now_ms)
+def _stop(tx: Connection, row: Row[Any], key: Key, subject: hooks.Subject, now_ms: int) -> None:
+    members.note(tx, key, stopped=True)
+    why = _order(tx, key, hooks.KINDS[row.kind].stop, subject, now_ms)
     if why:
         log.warning("an order cannot be taken back", campaign=row.id, gateway=key.gateway, error=why)
 
 
-def _order(tx: Connection, row: Row[Any], key: Key, order: hooks.Order, now_ms: int) -> str:
+def _order(tx: Connection, key: Key, order: hooks.Order, subject: hooks.Subject, now_ms: int) -> str:
     """Put an order out. Gives why that cannot be done, empty when it was."""
     try:
         with tx.begin_nested():
-            order(tx, row.id, json.loads(row.subject), key.gateway, key.device, now_ms)
+            order(tx, key.campaign, subject, key.gateway, key.device, now_ms)
     except PatrolError as e:
         return str(e) or type(e).__name__
     return ""
@@ -165,16 +171,16 @@ def _open(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
 
 
 def _start(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
-    policy = PolicyBody.model_validate_json(row.policy)
-    opened = range(1, row.wave + 1)
-    due = now_ms + 1000 * policy.timeout_s
-    for key in members.batch(tx, *members.waiting(row.id, online=True, waves_=opened)):
+    due = now_ms + 1000 * PolicyBody.model_validate_json(row.policy).timeout_s
+    subject = json.loads(row.subject)
+    opened = members.waiting(online=True, waves_=range(1, row.wave + 1))
+    for key in _next(tx, row.id, rules.WAITING, *opened):
         fresh = {"phase": "", "reason": "", "started_at": now_ms, "ended_at": None, "deadline_at": due,
                  "attempt": _c.attempt + 1, "stopped": False}  # fmt: skip
         if not members.move(tx, key, Event.START, **fresh):
             continue
         metrics.CAMPAIGN_OUTCOMES.labels(row.kind, "started").inc()
-        why = _order(tx, row, key, hooks.KINDS[row.kind].start, now_ms)
+        why = _order(tx, key, hooks.KINDS[row.kind].start, subject, now_ms)
         if why:
             members.fail(tx, key, Event.FAIL, why, now_ms)
     return row
@@ -184,9 +190,14 @@ def _miss(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
     policy = PolicyBody.model_validate_json(row.policy)
     opened = sa.select(waves.c.wave, waves.c.opened_at).where(waves.c.campaign == row.id, waves.c.wave <= row.wave)
     over = [each.wave for each in tx.execute(opened) if (each.opened_at or now_ms) + 1000 * policy.offline_s <= now_ms]
-    gone = members.waiting(row.id, online=False, waves_=over)
-    count = members.move_all(tx, row.id, Event.MISS, *gone, reason="offline", ended_at=now_ms)
+    gone = members.waiting(online=False, waves_=over)
+    count = members.move_all(tx, row.id, Event.MISS, *gone, most=rules.CHUNK, reason="offline", ended_at=now_ms)
     telling.happened(tx, row, SYSTEM, "miss", now_ms, wave=row.wave, detail=str(count))
+    return row
+
+
+def _cancel(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    members.move_all(tx, row.id, Event.CANCEL, most=rules.CHUNK, ended_at=now_ms)
     return row
 
 
@@ -198,15 +209,12 @@ def _soak(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
 
 
 def _check(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
-    unchecked = (*members.flying(row.id, Standing.COMMITTED), _c.wave == row.wave, _c.checked.is_(False))
-    for key in members.batch(tx, *unchecked):
+    for key in members.batch(tx, row.id, [Standing.COMMITTED], _c.wave == row.wave, _c.checked.is_(False)):
         try:
             good, why = health.healthy(tx, key.gateway, now_ms)
         except NotFound as e:  # it was removed meanwhile
             good, why = False, str(e)
-        mine = (_c.campaign == key.campaign, _c.gateway == key.gateway, _c.device == key.device)
-        values = {"checked": True, "unhealthy": not good} | ({} if good else {"reason": why[: members.REASON]})
-        tx.execute(members_table.update().where(*mine).values(**values))
+        members.note(tx, key, checked=True, unhealthy=not good, **{} if good else {"reason": why[: members.REASON]})
     return row
 
 
@@ -227,21 +235,21 @@ def _back(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
         (selecting.online(_c.gateway), sa.literal(now_ms + 1000 * policy.timeout_s, sa.BigInteger)),
         else_=sa.literal(now_ms + 1000 * policy.offline_s, sa.BigInteger),
     )
-    for key in members.batch(tx, *members.flying(row.id, Standing.COMMITTED), *only):
+    subject = json.loads(row.subject)
+    for key in _next(tx, row.id, [Standing.COMMITTED], *only):
         values = {"phase": "", "reason": "", "ended_at": None, "deadline_at": due}
         if not members.move(tx, key, Event.GO_BACK, **values):
             continue
-        why = _order(tx, row, key, back, now_ms) if back else "nothing leads back"
+        why = _order(tx, key, back, subject, now_ms) if back else "nothing leads back"
         if why:
             members.fail(tx, key, Event.BACK_FAIL, why, now_ms)
     return row
 
 
 def _stop_some(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
-    for key in members.batch(tx, *members.flying(row.id, Standing.STARTED), _c.stopped.is_(False)):
-        mine = (_c.campaign == key.campaign, _c.gateway == key.gateway, _c.device == key.device)
-        tx.execute(members_table.update().where(*mine).values(stopped=True))
-        _stop(tx, row, key, now_ms)
+    subject = json.loads(row.subject)
+    for key in _next(tx, row.id, rules.STOPPED_IN[State(row.state)], _c.stopped.is_(False)):
+        _stop(tx, row, key, subject, now_ms)
     return row
 
 
@@ -265,8 +273,8 @@ def _reopen(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]
 
 _DO: Final[dict[Do, Callable[[Connection, Row[Any], Step, int], Row[Any]]]] = {
     Do.PAUSE: _pause, Do.OPEN: _open, Do.START: _start, Do.MISS: _miss, Do.SOAK: _soak, Do.CHECK: _check,
-    Do.ASK: _ask, Do.BACK: _back, Do.STOP: _stop_some, Do.FINISH: _finish, Do.REOPEN: _reopen,
+    Do.CANCEL: _cancel,    Do.ASK: _ask, Do.BACK: _back, Do.STOP: _stop_some, Do.FINISH: _finish, Do.REOPEN: _reopen,
 }  # fmt: skip
-_BY_BATCH: Final = frozenset({Do.START, Do.CHECK, Do.BACK, Do.STOP})
+_BY_BATCH: Final = frozenset({Do.START, Do.MISS, Do.CHECK, Do.CANCEL, Do.BACK, Do.STOP})
 _LAST: Final = frozenset({Do.ASK, Do.FINISH})
 timers.HANDLERS[TIMER] = turn

@@ -6,6 +6,7 @@ that whatever two processes do at once, a member moves once.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 REASON: Final = 500
 PHASE: Final = 100
 _c: Final = members.c
+_ADD: Final = """INSERT INTO campaign_members (campaign, gateway, device, wave, place, state, phase, reason, attempt,
+    stopped, checked, unhealthy, forgiven)
+SELECT :campaign, value ->> 0, value ->> 1, CAST(value ->> 2 AS integer), CAST(value ->> 3 AS integer), 'pending',
+    '', '', 0, false, false, false, false FROM """
+_EACH: Final = {
+    "sqlite": "json_each(:rows)", "postgresql": "json_array_elements(CAST(:rows AS json)) AS chosen(value)",
+}  # fmt: skip
 
 
 class Key(NamedTuple):
@@ -41,16 +49,14 @@ def _is(key: Key) -> tuple[ColumnElement[bool], ...]:
 
 
 def add(tx: Connection, campaign: int, chosen: Sequence[Entry], sizes: Sequence[int]) -> None:
-    """Put the chosen in, in their order, wave by wave."""
+    """Put the chosen in, in their order, wave by wave; by one statement, since they may be a hundred thousand."""
     numbers = [number for number, size in enumerate(sizes, 1) for _ in range(size)]
     rows = [
-        {"campaign": campaign, "gateway": entry.gateway, "device": entry.device, "wave": wave, "place": place,
-         "state": Standing.PENDING.value, "phase": "", "reason": "", "attempt": 0, "stopped": False, "checked": False,
-         "unhealthy": False, "forgiven": False}
+        (entry.gateway, entry.device, wave, place)
         for place, (entry, wave) in enumerate(zip(chosen, numbers, strict=True), 1)
-    ]  # fmt: skip
-    if rows:
-        tx.execute(members.insert(), rows)
+    ]
+    insert = sa.text(_ADD + _EACH[tx.dialect.name])
+    tx.execute(insert, {"campaign": campaign, "rows": json.dumps(rows)})
     tx.execute(waves.insert(), [{"campaign": campaign, "wave": number} for number in range(1, len(sizes) + 1)])
 
 
@@ -67,14 +73,28 @@ def move(tx: Connection, key: Key, event: Event, **values: Any) -> bool:  # noqa
     return tx.execute(members.update().where(*where).values(state=to, **values)).rowcount > 0
 
 
-def move_all(tx: Connection, campaign: int, event: Event, *held: ColumnElement[bool], **values: Any) -> int:  # noqa: ANN401
-    """Move every member that the event means anything to and for which the conditions hold; how many."""
+def move_all(
+    tx: Connection, campaign: int, event: Event, *held: ColumnElement[bool], most: int | None = None,
+    **values: Any,  # noqa: ANN401 - the columns of a member
+) -> int:  # fmt: skip
+    """Move the members that the event means anything to and for which the conditions hold; how many.
+
+    most: of each standing that the event moves from; all of them when left out.
+    """
     count = 0
     for source in rules.sources(event):
         where = (_c.campaign == campaign, _c.state == source.value, *held)
+        if most:
+            next_ = sa.select(_c.place).where(*where).order_by(_c.deadline_at, _c.place).limit(most)
+            where = (_c.campaign == campaign, _c.place.in_(next_), _c.state == source.value)
         to = rules.MEMBER[source, event].value
         count += tx.execute(members.update().where(*where).values(state=to, **values)).rowcount
     return count
+
+
+def note(tx: Connection, key: Key, **values: Any) -> None:  # noqa: ANN401 - the columns of a member
+    """Write something down of a member, wherever it stands."""
+    tx.execute(members.update().where(*_is(key)).values(**values))
 
 
 def fail(tx: Connection, key: Key, event: Event, reason: str, now_ms: int) -> bool:
@@ -103,34 +123,36 @@ def tallies(tx: Connection, campaign_ids: Iterable[int]) -> dict[int, dict[int, 
 
 def deadline(tx: Connection, campaign: int) -> int | None:
     """When the first of those in flight must have told its outcome."""
-    flying = _c.state.in_([each.value for each in rules.IN_FLIGHT])
-    due: int | None = tx.execute(sa.select(sa.func.min(_c.deadline_at)).where(_c.campaign == campaign, flying)).scalar()
-    return due
+    first = [
+        sa.select(sa.func.min(_c.deadline_at)).where(_c.campaign == campaign, _c.state == each.value)
+        for each in rules.IN_FLIGHT
+    ]
+    return min((due for query in first if (due := tx.execute(query).scalar()) is not None), default=None)
 
 
-def waiting(campaign: int, *, online: bool, waves_: Iterable[int]) -> tuple[ColumnElement[bool], ...]:
-    """Whether a member waits to be started, in one of some waves, and its gateway is online, or is not."""
+def waiting(*, online: bool, waves_: Iterable[int]) -> tuple[ColumnElement[bool], ...]:
+    """Whether a member belongs to one of some waves, and its gateway is online, or is not."""
     there = selecting.online(_c.gateway)
-    return (
-        _c.campaign == campaign, _c.wave.in_(list(waves_)), _c.state.in_([each.value for each in rules.WAITING]),
-        there if online else sa.not_(there),
-    )  # fmt: skip
+    return _c.wave.in_(list(waves_)), there if online else sa.not_(there)
 
 
-def flying(campaign: int, *standings: Standing) -> tuple[ColumnElement[bool], ...]:
-    """Whether a member stands so."""
-    return _c.campaign == campaign, _c.state.in_([each.value for each in standings])
+def exist(tx: Connection, campaign: int, standings: Iterable[Standing], *held: ColumnElement[bool]) -> bool:
+    """Whether there are members that stand so and for which the conditions hold."""
+    return any(
+        tx.execute(sa.select(_c.place).where(_c.campaign == campaign, _c.state == each.value, *held).limit(1)).first()
+        for each in standings
+    )
 
 
-def count(tx: Connection, *held: ColumnElement[bool]) -> int:
-    """How many members there are for which the conditions hold."""
-    return int(tx.execute(sa.select(sa.func.count()).select_from(members).where(*held)).scalar_one())
-
-
-def batch(tx: Connection, *held: ColumnElement[bool]) -> list[Key]:
-    """The next members for which the conditions hold, at most as many as go in one go."""
-    wanted = sa.select(_c.campaign, _c.gateway, _c.device).where(*held).order_by(_c.wave, _c.place)
-    return [Key(*row) for row in tx.execute(wanted.limit(rules.BATCH))]
+def batch(tx: Connection, campaign: int, standings: Iterable[Standing], *held: ColumnElement[bool]) -> list[Key]:
+    """The next members that stand so and for which the conditions hold, at most as many as go in one go."""
+    found: list[Key] = []
+    for each in standings:
+        wanted = sa.select(_c.campaign, _c.gateway, _c.device)
+        wanted = wanted.where(_c.campaign == campaign, _c.state == each.value, *held)
+        rows = tx.execute(wanted.order_by(_c.deadline_at, _c.place).limit(rules.BATCH - len(found)))
+        found += [Key(*row) for row in rows]
+    return found
 
 
 def expecting(tx: Connection, gateway: str) -> list[int]:

@@ -243,6 +243,8 @@ class CampaignDetail(CampaignView):
     subject: dict[str, Any]
     choice: Choice
     policy: PolicyBody
+    zone: str
+    """By whose clocks its start windows open."""
     steps: list[WaveView]
     reasons: list[ReasonView]
     """Of failures, the commonest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -18,22 +18,19 @@ from cloud.devices.campaigns.models import (  # noqa: TC001 - FastAPI reads anno
     Note,
     Preview,
 )
-from cloud.devices.campaigns.rules import State as Stands  # noqa: TC001 - the same
+from cloud.devices.campaigns.rules import Act
+from cloud.devices.campaigns.rules import State as Stands
 from cloud.org.auth import State, Viewer, require
 from cloud.org.rules import Permission, Principal
 from cloud.paging import MAX_LIMIT, Page
 from cloud.problems import documented
 from cloud.state import now_ms
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Connection
-
 router = APIRouter(tags=["campaigns"], responses=documented(401, 403, 422, 503))
 
 CampaignId = Annotated[int, Path(ge=1, lt=2**63)]
 Administrator = Annotated[Principal, Depends(require(Permission.ADMINISTER))]
+Move = Literal["approve", "start", "pause", "resume", "abort", "rollback", "retry"]
 
 
 class CampaignQuery(BaseModel):
@@ -59,15 +56,17 @@ def list_campaigns(state: State, who: Viewer, query: Annotated[CampaignQuery, Qu
 @router.post("/campaigns", responses=documented(404))
 def create(state: State, who: Administrator, body: NewCampaign) -> CampaignDetail:
     """Choose members, now and for good, and make a draft; somebody else approves it."""
+    with state.db.read() as tx:
+        chosen = service.choose(tx, who, body, now_ms())
     with state.db.begin() as tx:
-        return service.create(tx, who, body, now_ms())
+        return service.create(tx, who, body, now_ms(), chosen)
 
 
 @router.post("/campaigns/preview", responses=documented(404))
 def preview(state: State, who: Administrator, body: NewCampaign) -> Preview:
     """Who would be in it and who would not, and why; nothing is made."""
     with state.db.read() as tx:
-        return service.preview(tx, who, body)
+        return service.preview(tx, who, body, now_ms())
 
 
 @router.get("/campaigns/{campaign_id}", responses=documented(404))
@@ -86,51 +85,10 @@ def list_members(
         return service.list_members(tx, who, campaign_id, query)
 
 
-def _act(
-    act: Callable[[Connection, Principal, int, int, str], CampaignDetail], state: State, who: Principal, campaign: int,
-    body: Note | None,
+@router.post("/campaigns/{campaign_id}/{move}", responses=documented(404, 409))
+def move_on(
+    state: State, who: Administrator, campaign_id: CampaignId, move: Move, body: Note | None = None
 ) -> CampaignDetail:  # fmt: skip
+    """Move it on; `approve` is never its author's, `resume` forgives what failed, `abort` leaves who has committed."""
     with state.db.begin() as tx:
-        return act(tx, who, campaign, now_ms(), body.note if body else "")
-
-
-@router.post("/campaigns/{campaign_id}/approve", responses=documented(404, 409))
-def approve(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Let it be started, or its next wave be opened; never by its author."""
-    return _act(service.approve, state, who, campaign_id, body)
-
-
-@router.post("/campaigns/{campaign_id}/start", responses=documented(404, 409))
-def start(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Begin with the first wave."""
-    return _act(service.start, state, who, campaign_id, body)
-
-
-@router.post("/campaigns/{campaign_id}/pause", responses=documented(404, 409))
-def pause(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Start nobody more; who has started goes on."""
-    return _act(service.pause, state, who, campaign_id, body)
-
-
-@router.post("/campaigns/{campaign_id}/resume", responses=documented(404, 409))
-def resume(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Go on; what has failed until now is not held against it again."""
-    return _act(service.resume, state, who, campaign_id, body)
-
-
-@router.post("/campaigns/{campaign_id}/abort", responses=documented(404, 409))
-def abort(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Start nobody any more; who has committed stays."""
-    return _act(service.abort, state, who, campaign_id, body)
-
-
-@router.post("/campaigns/{campaign_id}/rollback", responses=documented(404, 409))
-def roll_back(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Bring everybody back who has committed."""
-    return _act(service.roll_back, state, who, campaign_id, body)
-
-
-@router.post("/campaigns/{campaign_id}/retry", responses=documented(404, 409))
-def retry(state: State, who: Administrator, campaign_id: CampaignId, body: Note | None = None) -> CampaignDetail:
-    """Try those again that failed or missed it."""
-    return _act(service.retry, state, who, campaign_id, body)
+        return service.ACTS[Act(move)](tx, who, campaign_id, now_ms(), body.note if body else "")

@@ -2,8 +2,8 @@
 
 Owns the one decision that the engine asks for; the states and what moves them are tables in `states`:
 
-- Members are drawn into waves once; a wave opens when the gate of the one before it has passed, and only its members
-  are started, each at most once an attempt, while the campaign runs and the start window is open.
+- Members are drawn into waves once; a wave opens when the gate of the one before it has passed and the start window is
+  open, and only its members are started, each at most once an attempt, while the campaign runs and the window is open.
 - An outcome counts whatever order it comes in: whoever committed has committed, also when it was thought to have
   failed. So the same outcomes in any order, however often each, give the same counts.
 - It pauses by itself when `failed >= pause_least` and `failed x 100 >= pause_percent x started`, both counted without
@@ -20,6 +20,7 @@ Owns the one decision that the engine asks for; the states and what moves them a
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,6 +28,7 @@ from cloud.devices.campaigns.states import (
     CAMPAIGN,
     IN_FLIGHT,
     MEMBER,
+    STOPPED_IN,
     UNFINISHED,
     WAITING,
     Act,
@@ -42,16 +44,22 @@ from cloud.devices.campaigns.states import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date, tzinfo
 
 __all__ = [
-    "BATCH", "CAMPAIGN", "DAY_MIN", "IN_FLIGHT", "MAX_MEMBERS", "MEMBER", "UNFINISHED", "WAITING", "Act", "Counted",
-    "Do", "Event", "Policy", "Standing", "State", "Step", "Tally", "View", "Window", "acts", "after", "drawn",
-    "event_of", "moved", "next_step", "opens_in", "sources", "tally", "too_many", "wave_sizes",
+    "BATCH", "CAMPAIGN", "CHUNK", "DAY_MIN", "IN_FLIGHT", "MAX_MEMBERS", "MEMBER", "STOPPED_IN", "UNFINISHED",
+    "WAITING", "Act", "Counted", "Do", "Event", "Policy", "Standing", "State", "Step", "Tally", "View", "Window",
+    "acts", "after", "drawn", "event_of", "moved", "next_step", "opens_at", "sources", "tally", "too_many",
+    "wave_sizes",
 ]  # fmt: skip
 
 DAY_MIN: Final = 1440
-BATCH: Final = 200
-"""Members that are started, stopped, brought back or looked at in one go."""
+DAYS_AHEAD: Final = 9
+"""In which each window of a week begins, however clocks are set meanwhile."""
+BATCH: Final = 50
+"""Members that are started, stopped, brought back or looked at in one go: SQLite has one writer, and ingest waits."""
+CHUNK: Final = 5_000
+"""Members that are cancelled, or miss it, in one go: nothing is ordered of them."""
 MAX_MEMBERS: Final = 100_000
 
 
@@ -169,17 +177,30 @@ def drawn(names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(names, key=lambda pair: hashlib.sha256("\0".join(pair).encode()).digest())
 
 
-def opens_in(windows: Sequence[Window], weekday: int, minute: int) -> int:
-    """In how many minutes a start window opens, 0 when one is open or there is none. weekday: 1 to 7."""
+def opens_at(windows: Sequence[Window], zone: tzinfo, now_ms: int) -> int:
+    """When the next start window opens by the clocks of a zone; at most now when one is open or there is none."""
     if not windows:
-        return 0
-    return min(_opens_in(window, day, weekday, minute) for window in windows for day in window.days)
+        return now_ms
+    today = datetime.fromtimestamp(now_ms / 1000, zone).date()
+    days = [today + timedelta(days=ahead) for ahead in range(-1, DAYS_AHEAD)]
+    spans = [_span(each, day, zone) for each in windows for day in days if day.isoweekday() in each.days]
+    return min(begins for begins, ends in spans if ends > now_ms)
 
 
-def _opens_in(window: Window, day: int, weekday: int, minute: int) -> int:
-    since = ((weekday - day) * DAY_MIN + minute - window.begins) % (7 * DAY_MIN)
+def _span(window: Window, day: date, zone: tzinfo) -> tuple[int, int]:
+    """From when to when a window that begins on a day is open.
+
+    An hour that clocks show twice is in it both times. A window whose whole time clocks skip has its length after that.
+    """
     length = (window.ends - window.begins) % DAY_MIN or DAY_MIN
-    return 0 if since < length else 7 * DAY_MIN - since
+    midnight = datetime.combine(day, time(), zone)
+    begins = _ms(midnight + timedelta(minutes=window.begins))
+    ends = _ms((midnight + timedelta(minutes=window.begins + length)).replace(fold=1))
+    return begins, ends if ends > begins else begins + 60_000 * length
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1000
 
 
 def too_many(all_of_it: Tally, policy: Policy) -> str | None:
@@ -206,6 +227,8 @@ class Do(StrEnum):
     """The wave has ended: set its gate."""
     CHECK = "check"
     """Look at the health of the next members."""
+    CANCEL = "cancel"
+    """The next members that wait: they are not started any more."""
     ASK = "ask"
     """For the approval of the next wave."""
     BACK = "back"
@@ -234,9 +257,9 @@ class View(NamedTuple):
     """What is decided on.
 
     waves: by number from 1, every wave's tally. gate_at: of the open wave. opens_at: when the start window is open, at
-    most now when it is. reachable, overdue: members of opened waves that wait and are online, or are not and had their
-    time; missed_at: when that is of the next. deadline: the first of those in flight. unstopped: members
-    under way whose order nobody took back. closed: nothing more to come.
+    most now when it is. reachable, overdue: whether members of opened waves wait and are online, or are not and had
+    their time; missed_at: when that is of the next. deadline: the first of those in flight. unstopped: whether orders
+    are still to be taken back. closed: nothing more to come.
     """
 
     state: State
@@ -245,12 +268,12 @@ class View(NamedTuple):
     approved_wave: int
     gate_at: int | None
     opens_at: int
-    reachable: int
-    overdue: int
+    reachable: bool
+    overdue: bool
     missed_at: int | None
     deadline: int | None
     now_ms: int
-    unstopped: int = 0
+    unstopped: bool = False
     closed: bool = False
 
     @property
@@ -266,8 +289,8 @@ def next_step(view: View, policy: Policy) -> Step:
     """What happens next. Doing it and asking again leads to WAIT, ASK, PAUSE or FINISH after a bounded time."""
     if view.state is State.RUNNING:
         return _running(view, policy)
-    if view.state in {State.ROLLING_BACK, State.ABORTED} and view.unstopped:
-        return Step(Do.STOP)
+    if view.state in {State.ROLLING_BACK, State.ABORTED} and (view.all.waiting or view.unstopped):
+        return Step(Do.CANCEL if view.all.waiting else Do.STOP)
     if view.state is State.ROLLING_BACK:
         return _rolling_back(view, policy)
     if view.state is State.ROLLED_BACK and view.all.committed:
@@ -281,7 +304,12 @@ def _running(view: View, policy: Policy) -> Step:
     share = too_many(view.all, policy)
     if share:
         return Step(Do.PAUSE, "failed-share", share)
-    return _in_wave(view, policy) if view.wave else Step(Do.OPEN, wave=1)
+    return _in_wave(view, policy) if view.wave else _opened(view, Step(Do.OPEN, wave=1))
+
+
+def _opened(view: View, step: Step) -> Step:
+    """A wave opens within a start window: its offline members' time counts from when it can be used."""
+    return step if view.opens_at <= view.now_ms else Step(Do.WAIT, until=_first(view.opens_at, step.until))
 
 
 def _in_wave(view: View, policy: Policy) -> Step:
@@ -308,8 +336,9 @@ def _gate(view: View, policy: Policy, waits: Step) -> Step:
     if policy.health and view.waves[view.wave - 1].unchecked:
         return Step(Do.CHECK)
     if view.wave < len(view.waves):
-        asks = policy.approve_waves and view.approved_wave <= view.wave
-        return Step(Do.ASK if asks else Do.OPEN, wave=view.wave + 1, until=waits.until)
+        if policy.approve_waves and view.approved_wave <= view.wave:
+            return Step(Do.ASK, wave=view.wave + 1, until=waits.until)
+        return _opened(view, Step(Do.OPEN, wave=view.wave + 1, until=waits.until))
     return waits if view.all.started or view.all.waiting else Step(Do.FINISH)
 
 

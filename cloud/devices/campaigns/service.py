@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from cloud import metrics, timers
 from cloud.devices import liveness
 from cloud.devices.campaigns import engine, members, rules
-from cloud.devices.campaigns.acts import abort, approve, create, pause, resume, retry, roll_back, start
-from cloud.devices.campaigns.choosing import preview
+from cloud.devices.campaigns.acts import ACTS, abort, approve, create, pause, resume, retry, roll_back, start
+from cloud.devices.campaigns.choosing import choose, fitting, preview
 from cloud.devices.campaigns.hooks import KINDS, Kind
 from cloud.devices.campaigns.members import Key
 from cloud.devices.campaigns.models import Choice, NewCampaign, PolicyBody
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from firmware_specs.wire import Status
 
 __all__ = [
-    "KINDS", "Choice", "Kind", "NewCampaign", "PolicyBody", "abort", "approve", "create", "get_campaign",
-    "list_campaigns", "list_members", "outcome", "pause", "preview", "progress", "resume", "retry", "roll_back",
-    "start", "subject_of",
+    "ACTS", "KINDS", "Choice", "Kind", "NewCampaign", "PolicyBody", "abort", "approve", "choose", "create", "fitting",
+    "get_campaign", "list_campaigns", "list_members", "outcome", "pause", "preview", "progress", "resume", "retry",
+    "roll_back", "start", "subject_of",
 ]  # fmt: skip
 
 TOLD: Final = "campaign-told"
@@ -49,8 +49,8 @@ def outcome(  # noqa: PLR0917 - what, of whom, and when
 ) -> bool:  # fmt: skip
     """Take what came of an order; whether it changed anything. A repeat, or one that comes late, changes nothing.
 
-    device: empty for the gateway itself. back: it is of the way back. told_ms: the gateway's time of it when that is
-    known; a failure from before the latest attempt is of an earlier one.
+    device: empty for the gateway itself. reason: why it failed, or a remark on a success. back: it is of the way back.
+    told_ms: the gateway's time of it when that is known; a failure from before the latest attempt is of an earlier one.
     """
     key = Key(campaign_id, gateway, device)
     row = members.get(tx, key)
@@ -61,8 +61,9 @@ def outcome(  # noqa: PLR0917 - what, of whom, and when
     if stale or rules.moved(rules.Standing(row.state), event).value == row.state:
         return False
     if ok:
+        told = clean(reason, members.REASON)
         members.move(
-            tx, key, event, reason="", phase="", ended_at=now_ms, deadline_at=None, forgiven=False, checked=False,
+            tx, key, event, reason=told, phase="", ended_at=now_ms, deadline_at=None, forgiven=False, checked=False,
             unhealthy=False,
         )  # fmt: skip
     else:
@@ -86,16 +87,15 @@ def _kind(tx: Connection, campaign_id: int) -> str:
 def progress(tx: Connection, campaign_id: int, gateway: str, device: str, phase: str, now_ms: int) -> None:  # noqa: PLR0917
     """Note how far a member is: `downloading`, `trial`. It has no more time for it."""
     del now_ms
-    key = Key(campaign_id, gateway, device)
     c = members_table.c
-    mine = (c.campaign == key.campaign, c.gateway == key.gateway, c.device == key.device)
+    mine = (c.campaign == campaign_id, c.gateway == gateway, c.device == device)
     flying = c.state.in_([each.value for each in rules.IN_FLIGHT])
     told = clean(phase, members.PHASE)
     tx.execute(members_table.update().where(*mine, flying, c.phase != told).values(phase=told))
 
 
 def _told(tx: Connection, timer: timers.Timer, now_ms: int) -> None:
-    engine.nudge(tx, int(timer.key.partition(":")[0]), now_ms)
+    engine.nudge(tx, int(timer.key.partition(":")[0]), now_ms, news=True)
 
 
 def _came(tx: Connection, gateway: str, _status: Status, now_ms: int) -> None:

@@ -123,6 +123,11 @@ MEMBER: Final[Mapping[tuple[Standing, Event], Standing]] = {
 }
 """What is not here changes nothing: it comes late, or again."""
 WAITING: Final = frozenset({Standing.PENDING, Standing.RETRYING})
+STOPPED_IN: Final[Mapping[State, tuple[Standing, ...]]] = {
+    State.ABORTED: (Standing.STARTED,),
+    State.ROLLING_BACK: (Standing.STARTED, Standing.FAILED),
+}
+"""Whose orders are taken back; after a rollback nothing is wanted any more of who failed either."""
 IN_FLIGHT: Final = frozenset({Standing.STARTED, Standing.BACKING})
 
 

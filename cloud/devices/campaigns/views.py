@@ -24,6 +24,7 @@ from cloud.devices.campaigns.rules import Act, Standing, State, Tally
 from cloud.devices.campaigns.store import campaigns, history, waves
 from cloud.devices.campaigns.store import members as members_table
 from cloud.errors import NotFound
+from cloud.org import zones
 from cloud.org.rules import Principal, scope
 from cloud.paging import MAX_LIMIT, Page, at, at_or_none, decode_cursor, encode_cursor
 from cloud.text import clean
@@ -93,7 +94,7 @@ def _acts(row: Row[Any], whole: Tally) -> list[Act]:
     again = whole.stuck if State(row.state) is State.ROLLED_BACK else whole.failed + whole.forgiven + whole.missed
     if not again:
         idle.add(Act.RETRY)
-    if kind is None or kind.back is None or not whole.committed + whole.started:
+    if kind is None or kind.back is None or not whole.ever:
         idle.add(Act.ROLL_BACK)
     return [act for act in rules.acts(State(row.state)) if act not in idle]
 
@@ -106,7 +107,7 @@ def get_campaign(tx: Connection, principal: Principal, campaign: int) -> Campaig
     return CampaignDetail(
         **_fields(row, by_wave) | {"waves": len(steps)},
         subject=json.loads(row.subject), choice=Choice.model_validate_json(row.choice),
-        policy=PolicyBody.model_validate_json(row.policy),
+        policy=PolicyBody.model_validate_json(row.policy), zone=zones.zone_of(tx, row.node).key,
         steps=[
             WaveView(
                 wave=each.wave, opened_at=at_or_none(each.opened_at), gate_at=at_or_none(each.gate_at),

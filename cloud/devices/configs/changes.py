@@ -6,17 +6,17 @@ gateway's own word says how that went, and the way back is the text from before,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from cloud.devices import service as fleet
 from cloud.devices.campaigns import service as campaigns
-from cloud.devices.campaigns.hooks import KINDS, Kind
+from cloud.devices.campaigns.hooks import KINDS, Kind, Undone
+from cloud.devices.campaigns.rules import drawn
 from cloud.devices.configs import documents, standings, templates
-from cloud.devices.configs.documents import ConfigDocument, Note, current, rendered
-from cloud.devices.configs.edits import diff, with_key
+from cloud.devices.configs.documents import NOTHING, ConfigDocument, Note, current, rendered
+from cloud.devices.configs.edits import diff, with_key, without
 from cloud.devices.configs.faults import ConfigFault
 from cloud.devices.configs.models import Edit, NewChange, Preview, PreviewFault, PreviewGroup
 from cloud.devices.configs.rules import ENDED, Phase
@@ -24,68 +24,49 @@ from cloud.devices.configs.store import config_change_steps
 from cloud.devices.places import gateway_node, hold
 from cloud.errors import NotFound
 from cloud.importing import fault
-from cloud.org import tree
 from cloud.org.rules import ROOT, SYSTEM, Principal
-from cloud.paging import MAX_LIMIT
 from cloud.text import clean
-from firmware_specs.gateway_document import hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection, Row
 
-    from cloud.devices.campaigns.models import Choice
+    from cloud.devices.campaigns.hooks import Member
     from cloud.devices.configs.merge import Rendered
-    from cloud.devices.models import GatewayView
 
-
-def chosen(tx: Connection, principal: Principal, choice: Choice) -> list[str]:
-    """The gateways within scope that a choice means, by name. Raises NotFound."""
-    if choice.node != ROOT:
-        tree.get_node(tx, principal, choice.node)
-    found = [g for g in _gateways(tx, principal) if g.node.startswith(choice.node) and g.id not in choice.without]
-    unknown = sorted(choice.gateways - {gateway.id for gateway in found})
-    if unknown:
-        raise NotFound(f"gateway {unknown[0]}: not found")
-    wanted = [
-        g.id for g in found
-        if (not choice.gateways or g.id in choice.gateways) and choice.agent_version in {"", g.agent_version}
-    ]  # fmt: skip
-    return [g for g in wanted if not choice.profile or _has_type(tx, principal, g, choice.profile)]
-
-
-def _gateways(tx: Connection, principal: Principal) -> Iterator[GatewayView]:
-    cursor: str | None = None
-    while True:
-        page = fleet.list_gateways(tx, principal, limit=MAX_LIMIT, cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-
-
-def _has_type(tx: Connection, principal: Principal, gateway: str, profile: str) -> bool:
-    return bool(fleet.list_devices(tx, principal, 0, gateway=gateway, profile=profile, limit=1).items)
+LOOKED: Final = 1_000
+"""Gateways whose configuration is made to see what a change would do, in one go."""
+TEMPLATE: Final = ""
+"""In place of a gateway: the template that a campaign brought."""
+KEPT: Final = "kept"
+"""Said of a gateway that somebody ordered something of since."""
+TAKEN_BACK: Final = "taken-back"
 
 
 def preview(tx: Connection, principal: Principal, given: NewChange) -> Preview:
-    """What a change would do to each gateway. Raises NotFound, Forbidden, Invalid when the edit itself is wrong."""
-    template = given.edit.template
-    if template:
-        templates.check_template(tx, principal, template)
+    """What a change would do to each gateway that it chooses; of very many, to a part that is spread over all of them.
+
+    Raises NotFound, Forbidden, Invalid when the edit itself is wrong.
+    """
+    if given.edit.template:
+        templates.check_template(tx, principal, given.edit.template)
+    chosen = campaigns.fitting(tx, principal, given.choice)
+    unknown = sorted(given.choice.gateways - set(chosen))
+    if unknown:
+        raise NotFound(f"gateway {unknown[0]}: not found")
+    looked = sorted(gateway for gateway, _ in drawn((name, "") for name in chosen)[:LOOKED])
     groups: dict[str, list[str]] = {}
     faults: dict[str, list[str]] = {}
     unchanged: list[str] = []
-    gateways = chosen(tx, principal, given.choice)
-    for gateway in gateways:
+    for gateway in looked:
         before = current(tx, gateway)
         try:
             _, made = _edited(tx, gateway, before, given.edit)
         except ConfigFault as e:
             faults.setdefault(str(e), []).append(gateway)
             continue
-        told = diff(before.text if before else "", made.text)
+        told = diff((before or NOTHING).text, made.text)
         if told:
             groups.setdefault(told, []).append(gateway)
         else:
@@ -93,14 +74,16 @@ def preview(tx: Connection, principal: Principal, given: NewChange) -> Preview:
     return Preview(
         groups=[PreviewGroup(gateways=names, diff=told) for told, names in groups.items()],
         faults=[PreviewFault(gateways=names, reason=reason) for reason, names in faults.items()],
-        unchanged=unchanged, chosen=len(gateways),
+        unchanged=unchanged, chosen=len(chosen), looked=len(looked),
     )  # fmt: skip
 
 
 def _edited(tx: Connection, gateway: str, before: ConfigDocument | None, edit: Edit) -> tuple[str, Rendered]:
     """A gateway's own text after an edit, and what it would run then. Raises ConfigFault."""
-    own = before.own if before else ""
-    if edit.kind == "set":
+    own = (before or NOTHING).own
+    if edit.kind == "leave-out":
+        own = without(own, [edit.key])
+    elif edit.kind == "set":
         value = edit.value
         whole = isinstance(value, float) and value.is_integer()
         own = with_key(own, edit.key, int(value) if whole and value is not None else value)
@@ -127,49 +110,81 @@ def edit_of(subject: Mapping[str, Any]) -> Edit:
         raise fault("subject", e) from e
 
 
-def already(tx: Connection, subject: Mapping[str, Any], gateway: str, _device: str) -> bool:
-    """Whether a gateway would run nothing else by it. One that it is wrong for is not: its campaign shows why."""
+def already(tx: Connection, subject: Mapping[str, Any], members: Collection[Member]) -> set[Member]:
+    """Those that would run nothing else by it. Of more than can be looked through none is known: they are done at once.
+
+    One that it is wrong for is not: its campaign shows why.
+    """
+    edit = edit_of(subject)
+    return {member for member in members if _already(tx, edit, member[0])} if len(members) <= LOOKED else set()
+
+
+def _already(tx: Connection, edit: Edit, gateway: str) -> bool:
     before = current(tx, gateway)
     try:
-        _, made = _edited(tx, gateway, before, edit_of(subject))
+        _, made = _edited(tx, gateway, before, edit)
     except ConfigFault:
         return False
-    return made.hash == (before.hash if before else hash_of(""))
+    return made.hash == (before or NOTHING).hash
 
 
 def start(tx: Connection, campaign: int, subject: Mapping[str, Any], gateway: str, _device: str, now_ms: int) -> None:
-    """Propose a change for one gateway, and its template with it. Raises Invalid, ConfigFault when it is wrong."""
+    """Propose a change for one gateway; the first brings the template. Raises Invalid, ConfigFault when it is wrong."""
     edit = edit_of(subject)
     hold(tx, gateway)
-    if edit.template:
-        templates.put_template(tx, SYSTEM, edit.template, now_ms)
-    before = current(tx, gateway)
-    own, made = _edited(tx, gateway, before, edit)
-    earlier = _step_of(tx, campaign, gateway)
+    if edit.template and _step_of(tx, campaign, TEMPLATE) is None:
+        before = templates.newest(tx, edit.template.kind, edit.template.key)
+        put = templates.put_template(tx, SYSTEM, edit.template, now_ms)
+        _step(tx, campaign, TEMPLATE, before.version if before else None, put.version, back=False)
+    earlier, now = _step_of(tx, campaign, gateway), current(tx, gateway)
+    own, made = _edited(tx, gateway, now, edit)
     note = Note(f"campaign {campaign} {edit.comment}".strip())
     document = documents.write(tx, SYSTEM, gateway, own, made, now_ms, note)
-    number = before.version if before else None
-    _step(tx, campaign, gateway, earlier.before if earlier else number, document, back=False)
+    from_ = earlier.before if earlier else now.version if now else None
+    _step(tx, campaign, gateway, from_, document.version, back=False)
     _judge(tx, campaign, gateway, document, now_ms, back=False)
 
 
 def back(tx: Connection, campaign: int, _subject: Mapping[str, Any], gateway: str, _device: str, now_ms: int) -> None:
     """Have a gateway run what it ran before the campaign, exactly. What others ordered since then stays."""
+    row, now = _step_of(tx, campaign, gateway), current(tx, gateway)
+    if not _return(tx, campaign, gateway, now_ms):
+        since = row is not None and now is not None and now.version != row.version
+        campaigns.outcome(tx, campaign, gateway, "", True, KEPT if since else "", now_ms, back=True)
+
+
+def stop(tx: Connection, campaign: int, _subject: Mapping[str, Any], gateway: str, _device: str, now_ms: int) -> None:
+    """Want again what was wanted before the campaign. Whoever runs the change already goes back from it."""
+    _return(tx, campaign, gateway, now_ms)
+
+
+def _return(tx: Connection, campaign: int, gateway: str, now_ms: int) -> bool:
+    """Order what was before the campaign, unless it changed nothing, or others ordered something since."""
     hold(tx, gateway)
-    row = _step_of(tx, campaign, gateway)
-    now = current(tx, gateway)
-    if row is None or now is None or now.version != row.version or row.before in {None, row.version}:
-        campaigns.outcome(tx, campaign, gateway, "", True, "", now_ms, back=True)
-        return
-    document = documents.restore(tx, SYSTEM, gateway, row.before, now_ms, f"back from campaign {campaign}")
-    _step(tx, campaign, gateway, row.version, document, back=True)
+    row, now = _step_of(tx, campaign, gateway), current(tx, gateway)
+    if row is None or now is None or now.version != row.version or row.before == row.version:
+        return False
+    document = documents.restore(tx, SYSTEM, gateway, row.before or 0, now_ms, f"back from campaign {campaign}")
+    _step(tx, campaign, gateway, row.before, document.version, back=True)
     _judge(tx, campaign, gateway, document, now_ms, back=True)
+    return True
 
 
-def stop(
-    _tx: Connection, _campaign: int, _subject: Mapping[str, Any], _gateway: str, _device: str, _now_ms: int
-) -> None:
-    """Nothing: what was ordered stays, since the gateway alone decides whether it keeps it, and tells."""
+def undo(tx: Connection, campaign: int, now_ms: int) -> Undone | None:
+    """Put the template back that the campaign brought, unless somebody has changed it since."""
+    row, template = _step_of(tx, campaign, TEMPLATE), edit_of(campaigns.subject_of(tx, campaign)).template
+    if row is None or template is None or row.before == row.version:
+        return None
+    now = templates.newest(tx, template.kind, template.key)
+    named = f"{template.kind} {template.key}"
+    if now is None or now.version != row.version:
+        return Undone("template-kept", f"{named}: {now.version if now else 0}")
+    text = templates.text_of(tx, template.kind, template.key, row.before or 0)
+    comment = f"back from campaign {campaign}"
+    given = template.model_copy(update={"text": text, "comment": comment})
+    put = templates.write(tx, SYSTEM, given, now_ms)
+    _step(tx, campaign, TEMPLATE, row.before, put.version, back=True)
+    return Undone("template-back", f"{named}: {row.version} → {put.version} = {row.before or 0}")
 
 
 def _step_of(tx: Connection, campaign: int, gateway: str) -> Row[Any] | None:
@@ -178,11 +193,11 @@ def _step_of(tx: Connection, campaign: int, gateway: str) -> Row[Any] | None:
 
 
 def _step(
-    tx: Connection, campaign: int, gateway: str, before: int | None, document: ConfigDocument, *, back: bool
-) -> None:
+    tx: Connection, campaign: int, gateway: str, before: int | None, version: int, *, back: bool
+) -> None:  # fmt: skip
     c = config_change_steps.c
     tx.execute(config_change_steps.delete().where(c.campaign == campaign, c.gateway == gateway))
-    values = {"campaign": campaign, "gateway": gateway, "before": before, "version": document.version, "back": back}
+    values = {"campaign": campaign, "gateway": gateway, "before": before, "version": version, "back": back}
     tx.execute(config_change_steps.insert().values(values))
 
 
@@ -216,8 +231,10 @@ def _outcome(tx: Connection, step: tuple[int, str], phase: Phase, reason: str, n
     elif phase in ENDED:
         good = phase is Phase.IN_FORCE
         why = "" if good else clean(f"{phase}: {reason}", 500)
+        if back:  # an order that was taken back while it was under way
+            campaigns.outcome(tx, *step, "", False, why or TAKEN_BACK, now_ms)
         campaigns.outcome(tx, *step, "", good, why, now_ms, back=back)
 
 
 standings.ENDED.append(told)
-KINDS["config"] = Kind(start=start, stop=stop, back=back, check=check, already=already)
+KINDS["config"] = Kind(start=start, stop=stop, back=back, check=check, already=already, undo=undo)

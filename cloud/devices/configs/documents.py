@@ -24,6 +24,7 @@ from cloud.org import audit
 from cloud.org.rules import Permission, Principal, visible
 from cloud.paging import MAX_LIMIT, Page, at, decode_cursor, encode_cursor
 from cloud.text import clean
+from firmware_specs.gateway_document import hash_of
 from firmware_specs.wire_fleet import MAX_CONFIG_BYTES, ConfigOrder, encode
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class ConfigDocument(NamedTuple):
     author: str
     at_ms: int
     trial_s: int
+
+
+NOTHING: Final = ConfigDocument(0, hash_of(""), "", "", "", "", 0, TRIAL_S)
+"""What a gateway runs of which nothing was ever wanted."""
 
 
 class Note(NamedTuple):
@@ -177,10 +182,10 @@ def restore(  # noqa: PLR0917 - whose, by whom, which, when
 ) -> ConfigDocument:
     """Have a gateway run exactly what an earlier version said, as a new version, whatever templates say now.
 
-    Raises NotFound, Forbidden.
+    number: 0 for nothing at all, as before its first version. Raises NotFound, Forbidden.
     """
     may_change(tx, actor, gateway)
     hold(tx, gateway)
-    old = version(tx, gateway, number)
+    old = version(tx, gateway, number) if number else NOTHING
     made = Rendered(old.text, old.hash, {})
     return write(tx, actor, gateway, old.own, made, now_ms, Note(comment or f"back to version {number}", old.trial_s))

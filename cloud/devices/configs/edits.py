@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from cloud.devices.configs.faults import EDIT, NAMED_BY, OWN, ConfigFault, Fault, entry_name, parsed
-from cloud.devices.configs.merge import TABLES, ordered
+from cloud.devices.configs.merge import TABLES, WITHOUT, ordered
 from firmware_specs.errors import ConfigError
 from firmware_specs.gateway_document import parse
 from firmware_specs.tomltext import render
@@ -42,6 +42,22 @@ def with_devices(own: str, add: Sequence[Mapping[str, Any]], remove: Iterable[st
         except ConfigError:
             pass  # the devices stand in brackets, which cannot be gone on with: written anew below
     return render(wanted)
+
+
+def without(own: str, parts: Iterable[str]) -> str:
+    """A text that leaves parts out, `devices.<id>` or `outbox.budget_mb`; what it says of them itself goes too."""
+    table = parsed(own, OWN)
+    wanted = set(parts)
+    for name in NAMED_BY:
+        entries = [each for each in table.get(name, []) if f"{name}.{entry_name(name, each)}" not in wanted]
+        if name in table:
+            table[name] = entries
+    for name in TABLES:
+        if name in table:
+            kept = {key: value for key, value in table[name].items() if f"{name}.{key}" not in wanted}
+            table[name] = {} if name in wanted else kept
+    table = {name: each for name, each in table.items() if name not in wanted and each not in ({}, [])}
+    return render({WITHOUT: sorted({*table.pop(WITHOUT, []), *wanted}), **table})
 
 
 def with_key(own: str, key: str, value: object) -> str:

@@ -2,17 +2,22 @@
 
 Owns the merge and the form of its result, which depends on nothing but the content. The later of these wins, key by
 key: the templates of the organisation nodes from the root down to the gateway's, the templates of the device types
-that the gateway has, the gateway's own text. Connectors are the same by name, devices by id.
+that the gateway has, the gateway's own text. Connectors are the same by name, devices by id. Each of them may leave out
+what earlier ones give (`without`); what it says of the same part itself then stands alone.
 """
 
 from __future__ import annotations
 
+import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cloud.devices.configs.faults import NAMED_BY, OWN, ConfigFault, Fault, entry_name, line_of, parsed, placed
 from cloud.devices.configs.rules import TemplateKind
-from firmware_specs.errors import ConfigError
-from firmware_specs.gateway_document import check_devices, check_part, hash_of, standalone
+from firmware_specs.errors import ConfigError, nearest
+from firmware_specs.gateway_document import UplinkChange, check_devices, check_part, hash_of, standalone
+from firmware_specs.gateway_file import MetricsConfig, OutboxConfig
+from firmware_specs.readings import NAME_PATTERN
 from firmware_specs.tomltext import render
 
 if TYPE_CHECKING:
@@ -20,10 +25,14 @@ if TYPE_CHECKING:
 
     from firmware_specs.errors import ProfileError
     from firmware_specs.schema import Profile
+    from firmware_specs.tomlfile import Model
 
 DEVICE: Final = "device"
 """The table of a device type's template that holds what its devices say when they do not say it themselves."""
-TABLES: Final = ("uplink", "outbox", "metrics")
+TABLES: Final[Mapping[str, type[Model]]] = {"uplink": UplinkChange, "outbox": OutboxConfig, "metrics": MetricsConfig}
+WITHOUT: Final = "without"
+"""The key of a text that names what it leaves out."""
+NAME: Final = re.compile(NAME_PATTERN)
 _FIRST: Final = ("id", "name", "kind", "profile", "connector", "address", "location")
 _DEVICE_DEFAULTS: Final = frozenset({"connector", "location", "drill"})
 
@@ -45,11 +54,13 @@ class Rendered(NamedTuple):
     """A configuration as a gateway is to run it.
 
     sources: by part (`outbox.budget_mb`, `devices.lobby`), in the order in which they were joined, where it comes from.
+    left_out: the same of what is not in it; the last source leaves it out.
     """
 
     text: str
     hash: str
     sources: dict[str, tuple[str, ...]]
+    left_out: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class _Joined:
@@ -59,10 +70,15 @@ class _Joined:
         self.plain: dict[str, Any] = {}
         self.lists: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in NAMED_BY}
         self.sources: dict[str, tuple[str, ...]] = {}
+        self.left_out: dict[str, tuple[str, ...]] = {}
 
     def lay(self, table: Mapping[str, Any], label: str, defaults: Mapping[str, dict[str, Any]] | None = None) -> None:
         """Lay a table over what is there. defaults: by profile, what new devices begin with."""
+        for part in table.get(WITHOUT, ()):
+            self._leave_out(part, label)
         for name, value in table.items():
+            if name == WITHOUT:
+                continue
             if name in NAMED_BY:
                 self._entries(name, value, label, defaults or {})
             elif name in TABLES:
@@ -71,6 +87,18 @@ class _Joined:
             else:
                 self.plain[name] = value
                 self._note(label, name)
+
+    def _leave_out(self, part: str, label: str) -> None:
+        name, _, rest = part.partition(".")
+        if name in NAMED_BY:
+            self.lists[name].pop(rest, None)
+        elif rest:
+            self.plain.get(name, {}).pop(rest, None)
+        else:
+            self.plain.pop(name, None)
+        gone = [each for each in self.sources if each == part or (name in TABLES and each.startswith(f"{part}."))]
+        came = [source for each in gone for source in self.sources.pop(each)]
+        self.left_out[part] = (*dict.fromkeys(came), label)
 
     def _note(self, label: str, *parts: str) -> None:
         for part in parts:
@@ -116,8 +144,7 @@ def read_layer(layer: Layer) -> dict[str, Any]:
     try:
         if DEVICE in table:
             _check_defaults(layer.kind, table[DEVICE])
-        check_part({name: value for name, value in table.items() if name != DEVICE}, "")
-        _check_repeats(table)
+        _check({name: value for name, value in table.items() if name != DEVICE})
     except ConfigError as e:
         raise ConfigFault(Fault(e.key, e.reason, layer.label, line_of(layer.text, e.key))) from e
     return table
@@ -130,6 +157,27 @@ def _check_defaults(kind: TemplateKind, given: object) -> None:
     if not isinstance(given, dict) or not given.keys() <= _DEVICE_DEFAULTS:
         raise ConfigError("", DEVICE, f"is a table with {', '.join(sorted(_DEVICE_DEFAULTS))} and nothing else")
     check_part({"devices": [given]}, "")
+
+
+def _check(table: Mapping[str, Any]) -> None:
+    """Check what a text says as far as it is there. Raises ConfigError."""
+    check_part({name: value for name, value in table.items() if name != WITHOUT}, "")
+    _check_repeats(table)
+    left_out = table.get(WITHOUT, [])
+    if not isinstance(left_out, list):
+        raise ConfigError("", WITHOUT, "is a list of parts")
+    for part in left_out:
+        _check_part_name(part)
+
+
+def _check_part_name(part: object) -> None:
+    """Raises ConfigError when a part is none that could be left out."""
+    name, dot, rest = str(part).partition(".")
+    fields = TABLES[name].model_fields if name in TABLES else {}
+    if part == "location" or (name in NAMED_BY and NAME.fullmatch(rest)) or (fields and (not dot or rest in fields)):
+        return
+    why = nearest(rest, fields) if fields else "; name one such as devices.<id>, connectors.<name>, outbox.budget_mb"
+    raise ConfigError("", WITHOUT, f"{str(part)[:80]!r} is nothing that can be left out{why}")
 
 
 def _check_repeats(table: Mapping[str, Any]) -> None:
@@ -154,15 +202,15 @@ def effective(
     joined = _Joined()
     table = parsed(own, OWN)
     try:
-        check_part(table, "")
-        _check_repeats(table)
+        _check(table)
     except ConfigError as e:
         raise ConfigFault(Fault(e.key, e.reason, OWN, line_of(own, e.key))) from e
     read = [(layer, read_layer(layer)) for layer in layers]
     for layer, laid in read:
         if layer.kind is TemplateKind.NODE:
             joined.lay(laid, layer.label)
-    types = {str(d.get("profile")) for d in (*joined.lists["devices"].values(), *table.get("devices", ()))}
+    kept = [d for name, d in joined.lists["devices"].items() if f"devices.{name}" not in table.get(WITHOUT, ())]
+    types = {str(d.get("profile")) for d in (*kept, *table.get("devices", ()))}
     defaults: dict[str, dict[str, Any]] = {}
     for layer, laid in sorted(read, key=lambda pair: pair[0].key):
         if layer.kind is TemplateKind.TYPE and layer.key in types:
@@ -176,5 +224,7 @@ def effective(
         check_devices(config, profiles, refused, "")
     except ConfigError as e:
         raise ConfigFault(placed(e, whole, table, own, joined.sources)) from e
-    text = render(whole)
-    return Rendered(text, hash_of(text), joined.sources)
+    there = {*joined.sources, *(part.partition(".")[0] for part in joined.sources)}
+    left_out = {part: of for part, of in joined.left_out.items() if part not in there}
+    text = (f"# left out: {', '.join(sorted(left_out))}\n" if left_out else "") + render(whole)
+    return Rendered(text, hash_of(text), joined.sources, left_out)

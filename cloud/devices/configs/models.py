@@ -67,6 +67,8 @@ class PartView(View):
 
     part: str
     sources: list[str]
+    left_out: bool = False
+    """Whether the last of them leaves it out."""
 
 
 class ConfigView(View):
@@ -122,13 +124,13 @@ class NewTemplate(BaseModel):
 
 
 class Edit(BaseModel):
-    """What is done to each: one key is set, a template is put, or what templates say now is taken over."""
+    """What is done to each: a key set, a part left out, a template put, or what templates say now taken over."""
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["set", "template", "render"]
+    kind: Literal["set", "leave-out", "template", "render"]
     key: Annotated[str, StringConstraints(max_length=255)] = ""
-    """Of `set`: `outbox.budget_mb`, `devices.<id>.location`."""
+    """Of `set`: `outbox.budget_mb`, `devices.<id>.location`. Of `leave-out`: `devices.<id>`, `outbox.budget_mb`."""
     value: Annotated[float, Field(allow_inf_nan=False)] | int | bool | Comment | None = None
     """Of `set`; none takes the key out."""
     template: NewTemplate | None = None
@@ -137,8 +139,8 @@ class Edit(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.kind == "set") != bool(self.key):
-            raise ValueError("key belongs to the edit `set` and to no other")
+        if (self.kind in {"set", "leave-out"}) != bool(self.key):
+            raise ValueError("key belongs to the edits `set` and `leave-out` and to no other")
         if (self.kind == "template") != (self.template is not None):
             raise ValueError("template belongs to the edit `template` and to no other")
         return self
@@ -174,3 +176,5 @@ class Preview(View):
     faults: list[PreviewFault]
     unchanged: list[str]
     chosen: int
+    looked: int
+    """Of how many of the chosen ones this is; fewer than all when they are very many."""

@@ -23,12 +23,12 @@ from cloud.devices.configs.documents import (
     version,
     view,
 )
-from cloud.devices.configs.edits import diff, with_devices
+from cloud.devices.configs.edits import diff, with_devices, without
 from cloud.devices.configs.faults import ConfigFault, Fault
 from cloud.devices.configs.models import ConfigView, PartView, StandingView, VersionView
 from cloud.devices.configs.templates import get_template, list_templates, page_templates, put_template
 from cloud.devices.places import hold
-from cloud.errors import Conflict
+from cloud.errors import Conflict, Invalid
 from cloud.org.rules import SYSTEM
 from cloud.paging import Page
 
@@ -56,11 +56,17 @@ def change_devices(  # noqa: PLR0917 - whose, by whom, what, when
 
     Raises NotFound, Forbidden, Invalid naming the key and the cause.
     """
-    may_change(tx, actor, gateway)
+    node = may_change(tx, actor, gateway)
     hold(tx, gateway)
-    before = current(tx, gateway)
     entries = [device.model_dump(exclude_defaults=True) for device in add]
-    text = with_devices(before.own if before else "", entries, remove)
+    text = with_devices((current(tx, gateway) or documents.NOTHING).own, entries, remove)
+    given = {f"devices.{name}" for name in set(remove) - {device.id for device in add}}
+    try:
+        given &= rendered(tx, gateway, node, text).sources.keys()
+    except ConfigFault as e:
+        raise Invalid(str(e)) from e
+    if given:  # by a template
+        text = without(text, given)
     said = [f"+{device.id}" for device in add] + [f"-{name}" for name in sorted(remove)]
     return propose(tx, actor, gateway, text, now_ms, ", ".join(said))
 
@@ -115,6 +121,7 @@ def get_config(tx: Connection, principal: Principal, gateway: str, now_ms: int) 
         else:
             standing = standing.model_copy(update={"behind": made.hash != document.hash})
             parts = [PartView(part=part, sources=list(of)) for part, of in sorted(made.sources.items())]
+            parts += [PartView(part=p, sources=list(of), left_out=True) for p, of in sorted(made.left_out.items())]
     return ConfigView(document=view(gateway, document) if document else None, standing=standing, parts=parts)
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 NO_ANSWER: Final = "config-answer"
 KIND: Final = "config"
 """Of the events that say how a gateway stands."""
-_NONE: Final = Told("none", 0, "", "")
 ENDED: Final[list[Callable[[Connection, str, int, Phase, str, int], None]]] = []
 """Told of each report of an order's phase: gateway, version, phase, reason, the present."""
 

@@ -72,4 +72,4 @@ config_change_steps: Final = sa.Table(
     sa.Index("ix_config_change_steps_gateway_version", "gateway", "version"),
 )
 """What a campaign did to a gateway: from which version to which; before is NULL when there was none. back: whether it
-was on the way back."""
+was on the way back. An empty gateway stands for the template that the campaign brought."""

@@ -99,11 +99,15 @@ def put_template(tx: Connection, actor: Principal, given: NewTemplate, now_ms: i
     Raises as `check_template`, and Conflict when two do it at once.
     """
     check_template(tx, actor, given)
-    c = config_templates.c
-    before = tx.execute(_holding().where(c.kind == given.kind, c.key == given.key)).first()
+    return write(tx, actor, given, now_ms)
+
+
+def write(tx: Connection, actor: Principal, given: NewTemplate, now_ms: int) -> TemplateView:
+    """The same with a text that was checked before, such as one that was there. Raises Conflict."""
+    before = newest(tx, given.kind, given.key)
     text = clean(given.text, len(given.text)) if given.text.strip() else ""
     if before is not None and before.text == text:
-        return _view(before)
+        return before
     row: dict[str, Any] = {
         "kind": given.kind.value, "key": given.key, "version": before.version + 1 if before else 1, "text": text,
         "comment": clean(given.comment, 500), "author": actor.label, "at": now_ms,
@@ -116,6 +120,21 @@ def put_template(tx: Connection, actor: Principal, given: NewTemplate, now_ms: i
     target = f"config-template/{given.kind}/{given.key}"
     audit.record(tx, actor, "config.template", target, at=now_ms, detail=f"version {made.version} {row['comment']}")
     return _view(made)
+
+
+def newest(tx: Connection, kind: TemplateKind, key: str) -> TemplateView | None:
+    """The last version of a template, also one that took it away; None when there never was any."""
+    c = config_templates.c
+    found = sa.select(config_templates).where(c.kind == kind, c.key == key).order_by(c.version.desc()).limit(1)
+    row = tx.execute(found).first()
+    return _view(row) if row else None
+
+
+def text_of(tx: Connection, kind: TemplateKind, key: str, version: int) -> str:
+    """The text of one version, empty when there is none."""
+    c = config_templates.c
+    found = sa.select(c.text).where(c.kind == kind, c.key == key, c.version == version)
+    return tx.execute(found).scalar() or ""
 
 
 def _holding() -> sa.Select[Any]:

@@ -38,7 +38,7 @@ from firmware_specs.wire_fleet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection, Row
 
@@ -118,11 +118,13 @@ def check(tx: Connection, who: Principal, subject: Mapping[str, Any], now_ms: in
     return {"target": path, "version": target.release.version, "model": target.release.model}
 
 
-def already(tx: Connection, subject: Mapping[str, Any], gateway: str, device: str) -> bool:
-    """Whether a device says that it runs that version."""
-    mine = (table.c.gateway == gateway, table.c.device == device)
-    running = tx.execute(sa.select(table.c.running).where(*mine)).scalar()
-    return bool(running and same_version(running, str(subject.get("version", ""))))
+def already(tx: Connection, subject: Mapping[str, Any], members: Collection[campaigns.Member]) -> set[campaigns.Member]:
+    """The devices that say that they run that version."""
+    wanted = str(subject.get("version", ""))
+    known = tx.execute(sa.select(table.c.running).distinct()).scalars()
+    same = [version for version in known if version and same_version(version, wanted)]
+    rows = tx.execute(sa.select(table.c.gateway, table.c.device).where(table.c.running.in_(same)))
+    return {tuple(row) for row in rows}.intersection(members)
 
 
 def start(  # noqa: PLR0917 - the campaign's interface

@@ -24,7 +24,7 @@ from firmware_specs.release import ReleaseKind, same_version
 from firmware_specs.wire_fleet import ENDED, TAKEN_BACK_MS, UpdateOrder, UpdatePhase, UpdateState, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection, Row
 
@@ -60,11 +60,13 @@ def check(tx: Connection, who: Principal, subject: Mapping[str, Any], now_ms: in
     return {"target": path, "version": target.version}
 
 
-def already(tx: Connection, subject: Mapping[str, Any], gateway: str, device: str) -> bool:
-    """Whether a gateway runs that version."""
-    del device
-    row = tx.execute(sa.select(agents.c.committed).where(agents.c.gateway == gateway)).first()
-    return bool(row and row.committed and same_version(row.committed, str(subject.get("version", ""))))
+def already(tx: Connection, subject: Mapping[str, Any], members: Collection[campaigns.Member]) -> set[campaigns.Member]:
+    """The gateways that run that version."""
+    wanted = str(subject.get("version", ""))
+    known = tx.execute(sa.select(agents.c.committed).distinct()).scalars()
+    same = [version for version in known if version and same_version(version, wanted)]
+    there = set(tx.execute(sa.select(agents.c.gateway).where(agents.c.committed.in_(same))).scalars())
+    return {member for member in members if member[0] in there}
 
 
 def start(  # noqa: PLR0917 - the campaign's interface

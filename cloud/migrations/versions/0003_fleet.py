@@ -378,7 +378,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("campaign_members", schema=None) as batch_op:
         batch_op.create_index("ix_campaign_members_gateway", ["gateway", "state"], unique=False)
-        batch_op.create_index("ix_campaign_members_tally", ["campaign", "wave", "state"], unique=False)
+        batch_op.create_index("ix_campaign_members_next", ["campaign", "state", "deadline_at", "place"], unique=False)
+        batch_op.create_index("ix_campaign_members_place", ["campaign", "place"], unique=False)
+        batch_op.create_index(
+            "ix_campaign_members_tally", ["campaign", "wave", "state", "unhealthy", "checked", "forgiven"], unique=False
+        )
 
     op.create_table(
         "campaign_waves",
