@@ -15,6 +15,7 @@ from cloud.console.pages import View, back_to, page_router, render
 from cloud.errors import Invalid, NotFound
 from cloud.incidents.levels import service
 from cloud.incidents.levels.models import DeclarationState, NodeLevel, PolicyRow
+from cloud.org import service as org
 from cloud.org.auth import State  # noqa: TC001 - FastAPI reads annotations
 from cloud.org.rules import Role
 from cloud.paging import MAX_LIMIT, to_ms
@@ -95,9 +96,9 @@ def _policies(table: PolicyTable) -> list[tuple[object, Means]]:
     ]  # fmt: skip
 
 
-def may_decide(ui: Ui, declaration: DeclarationView) -> bool:
+def may_decide(tx: Connection, ui: Ui, declaration: DeclarationView) -> bool:
     """Whether the viewer may approve or reject."""
-    return ui.who.role is declaration.approver and ui.who.label != declaration.declared_by
+    return ui.who.role is declaration.approver and not org.same_person(tx, ui.who, declaration.declared_by)
 
 
 @pages.get("/levels")
@@ -108,6 +109,7 @@ def level_page(ui: View, state: State) -> Response:
         waiting = service.list_declarations(
             tx, ui.who, now_ms(), states=(DeclarationState.PENDING,), limit=MAX_LIMIT
         ).items
+        decided_here = {each.id for each in waiting if may_decide(tx, ui, each)}
         past = service.list_declarations(tx, ui.who, now_ms(), limit=HISTORY, cursor=ui.query.get("cursor") or None)
         node = _chosen(ui, listed)
         try:
@@ -123,7 +125,7 @@ def level_page(ui: View, state: State) -> Response:
         node_name=next((ui.called(each.name_zh, each.name_en) for each in listed if each.node == node), node),
         policies=_policies(table) if table else [],
         source_names=names,
-        may_decide=lambda each: may_decide(ui, each),
+        decided_here=decided_here,
         node_options=options, ends=local_time(ui, day),
         level_options=[(str(n), ui.t("levels.badge", level=n, name=ui.t(f"levels.name_{n}"))) for n in (3, 2, 1, 4)],
         role_options=[

@@ -102,7 +102,7 @@ def _level(tx: Connection, ui: Ui, now_ms: int) -> tuple[Level | None, int]:
     """The level of the viewer's own node, else the strictest declared below; and what waits for the viewer."""
     alive = (DeclarationState.PENDING, DeclarationState.APPROVED)
     listed = levels.list_declarations(tx, ui.who, now_ms, states=alive, limit=MAX_LIMIT).items
-    waiting = sum(each.state is DeclarationState.PENDING and may_decide(ui, each) for each in listed)
+    waiting = sum(each.state is DeclarationState.PENDING and may_decide(tx, ui, each) for each in listed)
     own = levels.effective(tx, ui.who.node, now_ms)
     below = sorted((each for each in listed if each.in_force), key=lambda each: (each.level, each.node))
     if own < levels.ROUTINE:
