@@ -235,8 +235,8 @@ def add_token(
 
 
 def _maker(actor: Principal) -> str | None:
-    """Whose a token is that somebody makes, with a token of theirs as well."""
-    return actor.name if actor.kind == "user" else actor.owner or None
+    """Whose a token is that somebody makes, with a token of theirs as well; nobody's at the command line."""
+    return None if actor.kind == SYSTEM.kind else actor.person
 
 
 def same_person(tx: Connection, actor: Principal, label: str) -> bool:

@@ -69,10 +69,10 @@ tokens: Final = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("revoked_at", sa.BigInteger),
-    sa.Column("owner", sa.String(64)),
+    sa.Column("owner", sa.String(80)),
     sqlite_autoincrement=True,
 )
-"""owner: the user who made it, NULL when it was made at the command line."""
+"""owner: the user who made it, or the token when that was made at the command line; NULL when it was itself."""
 
 tries: Final = sa.Table(
     "sign_in_tries",

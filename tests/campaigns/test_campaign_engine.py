@@ -269,10 +269,12 @@ def test_the_gate_asks_for_health_after_the_soak(db: Database) -> None:
                 will = Status(online=False, agent_version="", boot="", config_hash="", at_ms=NOW)
                 devices.apply_status(tx, gateway, will, NOW)
         turns(db, NOW + 31_000)
+        assert (seen(db, campaign).state, len(orders.started)) == ("running", 2), "a line may be down for a moment"
+        turns(db, NOW + 91_000)
         shown = seen(db, campaign)
         assert (shown.state, shown.detail, shown.tally.unhealthy) == ("paused", "2/2", 2)
         act(db, "resume", campaign)
-        turns(db, NOW + 32_000)
+        turns(db, NOW + 92_000)
         assert len(orders.started) == 5
 
 

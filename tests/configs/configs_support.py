@@ -44,7 +44,7 @@ def propose(db: Database, gateway: str, text: str = OWN, now_ms: int = NOW) -> c
 
 
 def ordered(db: Database, gateway: str) -> tuple[ConfigOrder, int] | None:
-    """What waits at the broker for a gateway, and how often it was put there."""
+    """What waits at the broker for a gateway, and which putting of it that is."""
     with db.read() as tx:
         row = tx.execute(
             outgoing.select().where(outgoing.c.gateway == gateway, outgoing.c.rest == "desired/config")

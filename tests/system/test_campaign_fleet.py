@@ -73,7 +73,9 @@ class Desk:
             found = wait_for(shown, seconds, what)
         except AssertionError as e:
             seen = self.see()
-            raise AssertionError(f"{e}: {[seen[part] for part in ('state', 'reason', 'detail', 'tally')]}") from e
+            sick = sorted({each["reason"] for each in self.members() if each["unhealthy"]})
+            told = [seen[part] for part in ("state", "reason", "detail", "tally", "reasons")]
+            raise AssertionError(f"{e}: {told}, unhealthy: {sick}") from e
         assert found is not None
         return found
 

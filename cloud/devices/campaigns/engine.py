@@ -209,12 +209,23 @@ def _soak(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
 
 
 def _check(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
+    here = (_c.campaign == row.id, _c.wave == row.wave, _c.state == Standing.COMMITTED.value)
+    last = tx.execute(sa.select(sa.func.max(_c.ended_at)).where(*here)).scalar() or now_ms
+    soak_s = PolicyBody.model_validate_json(row.policy).soak_s
+    is_late = now_ms >= last + 1000 * soak_s + rules.LINE_MS
+    absent = False
     for key in members.batch(tx, row.id, [Standing.COMMITTED], _c.wave == row.wave, _c.checked.is_(False)):
         try:
             good, why = health.healthy(tx, key.gateway, now_ms)
         except NotFound as e:  # it was removed meanwhile
             good, why = False, str(e)
+        if not good and not is_late and health.is_line(why):
+            absent = True
+            continue
         members.note(tx, key, checked=True, unhealthy=not good, **{} if good else {"reason": why[: members.REASON]})
+    if absent:  # a line that is down for a moment is not held against the change
+        mine = (waves.c.campaign == row.id, waves.c.wave == row.wave)
+        tx.execute(waves.update().where(*mine).values(gate_at=now_ms + rules.LOOK_AGAIN_MS))
     return row
 
 

@@ -61,6 +61,9 @@ BATCH: Final = 50
 CHUNK: Final = 5_000
 """Members that are cancelled, or miss it, in one go: nothing is ordered of them."""
 MAX_MEMBERS: Final = 100_000
+LINE_MS: Final = 60_000
+"""For how long after the soak a gate waits for members whose line is down before it calls them unhealthy."""
+LOOK_AGAIN_MS: Final = 5_000
 
 
 class Window(NamedTuple):

@@ -498,4 +498,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("command", "part", name=op.f("pk_remote_parts")),
     )
     with op.batch_alter_table("tokens", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("owner", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("owner", sa.String(length=80), nullable=True))
