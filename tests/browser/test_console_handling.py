@@ -148,7 +148,7 @@ def test_what_a_gateways_outage_hides_is_said_and_gone_when_it_is_back(web: Web,
     assert said in page
     assert "平台 · " in page, "the platform judged it, not the gateway"
     assert (
-        "3 devices are unreachable because their gateway gw-0001 is offline."
+        "Devices unreachable because their gateway gw-0001 is offline: 3."
         in dispatcher.get(
             "/", headers={"Cookie": "; ".join(f"{k}={v}" for k, v in dispatcher.cookies.items()) + "; patrol_lang=en"}
         ).text

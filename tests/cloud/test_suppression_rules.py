@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cloud.alerts import rules
 from cloud.alerts.rules import CAUSES, PROTECTED, Chain, Cover, Purpose, Step, Subject, Why, suppression
+from cloud.console.i18n import WORDS
 from firmware_specs.readings import Severity
 
 NOW = 1_000_000
@@ -34,6 +35,11 @@ def why(subject: Subject, *covers: Cover, causes: tuple[Subject, ...] = (), now:
 )  # fmt: skip
 def test_a_silence_covers_what_it_names_while_it_is_in_force(change: dict[str, object], quiet: bool) -> None:
     assert why(alarm(), ALL._replace(**change)) is (Why.SILENCE if quiet else Why.NOTHING)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", sorted(PROTECTED))
+def test_what_nothing_silences_has_a_word_in_both_languages(kind: str) -> None:
+    assert [words.name("kind", kind) for words in WORDS.values() if words.name("kind", kind) == kind] == []
 
 
 @pytest.mark.parametrize("kind", sorted(PROTECTED))

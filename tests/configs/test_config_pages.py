@@ -115,7 +115,7 @@ def test_a_change_to_many_becomes_a_campaign(service: Served) -> None:
         form = {"csrf": csrf, "kind": "set", "key": "outbox.budget_mb", "value": "200", "node": "/", "waves": "1 100%",
                 "gateways": "gw-1, gw-2"}  # fmt: skip
         seen = client.post("/config-changes?lang=en", data=form)
-        assert ("2 gateways alike" in seen.text or "2 台网关相同" in seen.text, "+budget_mb = 200" in seen.text) == (
+        assert ("Gateways alike: 2" in seen.text or "2 台网关相同" in seen.text, "+budget_mb = 200" in seen.text) == (
             True,
             True,
         )
