@@ -43,7 +43,7 @@ def make(keeping: Keeping, tell: Callable[[str], None] = lambda _: None) -> byte
         raise EnrolmentRefused(
             f"this machine has no TPM 2.0: {tpm.DEVICE} is not there; without --key tpm it takes a file"
         )
-    if keeping is Keeping.TPM or (keeping is Keeping.AUTO and tpm.is_present()):
+    if keeping is not Keeping.FILE and tpm.is_present():
         try:
             return tpm.make()
         except LinkError as e:

@@ -69,7 +69,7 @@ def test_a_status_makes_a_gateway_known_and_the_look_goes_on(db: Database) -> No
         assert due < (timers.due_of(tx, judging.LOOK, "gw-1") or 0) <= due + judging.EVERY_MS
     assert state_of(db) is State.GOOD
     with db.read() as tx:
-        assert service.healthy(tx, "gw-1", NOW) == (True, "")
+        assert service.healthy(tx, "gw-1", NOW) == (True, "", None)
         assert service.counts(tx, SYSTEM)[State.GOOD] == 1
         view = service.of_gateway(tx, SYSTEM, "gw-1", NOW)
         assert [each.written for each in view.written] == [GB // 4, 5]

@@ -55,7 +55,7 @@ def test_a_gateway_in_good_order_is_good() -> None:
     findings = judge(GOOD, NOW)
     assert overall(findings) is State.GOOD
     assert [each.measure for each in findings if each.state is not State.GOOD] == ["online_month"]
-    assert gate(findings) == (True, "")
+    assert gate(findings) == (True, "", None)
 
 
 CASES: list[tuple[str, dict[str, Any], State, str]] = [
@@ -113,8 +113,8 @@ def test_what_was_told_long_ago_is_unknown_and_not_good() -> None:
 
 
 def test_a_gate_says_what_stands_against_it() -> None:
-    assert gate(judge(GOOD._replace(online=False), NOW)) == (False, "line: offline")
-    ok, why = gate(judge(GOOD._replace(degraded="outbox: disk full"), NOW))
+    assert gate(judge(GOOD._replace(online=False, changed_at=NOW - 9), NOW)) == (False, "line: offline", NOW - 9)
+    ok, why, _ = gate(judge(GOOD._replace(degraded="outbox: disk full"), NOW))
     assert (ok, why) == (False, "fault: degraded (outbox: disk full)")
     assert gate(judge(GOOD._replace(silent=9, loss=Lost(1, 1)), NOW))[0]
 

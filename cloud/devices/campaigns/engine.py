@@ -209,24 +209,26 @@ def _soak(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:
 
 
 def _check(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]:
-    here = (_c.campaign == row.id, _c.wave == row.wave, _c.state == Standing.COMMITTED.value)
-    last = tx.execute(sa.select(sa.func.max(_c.ended_at)).where(*here)).scalar() or now_ms
-    soak_s = PolicyBody.model_validate_json(row.policy).soak_s
-    is_late = now_ms >= last + 1000 * soak_s + rules.LINE_MS
-    absent = False
+    """A line that is down for a moment is not held against the change: who is away is looked at last, and again."""
+    judged = False
     for key in members.batch(tx, row.id, [Standing.COMMITTED], _c.wave == row.wave, _c.checked.is_(False)):
-        try:
-            good, why = health.healthy(tx, key.gateway, now_ms)
-        except NotFound as e:  # it was removed meanwhile
-            good, why = False, str(e)
-        if not good and not is_late and health.is_line(why):
-            absent = True
+        found = _verdict(tx, key.gateway, now_ms)
+        if found.away_since is not None and now_ms - found.away_since < rules.LINE_MS:
             continue
-        members.note(tx, key, checked=True, unhealthy=not good, **{} if good else {"reason": why[: members.REASON]})
-    if absent:  # a line that is down for a moment is not held against the change
+        judged = True
+        reason = {} if found.good else {"reason": found.why[: members.REASON]}
+        members.note(tx, key, checked=True, unhealthy=not found.good, **reason)
+    if not judged:
         mine = (waves.c.campaign == row.id, waves.c.wave == row.wave)
         tx.execute(waves.update().where(*mine).values(gate_at=now_ms + rules.LOOK_AGAIN_MS))
     return row
+
+
+def _verdict(tx: Connection, gateway: str, now_ms: int) -> health.Verdict:
+    try:
+        return health.healthy(tx, gateway, now_ms)
+    except NotFound as e:  # it was removed meanwhile
+        return health.Verdict(False, str(e))
 
 
 def _ask(tx: Connection, row: Row[Any], step: Step, now_ms: int) -> Row[Any]:

@@ -62,7 +62,7 @@ CHUNK: Final = 5_000
 """Members that are cancelled, or miss it, in one go: nothing is ordered of them."""
 MAX_MEMBERS: Final = 100_000
 LINE_MS: Final = 60_000
-"""For how long after the soak a gate waits for members whose line is down before it calls them unhealthy."""
+"""For how long a line may be down before a gate calls its gateway unhealthy."""
 LOOK_AGAIN_MS: Final = 5_000
 
 

@@ -154,13 +154,22 @@ def overall(findings: Iterable[Finding]) -> State:
     return worst
 
 
-def gate(findings: Sequence[Finding]) -> tuple[bool, str]:
-    """Whether a change may go on with this gateway, and what stands against it."""
+class Verdict(NamedTuple):
+    """Whether a change may go on with a gateway. why: what stands against it. away_since: when its line went down."""
+
+    good: bool
+    why: str = ""
+    away_since: int | None = None
+
+
+def gate(findings: Sequence[Finding]) -> Verdict:
+    """Whether a change may go on with this gateway."""
     against = [each for each in findings if each.measure in GATE and each.state in {State.BAD, State.UNKNOWN}]
     if not against:
-        return True, ""
+        return Verdict(True)
     first = against[0]
-    return False, f"{first.measure}: {first.reason or first.state}" + (f" ({first.detail})" if first.detail else "")
+    why = f"{first.measure}: {first.reason or first.state}" + (f" ({first.detail})" if first.detail else "")
+    return Verdict(False, why, first.at_ms if first.measure == "line" else None)
 
 
 def _stale(finding: Finding, facts: Facts) -> Finding:

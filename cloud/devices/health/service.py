@@ -24,7 +24,7 @@ from cloud.devices.health.models import (
     StartView,
     WrittenView,
 )
-from cloud.devices.health.rules import DAY_MS, WORST, Finding, State, gate, judge, overall
+from cloud.devices.health.rules import DAY_MS, WORST, Finding, State, Verdict, gate, judge, overall
 from cloud.devices.health.store import vitals
 from cloud.devices.places import gateway_nodes
 from cloud.ingest import service as ingest
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-__all__ = ["State", "by_node", "counts", "healthy", "is_line", "ledger", "list_health", "of_gateway"]
+__all__ = ["State", "Verdict", "by_node", "counts", "healthy", "ledger", "list_health", "of_gateway"]
 
 
 def of_gateway(tx: Connection, principal: Principal, gateway: str, now_ms: int) -> GatewayHealth:
@@ -69,14 +69,9 @@ def _day(begins_ms: int) -> date:
     return datetime.fromtimestamp(begins_ms / 1000, UTC).date()
 
 
-def healthy(tx: Connection, gateway: str, now_ms: int) -> tuple[bool, str]:
-    """Whether a change may go on with a gateway, and what stands against it. Raises NotFound."""
+def healthy(tx: Connection, gateway: str, now_ms: int) -> Verdict:
+    """Whether a change may go on with a gateway. Raises NotFound."""
     return gate(judge(facts_of(tx, devices.get_gateway(tx, SYSTEM, gateway), now_ms), now_ms))
-
-
-def is_line(why: str) -> bool:
-    """Whether what `healthy` says against a gateway is that it is away."""
-    return why.startswith("line:")
 
 
 class _Judged(NamedTuple):
