@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from cloud import catalogue, metrics
 from cloud.alerts import service as alerts
+from cloud.db import insert
 from cloud.devices import hooks, views
 from cloud.devices.places import hold
 from cloud.devices.rules import GATEWAY_KIND, SILENT_KIND, allowed_silence_ms, lease_left_ms
@@ -143,7 +144,7 @@ def expect(tx: Connection, kind: str, gateway: str, names: Iterable[str], now_ms
     """Look at these soon: the first look sets the true time. Deadlines that exist stay as they are."""
     wanted = [{"kind": kind, "gateway": gateway, "device": name, "due_at": now_ms} for name in sorted(names)]
     if wanted:
-        tx.execute(views.insert(tx, deadlines).on_conflict_do_nothing(), wanted)
+        tx.execute(insert(tx, deadlines).on_conflict_do_nothing(), wanted)
 
 
 def heard_silent(tx: Connection, gateway: str, names: Iterable[str], now_ms: int) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from cloud.alerts import moving
+from cloud.db import insert
 from cloud.devices import states, views
 from cloud.devices.models import PlaceEntry
 from cloud.devices.places import hold
@@ -114,7 +115,7 @@ def _place_device(  # noqa: PLR0917 - the same
         tx.execute(device_places.delete().where(*own))
     else:
         values = {"node": wish[0], "lat": wish[1], "lon": wish[2]}
-        put = views.insert(tx, device_places).values(gateway=gateway, device=device, **values)
+        put = insert(tx, device_places).values(gateway=gateway, device=device, **values)
         tx.execute(put.on_conflict_do_update(index_elements=["gateway", "device"], set_=values))
     goes_to = home if node is None else node
     if at is not None and at != goes_to:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from cloud.db import many
+from cloud.db import insert, many
 from cloud.devices import liveness, placing, states, views
 from cloud.devices.gauges import Gauge, gauges
 from cloud.devices.liveness import Allowed, attend, next_due, tick
@@ -98,7 +98,7 @@ def _insert_devices(tx: Connection, gateway: str, rows: Sequence[dict[str, Any]]
         "created_at": now_ms, "heard_at": None, "lease_at": now_ms, "touched_at": now_ms, "silent": False,
     }  # fmt: skip
     tx.execute(
-        views.insert(tx, devices).on_conflict_do_nothing(),
+        insert(tx, devices).on_conflict_do_nothing(),
         [common | {"node": own.get(row["id"], node)} | row for row in rows],
     )
 
@@ -184,7 +184,7 @@ def add_gateway(tx: Connection, actor: Principal, gateway: str, now_ms: int, loc
         "touched_at": now_ms, "boot": "", "agent_version": "", "config_hash": "", "config_version": 0,
         "clock": Clock.SYNCED.value, "degraded": "", "lanes": "{}", "connectors": "{}", "counters": "{}",
     }  # fmt: skip
-    put = views.insert(tx, gateways).on_conflict_do_nothing().returning(gateways.c.id)
+    put = insert(tx, gateways).on_conflict_do_nothing().returning(gateways.c.id)
     if tx.execute(put.values(row)).first() is None:
         raise Conflict(f"gateway {gateway}: known already")
     audit.record(tx, actor, "gateway.add", f"gateway/{gateway}", at=now_ms)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import catalogue, stream
 from cloud.alerts import service as alerts
@@ -23,16 +22,11 @@ from firmware_specs.wire import LaneStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Connection, Row, Table
+    from sqlalchemy import Connection, Row
 
 _lanes = msgspec.json.Decoder(dict[str, LaneStatus]).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _numbers = msgspec.json.Decoder(dict[str, int]).decode
-
-
-def insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that can say ON CONFLICT, in the database's own dialect."""
-    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def encode_value(value: Value) -> str:

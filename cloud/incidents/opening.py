@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud.alerts import hooks
 from cloud.alerts.hooks import Happening
+from cloud.db import insert
 from cloud.devices import service as devices
 from cloud.devices.models import PositionView
 from cloud.errors import Forbidden, Invalid, NotFound
@@ -178,8 +178,7 @@ def _open(tx: Connection, made: Opening, why: Mapping[str, str | int | None], no
         "area_by": plan.area_by, "checklist": json.dumps(checks, ensure_ascii=False), "event_at": made.event_at,
         "opened_at": now_ms, "opened_by": made.by, "cause": "", "follow_up": "", "drill": made.drill,
     }  # fmt: skip
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
-    put = insert(incidents).on_conflict_do_nothing(index_elements=["open_key"]).returning(incidents)
+    put = insert(tx, incidents).on_conflict_do_nothing(index_elements=["open_key"]).returning(incidents)
     row = tx.execute(put, values).first()
     if row is None:
         standing = _standing(tx, key, None, made.drill)

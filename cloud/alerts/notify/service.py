@@ -12,7 +12,6 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import importing, metrics
 from cloud.alerts.notify import bring_in, rules, texts
@@ -20,6 +19,7 @@ from cloud.alerts.notify.deliveries import deliveries_of
 from cloud.alerts.notify.models import Status
 from cloud.alerts.notify.sender import run
 from cloud.alerts.notify.store import channels, deliveries
+from cloud.db import insert
 from cloud.org.rules import ancestors
 from cloud.text import clean
 from firmware_specs.readings import Severity
@@ -83,8 +83,7 @@ def enqueue(tx: Connection, message: Message, now_ms: int) -> int:
             "drill": message.drill, "status": Status.WAITING.value, "attempts": 0, "created_at": now_ms,
             "next_at": _bundle_at(tx, row.id, now_ms) if bundle else now_ms, "receipt": "", "bundle": bundle,
         })  # fmt: skip
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
-    put = insert(deliveries).on_conflict_do_nothing(index_elements=["channel", "key"])
+    put = insert(tx, deliveries).on_conflict_do_nothing(index_elements=["channel", "key"])
     return len(tx.execute(put.returning(deliveries.c.id), rows).all())
 
 

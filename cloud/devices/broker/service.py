@@ -5,11 +5,11 @@ Entered in the loop of the worker by `keeping.run`; nothing here touches the bro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from cloud.db import insert
 from cloud.devices import places
 from cloud.devices.broker import conf, rules
 from cloud.devices.broker.store import cuts
@@ -89,8 +89,7 @@ def forget_cuts(tx: Connection, serials: Iterable[str]) -> None:
 
 def note_cut(tx: Connection, gateway: str, serials: Iterable[str], now_ms: int) -> None:
     """Remember that a gateway's session was ended for these certificates."""
-    insert: Any = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     rows = [{"serial": serial, "gateway": gateway, "cut_at": now_ms, "times": 1} for serial in serials]
-    put = insert(cuts).values(rows)
+    put = insert(tx, cuts).values(rows)
     again = {"cut_at": now_ms, "times": cuts.c.times + 1}
     tx.execute(put.on_conflict_do_update(index_elements=["serial"], set_=again))

@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from cloud.db import insert
 from cloud.devices.campaigns import choosing, engine, hooks, members, rules, telling, views
 from cloud.devices.campaigns.rules import Act, Event, Standing, State
 from cloud.devices.campaigns.store import campaigns, claims, waves
@@ -179,8 +179,7 @@ def _wave_for_more(tx: Connection, row: Row[Any]) -> int:
 def _claim(tx: Connection, actor: Principal, row: Row[Any]) -> None:
     """Take the campaign's gateways for it. Raises Conflict when another one of the kind has any of them."""
     mine = sa.select(sa.literal(row.kind), _c.gateway, sa.literal(row.id)).where(_c.campaign == row.id)
-    insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(claims)
-    taken = insert.from_select(["kind", "gateway", "campaign"], mine.distinct().order_by(_c.gateway))
+    taken = insert(tx, claims).from_select(["kind", "gateway", "campaign"], mine.distinct().order_by(_c.gateway))
     tx.execute(taken.on_conflict_do_nothing())
     of = sa.and_(claims.c.kind == row.kind, claims.c.gateway == _c.gateway)
     other = sa.select(claims.c.campaign, sa.func.count(_c.gateway.distinct()), campaigns.c.node)

@@ -103,7 +103,7 @@ def look(tx: Connection, row: Row[Any], policy: rules.Policy, now_ms: int) -> Vi
     return View(
         state=State(row.state), wave=row.wave, waves=by_wave, approved_wave=row.approved_wave,
         gate_at=opened[row.wave].gate_at if row.wave else None,
-        opens_at=rules.opens_at(policy.windows, zones.zone_of(tx, row.node), now_ms),
+        opens_at=rules.opens_at(policy.windows, zones.zone_of(tx, row.node), now_ms) if policy.windows else now_ms,
         reachable=bool(open_now) and there(rules.WAITING, *members.waiting(online=True, waves_=open_now)),
         overdue=bool(over) and there(rules.WAITING, *members.waiting(online=False, waves_=over)),
         missed_at=min((each for each in missed.values() if each > now_ms), default=None),
@@ -286,7 +286,7 @@ def _reopen(tx: Connection, row: Row[Any], _step: Step, now_ms: int) -> Row[Any]
 
 _DO: Final[dict[Do, Callable[[Connection, Row[Any], Step, int], Row[Any]]]] = {
     Do.PAUSE: _pause, Do.OPEN: _open, Do.START: _start, Do.MISS: _miss, Do.SOAK: _soak, Do.CHECK: _check,
-    Do.CANCEL: _cancel,    Do.ASK: _ask, Do.BACK: _back, Do.STOP: _stop_some, Do.FINISH: _finish, Do.REOPEN: _reopen,
+    Do.CANCEL: _cancel, Do.ASK: _ask, Do.BACK: _back, Do.STOP: _stop_some, Do.FINISH: _finish, Do.REOPEN: _reopen,
 }  # fmt: skip
 _BY_BATCH: Final = frozenset({Do.START, Do.MISS, Do.CHECK, Do.CANCEL, Do.BACK, Do.STOP})
 _LAST: Final = frozenset({Do.ASK, Do.FINISH})

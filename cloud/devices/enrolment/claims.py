@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import segno
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloud import stream
-from cloud.db import data_dir_of
+from cloud.db import data_dir_of, insert
 from cloud.devices.enrolment import making
 from cloud.devices.enrolment.authority import FOLDER
 from cloud.devices.enrolment.models import ClaimView, IssuedClaim
@@ -41,8 +40,7 @@ KIND: Final = "claim"
 
 def announce(tx: Connection, url: str) -> None:
     """Remember where gateways reach the EST listener."""
-    insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(est_address)
-    put = insert.values(id=1, url=url)
+    put = insert(tx, est_address).values(id=1, url=url)
     tx.execute(put.on_conflict_do_update(index_elements=["id"], set_={"url": url}))
 
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from cloud import metrics
 from cloud.alerts import service as alerts
+from cloud.db import in_turn
 from cloud.devices import service as devices
 from cloud.devices.enrolment import certificates, claims, hooks
 from cloud.devices.enrolment.authority import common_name, key_hash, serial_of
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 REUSED: Final = "claim-reused"
 """The kind of the alarm."""
-TRIES_LOCK: Final = 0x5061747200000045
 NAME_CHARS: Final = 8
 
 
@@ -79,9 +79,7 @@ def count_try(db: Database, address: str, limits: Limits, now_ms: int) -> int:
     """Count a try. Raises TooManyTries."""
     since = now_ms - limits.window_ms
     with db.begin() as tx:
-        if tx.dialect.name == "postgresql":
-            # Tries at the same moment must see each other; SQLite writes one at a time anyway.
-            tx.execute(sa.select(sa.func.pg_advisory_xact_lock(TRIES_LOCK)))
+        in_turn(tx, "enrolment")  # tries at the same moment must see each other
         # One from the future is of a clock that was wrong.
         tx.execute(tries.delete().where(sa.or_(tries.c.at <= since, tries.c.at > now_ms)))
         mine = tries.c.address == network_of(address)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from cloud.db import insert
 from cloud.devices import service as devices
-from cloud.devices import views
 from cloud.devices.field.models import DiscoveredView
 from cloud.devices.field.news import tell
 from cloud.devices.field.store import discovered
@@ -51,7 +51,7 @@ def take(tx: Connection, gateway: str, _rest: str, payload: bytes, now_ms: int) 
         address = sa.tuple_(discovered.c.connector, discovered.c.address)
         tx.execute(discovered.delete().where(discovered.c.gateway == gateway, address.in_(sorted(gone))))
     if wanted:
-        put = views.insert(tx, discovered)
+        put = insert(tx, discovered)
         told_anew = {name: put.excluded[name] for name in _TOLD}
         rows = [{"gateway": gateway, **dict(zip(_KEY[1:], key, strict=True)), **wanted[key]} for key in sorted(wanted)]
         tx.execute(put.on_conflict_do_update(index_elements=list(_KEY), set_=told_anew), rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import sqlalchemy as sa
 
-from cloud.devices import views
+from cloud.db import insert
 from cloud.devices.field.store import requests
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def once(  # noqa: PLR0917 - who asks for what, when, and what it is
     whole = f"{actor.kind}:{actor.id}|{kind}|{key}"
     tx.execute(requests.delete().where(requests.c.at < now_ms - KEPT_MS))
     # The row comes first: of two that are the same at the same time one waits here, and then reads the other's answer.
-    put = views.insert(tx, requests).values(key=whole, at=now_ms, answer="").on_conflict_do_nothing()
+    put = insert(tx, requests).values(key=whole, at=now_ms, answer="").on_conflict_do_nothing()
     if tx.execute(put.returning(requests.c.key)).first() is None:
         answer = tx.execute(sa.select(requests.c.answer).where(requests.c.key == whole)).scalar_one()
         return model.model_validate_json(answer)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from cloud import catalogue, stream
-from cloud.devices import views
+from cloud.db import insert
 from cloud.devices.campaigns import hooks as campaigns
 from cloud.devices.campaigns import service as outcomes
 from cloud.devices.firmware import rules
@@ -219,7 +219,7 @@ def _row(tx: Connection, gateway: str, device: str) -> Row[Any] | None:
 
 
 def _write(tx: Connection, gateway: str, device: str, **values: object) -> None:
-    put = views.insert(tx, table).values(gateway=gateway, device=device, **values)
+    put = insert(tx, table).values(gateway=gateway, device=device, **values)
     tx.execute(put.on_conflict_do_update(index_elements=["gateway", "device"], set_=values))
 
 

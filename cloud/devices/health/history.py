@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from cloud.db import insert
 from cloud.devices import hooks
 from cloud.devices.health.rules import DAY_MS, share_online
 from cloud.devices.health.store import days, line, starts
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 SPANS: Final = {"day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS}
 KEPT_MS: Final = 92 * DAY_MS
-
-
-def insert(tx: Connection, table: sa.Table) -> Any:  # noqa: ANN401 - either dialect's
-    """An INSERT that can say ON CONFLICT."""
-    return (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
 def came_or_went(tx: Connection, gateway: str, online: bool, at_ms: int) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from cloud import timers
 from cloud.alerts import service as alerts
+from cloud.db import insert
 from cloud.devices import service as devices
 from cloud.devices.health import history
 from cloud.devices.health.alarms import ALARMS, Want, alarms
@@ -68,7 +69,7 @@ def took(tx: Connection, gateway: str, status: Status, now_ms: int) -> None:
         history.take(tx, gateway, status.vitals, _decode(before.told) if before is not None else Vitals(), now_ms)
     if before is None:
         fresh = {"told": "{}", "state": State.UNKNOWN.value, "reasons": "[]", **values}
-        put = history.insert(tx, vitals).values(gateway=gateway, **fresh)
+        put = insert(tx, vitals).values(gateway=gateway, **fresh)
         tx.execute(put.on_conflict_do_update(index_elements=["gateway"], set_=values))
     else:
         tx.execute(vitals.update().where(vitals.c.gateway == gateway).values(values))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from cloud.db import insert
 from cloud.devices.campaigns import hooks as campaigns
 from cloud.devices.campaigns import service as outcomes
 from cloud.devices.releases import books
@@ -40,8 +40,7 @@ def _row(tx: Connection, gateway: str) -> Row[Any] | None:
 
 
 def _write(tx: Connection, gateway: str, **values: object) -> None:
-    insert: Any = (sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert)(agents)
-    made = insert.values(gateway=gateway, **values)
+    made = insert(tx, agents).values(gateway=gateway, **values)
     tx.execute(made.on_conflict_do_update(index_elements=["gateway"], set_=values) if values else made)
 
 

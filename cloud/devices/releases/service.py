@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cloud import stream
-from cloud.devices import views
+from cloud.db import insert
 from cloud.devices.releases import agents, rules
 from cloud.devices.releases.books import targets
 from cloud.devices.releases.models import ReleasesView, RoleView, TargetView
@@ -89,7 +89,7 @@ def sync(tx: Connection, config: Config, files: Repository, now_ms: int) -> None
     }  # fmt: skip
     if before is not None and all(before[key] == value for key, value in row.items()) and held == targets(tx):
         return
-    put = views.insert(tx, repositories).values(id=1, read_at=now_ms, **row)
+    put = insert(tx, repositories).values(id=1, read_at=now_ms, **row)
     tx.execute(put.on_conflict_do_update(index_elements=["id"], set_={"read_at": now_ms, **row}))
     since = _since(tx)
     tx.execute(table.delete())
